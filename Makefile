@@ -1,0 +1,57 @@
+# Two commands do everything on a fresh machine, set-up included: `make demo` and `make test`.
+# PHOTOS=folder runs the demo on your own photographs; OUT=folder says where its results go.
+
+UV_VERSION := 0.13.8
+TORCH := $(shell sed -n 's/^ *"\(torch==[0-9.]*\)",/\1/p' pyproject.toml)
+BIN := .venv/bin
+READY := .venv/.ready
+OUT ?= runs/demo
+PHOTOS ?=
+SAMPLES ?=
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: demo test lint types environment lock benchmarks clean help
+
+help:
+	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out"
+	@echo "make test                                every test (about ten minutes on two cores)"
+	@echo "make lint                                ruff and mypy"
+	@echo "make benchmarks                          each room's cost beside a named rival or limit"
+
+environment: $(READY)
+
+# torch comes first and alone: the machine (a CPU wheel in PIP_FIND_LINKS, or the ordinary wheel) decides its build.
+$(READY): requirements.lock pyproject.toml
+	@python=; for candidate in $(PYTHON) python3.11 python3.12 python3; do \
+	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; \
+	  then python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then echo "anchorface needs Python 3.11 or 3.12: install one, or make PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	echo "environment: .venv with $$($$python --version) ..."; \
+	[ -x $(BIN)/python ] || $$python -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --constraint requirements.lock $(TORCH)
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --requirements requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/anchorface demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(SAMPLES),--samples $(SAMPLES))
+
+test: $(READY)
+	@$(BIN)/python -m pytest -q --durations=15
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+benchmarks: $(READY)
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# One lock for CPU and CUDA: every package but torch and what only torch asks for.
+lock:
+	@$(BIN)/uv lock --quiet && $(BIN)/uv export --quiet --prune torch --no-hashes --no-emit-project --no-header \
+	  --no-annotate --all-groups --all-extras > requirements.lock && rm uv.lock
+
+clean:
+	rm -rf .venv runs mlruns build *.egg-info

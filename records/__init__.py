@@ -1,0 +1,35 @@
+"""The nouns that every room speaks: records, seeds, errors, storage."""
+
+from records.errors import (
+    AnchorfaceError,
+    CheckpointError,
+    ConfigurationError,
+    ConsentError,
+    DataError,
+    PhotoError,
+    StorageError,
+    TrainingError,
+    WeightsError,
+)
+from records.manifest import Manifest, Shard
+from records.nouns import (
+    DROPPED_SCHEMA,
+    FACE_SCHEMA,
+    IDENTITY_SCHEMA,
+    PAIR_SCHEMA,
+    PHOTO_SCHEMA,
+    Dropped,
+    Face,
+    GivenFace,
+    Identity,
+    Pair,
+    Photo,
+)
+from records.seeds import derive, rng
+
+__all__ = [
+    "DROPPED_SCHEMA", "FACE_SCHEMA", "IDENTITY_SCHEMA", "PAIR_SCHEMA", "PHOTO_SCHEMA", "AnchorfaceError",
+    "CheckpointError", "ConfigurationError", "ConsentError", "DataError", "Dropped", "Face", "GivenFace",
+    "Identity", "Manifest", "Pair", "Photo", "PhotoError", "Shard", "StorageError", "TrainingError",
+    "WeightsError", "derive", "rng",
+]

@@ -1,0 +1,82 @@
+"""One immutable dataset version: which shards, what stands in them, from what they were made.
+
+A dataset version is a folder:
+
+    manifest.json        this value; its id is the hash of its content
+    faces.parquet        one row per face, without pixels: FACE_COLUMNS below (embeddings, pose, age, place in a shard)
+    shards/train-00000.tar ...   WebDataset tars, all faces of an identity side by side
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from records.errors import DataError
+
+FORMAT = 1
+
+FACE_COLUMNS = (
+    "face_id", "photo_id", "identity", "split", "shard", "offset", "byte_size", "crop_size", "crop_landmarks",
+    "yaw", "pitch", "roll", "age", "norm", "sharpness", "brightness", "embedding", "perceptual_hash", "taken",
+    "licence", "consent", "source",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One tar: path inside the version's folder, its split, the identities in it in order, counts, bytes, hash."""
+
+    path: str
+    split: str
+    identities: tuple[str, ...]
+    faces: int
+    byte_size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """One dataset version.
+
+    counts: faces and identities per split. weights: weight file name -> SHA-256 (embedder, detector).
+    settings: what made it (split fractions, seed, embedder, policy). parents: manifest ids it came from.
+    licences: licence -> number of faces. faces_sha256: hash of faces.parquet.
+    """
+
+    shards: tuple[Shard, ...]
+    counts: dict[str, dict[str, int]]
+    licences: dict[str, int]
+    consents: dict[str, int]
+    weights: dict[str, str]
+    settings: dict[str, Any]
+    faces_sha256: str
+    parents: tuple[str, ...] = ()
+    format: int = FORMAT
+    code: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def manifest_id(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the canonical JSON form."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, so that equal values have equal bytes."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read it back.
+
+        Raises:
+            DataError: not a manifest, or one of another format.
+        """
+        try:
+            values = json.loads(text)
+            if values["format"] != FORMAT:
+                raise DataError(f"manifest of format {values['format']}; this version reads format {FORMAT}")
+            shards = tuple(Shard(**{**s, "identities": tuple(s["identities"])}) for s in values.pop("shards"))
+            return cls(shards=shards, **{**values, "parents": tuple(values["parents"])})
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise DataError(f"not an anchorface manifest: {error!r}") from error

@@ -1,0 +1,190 @@
+"""The nouns of the house: Photo, Face, Identity, Pair, Dropped, as frozen values with Arrow schemas.
+
+Pixels: photographs are uint8 [H, W, 3] RGB after the EXIF orientation is applied; coordinates are (x, y)
+pixels with the origin at the centre of the top left pixel. Angles in degrees, ages in years.
+Landmarks: five points, flat (x0, y0, ... x4, y4): left eye, right eye, nose tip, mouth left, mouth right,
+left and right as seen in the picture.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from typing import Any, Self
+
+import pyarrow as pa
+
+
+class Row:
+    """What all nouns share: a dictionary form that matches the Arrow schema."""
+
+    def to_row(self) -> dict[str, Any]:
+        """The value as a dictionary of plain values, one key per schema field."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        """The value from a dictionary; lists become tuples, further keys are ignored."""
+        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in row.items() if name in known}
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenFace:
+    """A face that a sidecar names (CelebA, FFHQ and the synthetic corpus ship them).
+
+    landmarks: ten floats in photo pixels. Others None where the sidecar does not say.
+    """
+
+    landmarks: tuple[float, ...]
+    subject: str | None = None
+    yaw: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
+    age: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo(Row):
+    """One usable photograph. `photo_id` is the first 24 hex digits of the SHA-256 of its bytes.
+
+    width, height: pixels after EXIF orientation. taken: the date it was taken; birth_date: the subject's.
+    subject: a given identity label, None where unknown. given_faces: faces that a sidecar names.
+    """
+
+    photo_id: str
+    uri: str
+    width: int
+    height: int
+    format: str
+    byte_size: int
+    subject: str | None = None
+    birth_date: date | None = None
+    taken: date | None = None
+    licence: str = "unknown"
+    consent: str = "unknown"
+    source: str = "unknown"
+    given_faces: tuple[GivenFace, ...] = ()
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        given = []
+        for face in row.get("given_faces") or ():
+            values = asdict(face) if isinstance(face, GivenFace) else dict(face)
+            given.append(GivenFace(**{**values, "landmarks": tuple(values["landmarks"])}))
+        return super().from_row({**row, "given_faces": tuple(given)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face(Row):
+    """One face found in a photograph, ready for the index.
+
+    face_id: `{photo_id}-{number in the photo}`. box: x0, y0, x1, y1 and landmarks: photo pixels.
+    score: detector's confidence 0..1 (1 for given landmarks). crop: JPEG bytes of the FFHQ-aligned square
+    of `crop_size` pixels; crop_landmarks: the five points in it. yaw > 0: the nose points to the right of
+    the picture; pitch > 0: looks up; roll > 0: turned clockwise. age: years, None where unknown; age_source:
+    `given`, `dates`, the network's name or `unknown`. sharpness: variance of the Laplacian of the 112 px crop.
+    embedding: unit vector; norm: the raw embedding's length (the AdaFace quality proxy); embedder: weight
+    file's name. perceptual_hash: 64-bit difference hash of the 112 px crop. brightness: mean of the crop, 0..255.
+    """
+
+    face_id: str
+    photo_id: str
+    uri: str
+    number: int
+    subject: str | None
+    box: tuple[float, ...]
+    landmarks: tuple[float, ...]
+    score: float
+    crop: bytes
+    crop_size: int
+    crop_landmarks: tuple[float, ...]
+    yaw: float
+    pitch: float
+    roll: float
+    age: float | None
+    age_source: str
+    sharpness: float
+    brightness: float
+    embedding: tuple[float, ...]
+    norm: float
+    embedder: str
+    perceptual_hash: int
+    birth_date: date | None
+    taken: date | None
+    licence: str
+    consent: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Row):
+    """One person: what `group` decided. split: `train`, `val` or `test`; subject: the given label if any."""
+
+    identity: str
+    split: str
+    subject: str | None
+    face_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Row):
+    """One sample's recipe: a target, its references with the reason for each, and the degradation plan (JSON)."""
+
+    position: int
+    identity: str
+    target: str
+    references: tuple[str, ...]
+    reasons: tuple[str, ...]
+    plan: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped(Row):
+    """A row that did not go on: stage, file, place in the file (face number or row, -1 for the whole), cause."""
+
+    stage: str
+    uri: str
+    row: int
+    cause: str
+    detail: str = ""
+
+
+_POINTS = pa.list_(pa.float32())
+
+GIVEN_FACE_TYPE = pa.struct([
+    ("landmarks", _POINTS), ("subject", pa.string()), ("yaw", pa.float32()), ("pitch", pa.float32()),
+    ("roll", pa.float32()), ("age", pa.float32()),
+])
+
+PHOTO_SCHEMA = pa.schema([
+    ("photo_id", pa.string()), ("uri", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
+    ("format", pa.string()), ("byte_size", pa.int64()), ("subject", pa.string()), ("birth_date", pa.date32()),
+    ("taken", pa.date32()), ("licence", pa.string()), ("consent", pa.string()), ("source", pa.string()),
+    ("given_faces", pa.list_(GIVEN_FACE_TYPE)),
+])
+
+FACE_SCHEMA = pa.schema([
+    ("face_id", pa.string()), ("photo_id", pa.string()), ("uri", pa.string()), ("number", pa.int32()),
+    ("subject", pa.string()), ("box", _POINTS), ("landmarks", _POINTS), ("score", pa.float32()),
+    ("crop", pa.binary()), ("crop_size", pa.int32()), ("crop_landmarks", _POINTS), ("yaw", pa.float32()),
+    ("pitch", pa.float32()), ("roll", pa.float32()), ("age", pa.float32()), ("age_source", pa.string()),
+    ("sharpness", pa.float32()), ("brightness", pa.float32()), ("embedding", pa.list_(pa.float32())),
+    ("norm", pa.float32()), ("embedder", pa.string()), ("perceptual_hash", pa.uint64()),
+    ("birth_date", pa.date32()), ("taken", pa.date32()), ("licence", pa.string()), ("consent", pa.string()),
+    ("source", pa.string()),
+])
+
+IDENTITY_SCHEMA = pa.schema([
+    ("identity", pa.string()), ("split", pa.string()), ("subject", pa.string()),
+    ("face_ids", pa.list_(pa.string())),
+])
+
+PAIR_SCHEMA = pa.schema([
+    ("position", pa.int64()), ("identity", pa.string()), ("target", pa.string()),
+    ("references", pa.list_(pa.string())), ("reasons", pa.list_(pa.string())), ("plan", pa.string()),
+])
+
+DROPPED_SCHEMA = pa.schema([
+    ("stage", pa.string()), ("uri", pa.string()), ("row", pa.int32()), ("cause", pa.string()),
+    ("detail", pa.string()),
+])

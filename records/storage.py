@@ -1,0 +1,141 @@
+"""Files on any filesystem that pyarrow or fsspec knows, written whole or not at all.
+
+A URI is a local path (`data/faces`), or `file:///...`, `s3://...`, `gs://...`, `memory://...`.
+Writing goes to a temporary name beside the target, then a rename: a reader never sees half a file.
+"""
+
+import os
+import uuid
+from collections.abc import Iterable
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from records.errors import DataError, StorageError
+
+
+def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The filesystem and the path in it for a URI or a local path.
+
+    Raises:
+        StorageError: a scheme that neither pyarrow nor fsspec knows.
+    """
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    try:
+        return fs.FileSystem.from_uri(uri)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        try:
+            other, path = fsspec.core.url_to_fs(uri)
+        except (ValueError, ImportError) as error:
+            raise StorageError(f"{uri}: {error}") from error
+        return fs.PyFileSystem(fs.FSSpecHandler(other)), path
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri/part/part`, whatever the scheme."""
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder stands there."""
+    system, path = filesystem(uri)
+    return system.get_file_info(path).type != fs.FileType.NotFound
+
+
+def make_folder(uri: str) -> None:
+    """Create a folder and its parents.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    system, path = filesystem(uri)
+    try:
+        system.create_dir(path, recursive=True)
+    except OSError as error:
+        raise StorageError(f"{uri}: cannot create the folder: {error}") from error
+
+
+def read_bytes(uri: str) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        StorageError: there is no such file, or it cannot be read.
+    """
+    system, path = filesystem(uri)
+    try:
+        with system.open_input_stream(path) as stream:
+            return stream.read()
+    except OSError as error:
+        raise StorageError(f"{uri}: cannot be read: {error}") from error
+
+
+def write_atomic(uri: str, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written; whatever stood there before stands there still.
+    """
+    system, path = filesystem(uri)
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        parent = path.rpartition("/")[0]
+        if parent:
+            system.create_dir(parent, recursive=True)
+        with system.open_output_stream(temporary) as stream:
+            stream.write(content)
+        system.move(temporary, path)
+    except OSError as error:
+        if system.get_file_info(temporary).type != fs.FileType.NotFound:
+            system.delete_file(temporary)
+        raise StorageError(f"{uri}: cannot be written: {error}") from error
+
+
+def write_table(uri: str, table: pa.Table) -> None:
+    """Write a Parquet file whole or not at all. Raises StorageError as `write_atomic` does."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomic(uri, sink.getvalue().to_pybytes())
+
+
+def read_table(uri: str, columns: Iterable[str] | None = None) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises:
+        DataError: there is no such file, or it is damaged.
+    """
+    system, path = filesystem(uri)
+    try:
+        return pq.read_table(path, filesystem=system, columns=list(columns) if columns is not None else None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{uri}: not a readable table: {error}") from error
+
+
+def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[str]:
+    """The URIs of all files under a folder, sorted; only those that end in one of `suffixes` (lower case) if given.
+
+    Raises:
+        StorageError: there is no such folder.
+    """
+    system, path = filesystem(uri)
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.NotFound:
+        raise StorageError(f"{uri}: there is no such folder")
+    if info.type == fs.FileType.File:
+        return [uri]
+    found = system.get_file_info(fs.FileSelector(path, recursive=True))
+    root = path.rstrip("/")
+    names = sorted(f.path[len(root) + 1 :] for f in found if f.type == fs.FileType.File)
+    return [join(uri, n) for n in names if not suffixes or n.lower().endswith(suffixes)]
+
+
+def delete(uri: str) -> None:
+    """Delete a file or a folder with all in it; nothing there is no error."""
+    system, path = filesystem(uri)
+    kind = system.get_file_info(path).type
+    if kind == fs.FileType.Directory:
+        system.delete_dir(path)
+    elif kind == fs.FileType.File:
+        system.delete_file(path)

@@ -1,0 +1,31 @@
+"""What several rooms' tests share: the shared photographs (skipped with a reason where absent) and one local Ray."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real photographs, clips and small models for tests."""
+    if not SHARED.exists():
+        if os.environ.get("CI"):
+            pytest.fail("CI must have the shared photographs beside the checkout")
+        pytest.skip("needs the shared photographs and models beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray of two CPUs for all tests that need one."""
+    import ray
+    from pipelines.cluster import connect
+
+    connect(num_cpus=2)
+    yield
+    ray.shutdown()
