@@ -1,0 +1,203 @@
+"""The one command `anchorface`: a verb per line of work, a few lines each.
+
+Heavy imports stand inside the verbs, so that `anchorface --help` answers at once.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from records import AnchorfaceError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="From a heap of photographs to a trained, judged, reference-aware face restorer.\n\n"
+    "Start with [bold]anchorface demo[/]. On your own photographs: [bold]curate[/], [bold]train[/], "
+    "[bold]evaluate[/], [bold]restore[/]; every verb can be stopped and run again: it does what is left.",
+)
+console = Console(stderr=True)
+
+Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the curated data.")]
+Detector = Annotated[
+    str | None, typer.Option(help="Face detector by name (see doctor), or `given` for landmarks from a sidecar.")
+]
+CurateEmbedder = Annotated[str, typer.Option(help="Network whose embeddings the index and the anchor hold.")]
+Labels = Annotated[bool, typer.Option("--labels/--no-labels", help="Use identity labels that came with the photos.")]
+
+
+def told(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2."""
+
+    @wraps(verb)
+    def wrapped(*args: Any, **values: Any) -> Any:
+        try:
+            return verb(*args, **values)
+        except AnchorfaceError as error:
+            console.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+
+    return wrapped
+
+
+@app.command()
+@told
+def demo(
+    out: Annotated[str, typer.Option(help="Folder for everything that the demo makes.")] = "runs/demo",
+    photos: Annotated[str | None, typer.Option(help="Your own photographs; synthetic people if not given.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Training samples; fewer is faster and worse.")] = None,
+    identities: Annotated[int | None, typer.Option(help="Synthetic people.")] = None,
+) -> None:
+    """The whole line: photographs in, a trained and judged restorer and a report page out."""
+    from demo import run
+
+    run(out, photos=photos, samples=samples, identities=identities)
+
+
+@app.command()
+@told
+def doctor() -> None:
+    """What this machine has and what is missing: hardware, engines, weights and their licences."""
+    from infra import show
+
+    if not show():
+        raise typer.Exit(1)
+
+
+@app.command()
+@told
+def corpus(
+    out: Annotated[str, typer.Argument(help="Folder for the pictures and metadata.jsonl.")],
+    identities: Annotated[int, typer.Option(help="How many people.")] = 100,
+    photos: Annotated[int, typer.Option(help="Photographs of each.")] = 8,
+    size: Annotated[int, typer.Option(help="Side in pixels.")] = 320,
+    seed: Annotated[int, typer.Option(help="Other seeds, other people.")] = 0,
+    group_photos: Annotated[int, typer.Option(help="Photographs with several people.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Photograph synthetic people: known identity, pose, age; no consent needed."""
+    from synthetic import write_corpus
+
+    written = write_corpus(
+        Path(out), identities=identities, photos_each=photos, seed=seed, size=size, group_photos=group_photos,
+        workers=workers,
+    )
+    console.print(f"{written} photographs in {out}")
+
+
+@app.command()
+@told
+def curate(
+    source: Annotated[str, typer.Argument(help="Folder, glob or URI of photographs.")],
+    out: Workspace,
+    detector: Detector = None,
+    embedder: CurateEmbedder = "default",
+    labels: Labels = True,
+    crop_size: Annotated[int, typer.Option(help="Side of the aligned crops in pixels.")] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
+) -> None:
+    """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
+    from pipelines import find_faces, group, ingest, shards
+
+    ingest(source, out, labels=labels)
+    find_faces(out, detector=detector, embedder=embedder, crop_size=crop_size)
+    group(out, labels=labels, seed=seed)
+    console.print(f"dataset version: {shards(out)}")
+
+
+@app.command()
+@told
+def dropped(out: Workspace) -> None:
+    """What did not go on, and why."""
+    from pipelines import dropped as read
+
+    rows = read(out).to_pylist()
+    table = Table("stage", "file", "row", "cause", "detail")
+    for row in rows:
+        table.add_row(row["stage"], row["uri"], str(row["row"]), row["cause"], row["detail"])
+    Console().print(table if rows else "nothing was dropped")
+
+
+@app.command()
+@told
+def recipes() -> None:
+    """The training recipes, and what each sets."""
+    from training.recipes import describe
+
+    Console().print(describe())
+
+
+@app.command()
+@told
+def train(
+    dataset: Annotated[str, typer.Argument(help="A dataset version (what `curate` wrote).")],
+    run: Annotated[str, typer.Argument(help="Folder for checkpoints; running it again resumes.")],
+    recipe: Annotated[str, typer.Option(help="Recipe by name: see `anchorface recipes`.")] = "iconface_tiny",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, as often as needed, over the recipe.")
+    ] = None,
+    tracking: Annotated[str | None, typer.Option(help="MLflow tracking URI; else a SQLite file in RUN.")] = None,
+) -> None:
+    """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
+    from training.launch import train as launch
+    from training.recipes import parse_settings
+    from training.recipes import recipe as make
+
+    result = launch(make(recipe, **parse_settings(recipe, setting or [])), dataset, run, tracking_uri=tracking)
+    console.print(f"checkpoint: {result.checkpoint}")
+
+
+@app.command()
+@told
+def restore(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.")],
+    photo: Annotated[str, typer.Argument(help="The photograph, or a folder of them.")],
+    out: Annotated[str, typer.Argument(help="Where the restored photograph goes; a folder for a folder.")],
+    reference: Annotated[
+        list[str] | None, typer.Option("--reference", "-r", help="A good photograph of the same person; repeatable.")
+    ] = None,
+    aligned: Annotated[bool, typer.Option(help="PHOTO is an aligned crop already.")] = False,
+    detector: Detector = None,
+    steps: Annotated[int, typer.Option(help="Euler steps.")] = 12,
+    guidance: Annotated[float, typer.Option(help="Guidance; 1 is none.")] = 1.0,
+    fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the picture.")] = 0,
+) -> None:
+    """Restore faces, with zero or more references."""
+    from restoration import restore_path
+
+    restore_path(
+        checkpoint, photo, out, references=tuple(reference or ()), aligned=aligned, detector=detector, steps=steps,
+        guidance=guidance, fidelity=fidelity, seed=seed, progress=console.print,
+    )
+
+
+@app.command()
+@told
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset version.")],
+    out: Annotated[str, typer.Argument(help="Folder for rows, tables and the page.")],
+    judge: Annotated[str, typer.Option(help="Judge network: neither in the anchor nor in the loss.")] = "judge_small",
+    profile: Annotated[str, typer.Option(help="Degradation profile.")] = "refldm-severe",
+    count: Annotated[int, typer.Option(help="Pictures.")] = 100,
+    split: Annotated[str, typer.Option(help="Split.")] = "test",
+    seed: Annotated[int, typer.Option(help="Seed of targets, references, plans and noise.")] = 0,
+) -> None:
+    """Judge a checkpoint on held-out people: table with intervals, and a page."""
+    from evaluation import evaluate as judge_it
+    from evaluation import write_page
+
+    judge_it(
+        checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed,
+        progress=console.print,
+    )
+    console.print(f"page: {write_page(out, dataset)}")
+
+
+if __name__ == "__main__":
+    app()
