@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from records import AnchorfaceError
+from records import AnchorfaceError, ConfigurationError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -23,7 +23,7 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the curated data.")]
-Detector = Annotated[
+DetectorName = Annotated[
     str | None, typer.Option(help="Face detector by name (see doctor), or `given` for landmarks from a sidecar.")
 ]
 CurateEmbedder = Annotated[str, typer.Option(help="Network whose embeddings the index and the anchor hold.")]
@@ -94,26 +94,34 @@ def corpus(
 def curate(
     source: Annotated[str, typer.Argument(help="Folder, glob or URI of photographs.")],
     out: Workspace,
-    detector: Detector = None,
+    detector: DetectorName = None,
     embedder: CurateEmbedder = "default",
+    clusterer: Annotated[
+        str | None, typer.Option(help="Another network to tell people apart; the index's own if not given.")
+    ] = None,
     labels: Labels = True,
     crop_size: Annotated[int, typer.Option(help="Side of the aligned crops in pixels.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
 ) -> None:
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
-    from pipelines import find_faces, group, ingest, shards
+    from pipelines.find_faces import find_faces
+    from pipelines.group import group
+    from pipelines.ingest import ingest
+    from pipelines.progress import Progress
+    from pipelines.shards import shards
 
-    ingest(source, out, labels=labels)
-    find_faces(out, detector=detector, embedder=embedder, crop_size=crop_size)
-    group(out, labels=labels, seed=seed)
-    console.print(f"dataset version: {shards(out)}")
+    progress = Progress()
+    ingest(source, out, progress=progress)
+    find_faces(out, detector=detector, embedder=embedder, crop_size=crop_size, progress=progress)
+    console.print(group(out, labels=labels, clusterer=clusterer, seed=seed, progress=progress))
+    console.print(f"dataset version: {shards(out, progress=progress)}")
 
 
 @app.command()
 @told
 def dropped(out: Workspace) -> None:
     """What did not go on, and why."""
-    from pipelines import dropped as read
+    from pipelines.stage import dropped as read
 
     rows = read(out).to_pylist()
     table = Table("stage", "file", "row", "cause", "detail")
@@ -126,9 +134,13 @@ def dropped(out: Workspace) -> None:
 @told
 def recipes() -> None:
     """The training recipes, and what each sets."""
-    from training.recipes import describe
+    from training.recipes import RECIPES, flat
 
-    Console().print(describe())
+    for function in RECIPES:
+        table = Table("key", "value", title=f"{function.__name__}: {(function.__doc__ or '').splitlines()[0]}")
+        for key, value in flat(function().to_dict()).items():
+            table.add_row(key, str(value))
+        Console().print(table)
 
 
 @app.command()
@@ -140,40 +152,54 @@ def train(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, as often as needed, over the recipe.")
     ] = None,
-    tracking: Annotated[str | None, typer.Option(help="MLflow tracking URI; else a SQLite file in RUN.")] = None,
+    workers: Annotated[int, typer.Option(help="Ray Train workers; 0 trains in this process.")] = 2,
+    use_gpu: Annotated[bool, typer.Option("--gpu", help="One GPU for each worker.")] = False,
+    tracking: Annotated[str, typer.Option(help="MLflow tracking URI; a SQLite file beside RUN if not given.")] = "",
 ) -> None:
     """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
+    from pipelines.cluster import connect
     from training.launch import train as launch
-    from training.recipes import parse_settings
     from training.recipes import recipe as make
 
-    result = launch(make(recipe, **parse_settings(recipe, setting or [])), dataset, run, tracking_uri=tracking)
-    console.print(f"checkpoint: {result.checkpoint}")
+    wrong = [text for text in setting or () if "=" not in text]
+    if wrong:
+        raise ConfigurationError(f"--set {wrong[0]}: write key=value")
+    made = make(recipe, **dict(text.split("=", 1) for text in setting or ()))
+    if workers:
+        connect()
+    newest = launch(
+        made, dataset, run, workers=workers, use_gpu=use_gpu, tracking_uri=tracking, report=console.print
+    )
+    console.print(f"checkpoint: {newest}")
 
 
 @app.command()
 @told
 def restore(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.")],
-    photo: Annotated[str, typer.Argument(help="The photograph, or a folder of them.")],
-    out: Annotated[str, typer.Argument(help="Where the restored photograph goes; a folder for a folder.")],
-    reference: Annotated[
-        list[str] | None, typer.Option("--reference", "-r", help="A good photograph of the same person; repeatable.")
+    photos: Annotated[str, typer.Argument(help="Folder of photographs.")],
+    out: Annotated[str, typer.Argument(help="Folder for the restored photographs.")],
+    references: Annotated[
+        str | None, typer.Option(help="Folder of good photographs; references/NAME/* go to the photograph NAME.")
     ] = None,
-    aligned: Annotated[bool, typer.Option(help="PHOTO is an aligned crop already.")] = False,
-    detector: Detector = None,
+    detector: Annotated[str, typer.Option(help="Face detector by name: see `anchorface doctor`.")] = "scrfd_2.5g_kps",
+    faces: Annotated[str, typer.Option(help="`all`, or `largest` for the largest face alone.")] = "all",
     steps: Annotated[int, typer.Option(help="Euler steps.")] = 12,
     guidance: Annotated[float, typer.Option(help="Guidance; 1 is none.")] = 1.0,
     fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the picture.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed; a photograph's name and this decide its noise.")] = 42,
 ) -> None:
-    """Restore faces, with zero or more references."""
-    from restoration import restore_path
+    """Restore the faces of photographs, with zero or more references."""
+    from faces.detect import Detector
+    from faces.weights import find
+    from restoration import Restorer, SamplerSettings, restore_folder
 
-    restore_path(
-        checkpoint, photo, out, references=tuple(reference or ()), aligned=aligned, detector=detector, steps=steps,
-        guidance=guidance, fidelity=fidelity, seed=seed, progress=console.print,
+    counts = restore_folder(
+        Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
+        faces=faces, seed=seed, settings=SamplerSettings(steps=steps, guidance=guidance, fidelity=fidelity),
+        progress=console.print,
     )
+    console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")
 
 
 @app.command()
@@ -186,6 +212,7 @@ def evaluate(
     profile: Annotated[str, typer.Option(help="Degradation profile.")] = "refldm-severe",
     count: Annotated[int, typer.Option(help="Pictures.")] = 100,
     split: Annotated[str, typer.Option(help="Split.")] = "test",
+    history: Annotated[str | None, typer.Option(help="The run's progress.jsonl, for its curves.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of targets, references, plans and noise.")] = 0,
 ) -> None:
     """Judge a checkpoint on held-out people: table with intervals, and a page."""
@@ -193,10 +220,10 @@ def evaluate(
     from evaluation import write_page
 
     judge_it(
-        checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed,
+        checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed, device="auto",
         progress=console.print,
     )
-    console.print(f"page: {write_page(out, dataset)}")
+    console.print(f"page: {write_page(out, dataset, f'{out}/report.html', history=history)}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "pipelines": {"records", "faces", "degradation", "identity_index", "synthetic"},
     "training": {"records", "faces", "degradation", "pipelines", "models"},
     "restoration": {"records", "faces", "identity_index", "models"},
-    "evaluation": {"records", "faces", "degradation", "restoration"},
+    "evaluation": {"records", "faces", "degradation", "identity_index", "restoration"},
     "infra": EVERYTHING,
     "cli": EVERYTHING | {"demo"},
     "demo": EVERYTHING,

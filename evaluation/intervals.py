@@ -1,0 +1,57 @@
+"""Bootstrap intervals over identities: rows of one person are not independent, so persons are drawn, not rows.
+
+In: values [N] and each row's identity. Out: the mean over rows with a percentile interval.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from records import rng
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean with its 95 % interval (or another coverage), over `rows` rows of `identities` persons."""
+
+    mean: float
+    low: float
+    high: float
+    rows: int
+    identities: int
+
+    def apart(self, other: "Interval") -> bool:
+        """Whether the two intervals do not overlap."""
+        return self.high < other.low or other.high < self.low
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"mean": self.mean, "low": self.low, "high": self.high, "rows": self.rows,
+                "identities": self.identities}
+
+
+def bootstrap(values: Sequence[float] | np.ndarray, identities: Sequence[str], *, draws: int = 4000,
+              coverage: float = 0.95, seed: int = 0) -> Interval | None:
+    """The mean over rows and its percentile bootstrap interval, drawing identities with replacement.
+
+    Args:
+        values: [N], any unit; booleans count as 0 and 1.
+        identities: [N], who stands in each row.
+        draws: resamples. coverage: 0..1.
+        seed: equal arguments give equal intervals.
+
+    Returns:
+        The interval; None where there are no rows.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if len(numbers) == 0:
+        return None
+    people, place = np.unique(np.asarray(identities), return_inverse=True)
+    sums = np.bincount(place, weights=numbers, minlength=len(people))
+    counts = np.bincount(place, minlength=len(people)).astype(np.float64)
+    drawn = rng(seed, "bootstrap").multinomial(len(people), np.full(len(people), 1 / len(people)), size=draws)
+    means = (drawn @ sums) / (drawn @ counts)
+    low, high = np.quantile(means, [(1 - coverage) / 2, (1 + coverage) / 2])
+    return Interval(mean=float(numbers.mean()), low=float(low), high=float(high), rows=len(numbers),
+                    identities=len(people))

@@ -1,0 +1,60 @@
+"""Restored pictures as files: one strip per case, and a sheet of all of them.
+
+In: an evaluation folder and its dataset version. Out: `case-000.png` (degraded, references, restored without and
+with references, truth, side by side) and `sheet.png`.
+"""
+
+import json
+
+import cv2
+import numpy as np
+
+from evaluation.cases import face_picture
+from evaluation.page_pictures import Gallery, first
+from evaluation.protocol import Protocol
+from faces.images import decode_jpeg
+from records import storage
+from records.dataset import DatasetVersion
+
+ANSWERS = ("without", "three")
+GAP = 4
+
+
+def write_pictures(folder: str, dataset_uri: str, out: str, *, count: int = 8) -> list[str]:
+    """Write the first `count` cases of an evaluation as pictures.
+
+    Args:
+        folder: what `evaluate` wrote. dataset_uri: the dataset version. out: folder for the PNG files.
+
+    Returns:
+        The files, the sheet last.
+
+    Raises:
+        DataError, StorageError: a file is missing or damaged.
+    """
+    conditions = [c["slug"] for c in json.loads(storage.read_bytes(storage.join(folder, "table.json")))["conditions"]]
+    protocol = Protocol.from_json(storage.read_bytes(storage.join(folder, "protocol.json")).decode())
+    dataset = DatasetVersion.open(dataset_uri)
+    gallery = Gallery.open(folder, protocol, dataset, conditions)
+    rows = {row.number: row for row in protocol.rows}
+    most = max(len(row.references) for row in protocol.rows)
+    strips, written = [], []
+    for number in first(gallery, count):
+        row, blank = rows[number], np.full((protocol.size, protocol.size, 3), 255, np.uint8)
+        shown = [face_picture(dataset, face_id, protocol.size).image for face_id in row.references]
+        answers = [decode_jpeg(gallery.answers[slug][number]["image"])
+                   for slug in ("degraded", *ANSWERS) if slug in gallery.answers]
+        truth = face_picture(dataset, row.target, protocol.size).image
+        strips.append(_side_by_side([answers[0], *shown, *[blank] * (most - len(shown)), *answers[1:], truth]))
+        written.append(_write(storage.join(out, f"case-{number:03d}.png"), strips[-1]))
+    return [*written, _write(storage.join(out, "sheet.png"), np.concatenate(strips))]
+
+
+def _side_by_side(images: list[np.ndarray]) -> np.ndarray:
+    padded = [cv2.copyMakeBorder(i, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for i in images]
+    return np.concatenate(padded, axis=1)
+
+
+def _write(uri: str, image: np.ndarray) -> str:
+    storage.write_atomic(uri, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
+    return uri

@@ -1,0 +1,167 @@
+"""A frozen protocol: who is judged, on which picture, with which references, how degraded, by whom.
+
+In: a dataset version, and names of split, profile and judge. Out: one JSON file whose bytes are a function of
+its arguments; anyone who holds the dataset version and the weights can repeat every number from it.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from degradation import draw
+from faces import weights
+from identity_index import MismatchPolicy
+from identity_index import references as mismatched
+from records import ConfigurationError, DataError, WeightsError, derive, rng
+from records.dataset import DatasetVersion
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolRow:
+    """One judged picture.
+
+    number: its place. target, references: face ids; reasons: why each reference was chosen. plan: the
+    degradation as canonical JSON. seed: the sampler's noise for this picture, in every condition.
+    """
+
+    number: int
+    identity: str
+    target: str
+    references: tuple[str, ...]
+    reasons: tuple[str, ...]
+    plan: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is judged, complete with hashes. size: px of the pictures judged. judge, embedder: weight names."""
+
+    name: str
+    manifest_id: str
+    split: str
+    profile: str
+    size: int
+    seed: int
+    policy: dict[str, Any]
+    judge: str
+    judge_sha256: str
+    embedder: str
+    embedder_sha256: str
+    rows: tuple[ProtocolRow, ...]
+    format: int = FORMAT
+
+    @property
+    def protocol_id(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the canonical JSON form."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal protocols have equal bytes."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read it back.
+
+        Raises:
+            DataError: not a protocol, or one of another format.
+        """
+        try:
+            values = json.loads(text)
+            if values["format"] != FORMAT:
+                raise DataError(f"protocol of format {values['format']}; this version reads format {FORMAT}")
+            rows = tuple(ProtocolRow(**{**r, "references": tuple(r["references"]), "reasons": tuple(r["reasons"])})
+                         for r in values.pop("rows"))
+            return cls(rows=rows, **values)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise DataError(f"not an anchorface protocol: {error!r}") from error
+
+
+def freeze(dataset: DatasetVersion, *, judge: str, split: str = "test", profile: str = "refldm-severe",
+           size: int = 128, count: int = 64, references: int = 3, policy: MismatchPolicy | None = None,
+           seed: int = 0, name: str = "held-out") -> Protocol:
+    """Choose and write down what will be judged.
+
+    Targets go round the identities of the split in a shuffled order (every person once, then every person a
+    second time, and so on), so that few persons with many photographs do not decide the result. A face without
+    any usable reference (another photograph of the person that is no near-duplicate) cannot be a target.
+
+    Args:
+        dataset: the dataset version.
+        judge: weight name of the judge; must not be the dataset's embedder.
+        split: held-out split. profile: a name from `degradation.profiles()`. size: px. count: rows at most.
+        policy: how references are chosen; default: by mismatch, as in training.
+
+    Raises:
+        ConfigurationError: the judge is the network that the anchor and the loss use.
+        DataError: the split is empty, shares an identity with another split, or offers no target.
+    """
+    policy = policy or MismatchPolicy()
+    embedder = str(dataset.manifest.settings.get("embedder", "unknown"))
+    check_judge(judge, embedder)
+    of_split: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    elsewhere = set()
+    for row in dataset.rows():
+        if row["split"] == split:
+            of_split[row["identity"]].append(row)
+        else:
+            elsewhere.add(row["identity"])
+    if not of_split:
+        raise DataError(f"{dataset.uri}: no faces in split {split!r}; splits: {sorted(dataset.manifest.counts)}")
+    if shared := sorted(elsewhere & set(of_split)):
+        raise DataError(f"{dataset.uri}: identities on both sides of split {split!r}: {', '.join(shared[:5])}")
+    rows: list[ProtocolRow] = []
+    for person, target in _rounds(of_split, seed):
+        if len(rows) == count:
+            break
+        chosen = mismatched(target, of_split[person], policy, references,
+                            rng(seed, "evaluation references", len(rows)))
+        if not chosen:
+            continue
+        plan = draw(profile, rng(seed, "evaluation degradation", len(rows)), size=size)
+        rows.append(ProtocolRow(number=len(rows), identity=person, target=target["face_id"],
+                                references=tuple(c.face_id for c in chosen),
+                                reasons=tuple(c.reason for c in chosen), plan=plan.to_json(),
+                                seed=derive(seed, "evaluation noise", len(rows))))
+    if not rows:
+        raise DataError(f"{dataset.uri}: nobody in split {split!r} has two photographs that differ; "
+                        "add photographs or choose another split")
+    plain_policy = json.loads(json.dumps(asdict(policy)))
+    return Protocol(name=name, manifest_id=dataset.manifest.manifest_id, split=split, profile=profile, size=size,
+                    seed=seed, policy=plain_policy, judge=judge, judge_sha256=weight_hash(judge),
+                    embedder=embedder, embedder_sha256=weight_hash(embedder), rows=tuple(rows))
+
+
+def check_judge(judge: str, embedder: str) -> None:
+    """Refuse a judge that the restorer was trained against.
+
+    Raises:
+        ConfigurationError: both are the same network.
+    """
+    hashes = {weight_hash(judge), weight_hash(embedder)}
+    if judge == embedder or (len(hashes) == 1 and hashes != {"not found"}):
+        raise ConfigurationError(f"judge {judge!r} is the network in the restorer's anchor and loss; judge with "
+                                 "another one: judge_small (synthetic) or mobilefacenet_y1_ms1m_112 (photographs)")
+
+
+def weight_hash(name: str) -> str:
+    """SHA-256 of a weight file as found on this machine; `not found` where it is not here."""
+    try:
+        return weights.sha256(weights.find(name))
+    except WeightsError:
+        return "not found"
+
+
+def _rounds(of_split: dict[str, list[dict[str, Any]]], seed: int) -> list[tuple[str, dict[str, Any]]]:
+    people = sorted(of_split)
+    order = {person: rng(seed, f"evaluation targets of {person}").permutation(len(of_split[person]))
+             for person in people}
+    people = [people[i] for i in rng(seed, "evaluation identities").permutation(len(people))]
+    rounds = max(len(rows) for rows in of_split.values())
+    return [(person, sorted(of_split[person], key=lambda row: row["face_id"])[order[person][turn]])
+            for turn in range(rounds) for person in people if turn < len(of_split[person])]

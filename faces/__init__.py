@@ -1,0 +1,28 @@
+"""Frozen networks that look at faces: detect, align, embed, pose, age, quality; the list of weights.
+
+The names below are loaded when they are first asked for, so that a worker that only reads photographs does not pay for
+torch and onnxruntime.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "adaface": ("AdaFaceNet",),
+    "align": ("apply_matrix", "arcface_matrix", "compose", "ffhq_matrix", "inverse", "paste_back", "warp"),
+    "attributes": ("AgeNetwork", "age_from_dates", "brightness", "hash_distance", "perceptual_hash", "sharpness"),
+    "detect": ("Detection", "Detector"),
+    "embed": ("Embedder", "OnnxEmbedder", "TorchEmbedder", "adaface_network", "embedder"),
+    "images": ("PhotoInfo", "decode_jpeg", "encode_jpeg", "read_photo"),
+    "pose": ("pose_from_landmarks",),
+    "weights": ("WEIGHTS", "Survey", "Weight", "find", "load_safetensors", "load_state", "survey", "weight"),
+}
+
+__all__ = sorted(name for names in _HOMES.values() for name in names)
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"faces.{module}"), name)
+    raise AttributeError(f"module 'faces' has no name {name!r}")

@@ -1,0 +1,118 @@
+"""Faces as vectors: one interface over AdaFace in torch and ArcFace-type networks in ONNX.
+
+In: crops uint8 [B, 112, 112, 3] RGB, aligned by `faces.align.arcface_matrix`.
+Out: unit float32 [B, D] and norm float32 [B], so that unit * norm[:, None] is the raw embedding.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faces.adaface import AdaFaceNet
+from faces.runtime import run, session
+from faces.weights import Weight, find, load_state, sha256, weight
+from records.errors import DataError, WeightsError
+
+DEFAULT = "adaface_small"
+CHUNK = 64
+
+Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class Embedder(Protocol):
+    """What every face embedder is. name: the weight's; dimension: D; sha256: the weight file's hash."""
+
+    name: str
+    dimension: int
+    sha256: str
+
+    def embed(self, crops: NDArray[np.uint8]) -> Embeddings:
+        """Unit embeddings [B, D] and norms [B] of aligned crops uint8 [B, 112, 112, 3] RGB."""
+        ...
+
+
+def adaface_network(name: str = "default") -> AdaFaceNet:
+    """The frozen AdaFace network of a name, in evaluation mode on the CPU, gradients to its input allowed.
+
+    Raises:
+        WeightsError: missing, unsafe or of another shape.
+    """
+    entry = weight(DEFAULT if name == "default" else name, "embedder")
+    if not _is_torch(entry):
+        raise WeightsError(f"{entry.name} is an ONNX network; only AdaFace networks in torch pass gradients")
+    path = find(entry.name)
+    network = AdaFaceNet(entry.network)
+    network.load(load_state(path), str(path))
+    return network.eval().requires_grad_(False)
+
+
+class TorchEmbedder:
+    """An AdaFace network behind the interface."""
+
+    def __init__(self, name: str = "default", device: str = "cpu") -> None:
+        entry = weight(DEFAULT if name == "default" else name, "embedder")
+        self.name = entry.name
+        self.network = adaface_network(entry.name).to(device)
+        self.device = device
+        self.dimension = self.network.dimension
+        self.sha256 = sha256(find(entry.name))
+
+    def embed(self, crops: NDArray[np.uint8]) -> Embeddings:
+        """Unit embeddings [B, D] and norms [B]; B = 0 is allowed."""
+        _check(crops)
+        units, norms = [np.zeros((0, self.dimension), np.float32)], [np.zeros(0, np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(crops), CHUNK):
+                bgr = np.ascontiguousarray(crops[start : start + CHUNK, ..., ::-1])
+                images = torch.from_numpy(bgr).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+                unit, norm = self.network(images)
+                units.append(unit.cpu().numpy())
+                norms.append(norm[:, 0].cpu().numpy())
+        return np.concatenate(units), np.concatenate(norms)
+
+
+class OnnxEmbedder:
+    """An ArcFace-type ONNX network behind the interface; its input's range comes from the table of weights."""
+
+    def __init__(self, name: str, threads: int = 1) -> None:
+        entry = weight(name, "embedder")
+        if _is_torch(entry):
+            raise WeightsError(f"{entry.name} is a torch network, not an ONNX file; use TorchEmbedder")
+        path = find(entry.name)
+        self.name = entry.name
+        self.signed = entry.network == "rgb -1..1"
+        self.session = session(path, threads)
+        self.dimension = int(self.session.get_outputs()[0].shape[-1])
+        self.sha256 = sha256(path)
+
+    def embed(self, crops: NDArray[np.uint8]) -> Embeddings:
+        """Unit embeddings [B, D] and norms [B]; B = 0 is allowed."""
+        _check(crops)
+        raw = [np.zeros((0, self.dimension), np.float32)]
+        for start in range(0, len(crops), CHUNK):
+            images = crops[start : start + CHUNK].transpose(0, 3, 1, 2).astype(np.float32)
+            raw.append(run(self.session, (images - 127.5) / 127.5 if self.signed else images)[0])
+        vectors = np.concatenate(raw)
+        norms = np.linalg.norm(vectors, axis=1).astype(np.float32)
+        return vectors / np.maximum(norms, 1e-12)[:, None], norms
+
+
+def embedder(name: str = "default", threads: int = 1, device: str = "cpu") -> Embedder:
+    """The embedder of a weight's name: `default` (the carried AdaFace network), `mobilefacenet_y1_ms1m_112`, ...
+
+    Raises:
+        WeightsError: unknown, missing, unsafe, or of another hash or shape.
+    """
+    entry = weight(DEFAULT if name == "default" else name, "embedder")
+    return TorchEmbedder(entry.name, device) if _is_torch(entry) else OnnxEmbedder(entry.name, threads)
+
+
+def _is_torch(entry: Weight) -> bool:
+    return not entry.file.endswith(".onnx")
+
+
+def _check(crops: NDArray[np.uint8]) -> None:
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
+        raise DataError(f"embedders take uint8 [B, 112, 112, 3] RGB crops, got {crops.dtype} {crops.shape}")

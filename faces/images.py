@@ -1,0 +1,173 @@
+"""Photographs in and out: bytes to uint8 [H, W, 3] RGB, upright, eight bits, or a PhotoError with its cause.
+
+Causes: `unreadable` (no such file, or damaged inside), `not an image`, `truncated`, `too many pixels`, `too small`.
+Colour profiles are not converted: numbers are read as sRGB.
+"""
+
+import hashlib
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from records.errors import DataError, PhotoError, StorageError
+from records.storage import read_bytes
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+SMALLEST_SIDE = 16
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8", b"BM")
+EXIF_FOLDER, DATE_TIME_ORIGINAL = 0x8769, 0x9003
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoInfo:
+    """What a file says of itself.
+
+    format: `JPEG`, `PNG`, ...; width, height: pixels, upright; sha256: of the file's bytes; taken: the EXIF date
+    of exposure, None where there is none.
+    """
+
+    format: str
+    width: int
+    height: int
+    byte_size: int
+    sha256: str
+    taken: date | None
+
+
+def read_photo(
+    source: str | bytes, max_pixels: int = 100_000_000, uri: str = "bytes"
+) -> tuple[NDArray[np.uint8], PhotoInfo]:
+    """One photograph, upright and in eight-bit RGB, whatever the file held.
+
+    The header is checked before any pixel is decoded, so a file cannot ask for unbounded memory.
+
+    Args:
+        source: a path or URI, or the file's bytes.
+        max_pixels: largest width x height.
+        uri: the name for errors when `source` is bytes.
+
+    Returns:
+        uint8 [H, W, 3] RGB after the EXIF orientation (transparent parts on white), and what the file says.
+
+    Raises:
+        PhotoError: with one of the causes in the module's first lines.
+    """
+    if isinstance(source, str):
+        uri = source
+        try:
+            content = read_bytes(source)
+        except StorageError as error:
+            raise PhotoError("unreadable", uri, str(error)) from error
+    else:
+        content = source
+    declared = _png_size(content)
+    if declared is not None:
+        _check_size(*declared, max_pixels, uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+        picture = _open(content, uri)
+        _check_size(*picture.size, max_pixels, uri)
+        pixels, taken = _decode(picture, content, uri)
+    name = "JPEG" if picture.format == "MPO" else str(picture.format)
+    info = PhotoInfo(
+        format=name, width=pixels.shape[1], height=pixels.shape[0], byte_size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(), taken=taken,
+    )
+    return pixels, info
+
+
+def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 95) -> bytes:
+    """uint8 [H, W, 3] RGB as JPEG bytes, colour at full resolution (4:4:4)."""
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(rgb), quality=quality, colorspace="RGB", colorsubsampling="444", fastdct=False
+    )
+
+
+def decode_jpeg(content: bytes) -> NDArray[np.uint8]:
+    """JPEG bytes that this project wrote, as uint8 [H, W, 3] RGB.
+
+    Raises:
+        DataError: not a whole JPEG.
+    """
+    try:
+        return simplejpeg.decode_jpeg(content, colorspace="RGB", fastdct=False, fastupsample=False, strict=True)
+    except ValueError as error:
+        raise DataError(f"{len(content)} bytes that are no whole JPEG: {error}") from error
+
+
+def _open(content: bytes, uri: str) -> PillowImage.Image:
+    try:
+        return PillowImage.open(io.BytesIO(content), formats=FORMATS)
+    except PillowImage.DecompressionBombError as error:
+        raise PhotoError("too many pixels", uri, str(error)) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
+        if content.startswith(MAGIC):
+            raise PhotoError("truncated", uri, "the file ends before its first pixel") from error
+        detail = "the file is empty" if not content else f"none of {', '.join(FORMATS)}"
+        raise PhotoError("not an image", uri, detail) from error
+
+
+def _check_size(width: int, height: int, max_pixels: int, uri: str) -> None:
+    if width * height > max_pixels:
+        raise PhotoError("too many pixels", uri, f"{width} x {height}; at most {max_pixels} are read")
+    if min(width, height) < SMALLEST_SIDE:
+        raise PhotoError("too small", uri, f"{width} x {height}; sides of at least {SMALLEST_SIDE} px are needed")
+
+
+def _decode(picture: PillowImage.Image, content: bytes, uri: str) -> tuple[NDArray[np.uint8], date | None]:
+    try:
+        picture.load()
+        taken = _taken(picture)
+        upright = ImageOps.exif_transpose(picture)
+        return _eight_bit_rgb(upright), taken
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError) as error:
+        cause = "truncated" if "truncated" in str(error) or _ends_early(content) else "unreadable"
+        raise PhotoError(cause, uri, str(error)) from error
+
+
+def _eight_bit_rgb(picture: PillowImage.Image) -> NDArray[np.uint8]:
+    """Any Pillow mode as uint8 [H, W, 3]: 16 bits are scaled, not cut; transparency lies on white."""
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture).astype(np.float64)
+        if picture.mode == "F":
+            values = values * (255.0 if values.max(initial=0.0) <= 1.0 else 1.0)
+        elif picture.mode.startswith("I;16") or values.max(initial=0.0) > 255:
+            values = values / 257.0
+        grey = np.rint(np.clip(np.nan_to_num(values), 0.0, 255.0)).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = PillowImage.alpha_composite(PillowImage.new("RGBA", layer.size, "white"), layer)
+    return np.array(picture.convert("RGB"))
+
+
+def _taken(picture: PillowImage.Image) -> date | None:
+    """The day of exposure; a wrong or missing date is no reason to lose the photo."""
+    try:
+        text = str(picture.getexif().get_ifd(EXIF_FOLDER).get(DATE_TIME_ORIGINAL, ""))
+        return datetime.strptime(text.strip("\x00 ")[:10], "%Y:%m:%d").date()
+    except (ValueError, OSError, SyntaxError, KeyError, TypeError, struct.error):
+        return None
+
+
+def _png_size(content: bytes) -> tuple[int, int] | None:
+    if content[:8] == b"\x89PNG\r\n\x1a\n" and content[12:16] == b"IHDR" and len(content) >= 24:
+        width, height = struct.unpack(">II", content[16:24])
+        return width, height
+    return None
+
+
+def _ends_early(content: bytes) -> bool:
+    if content.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in content[-4096:]
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" not in content[-4096:]
+    return False

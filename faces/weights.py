@@ -1,0 +1,252 @@
+"""Each weight file by name: what it is, its hash, its licence, where it is looked for; and reading it safely.
+
+A name stands for one file. Files are looked for, in this order, in the folders of $ANCHORFACE_WEIGHTS (separated as
+$PATH is), in `weights/` of this repository, in `../shared/data/models` beside it, in `~/.insightface/models` and in
+`~/.cache/anchorface`. A known hash is checked before the file is used. No code is ever loaded from a weight file.
+"""
+
+import hashlib
+import os
+import pickle
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from records.errors import WeightsError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """One weight file.
+
+    name: what recipes and commands say. file: its name on disk, with the pack's folder where there is one.
+    sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
+    commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
+    kind: `embedder`, `detector`, `age`, `pose`, `autoencoder` or `base`. network: the AdaFace architecture, or how an
+    ONNX embedder wants its input: `rgb 0..255` or `rgb -1..1`.
+    """
+
+    name: str
+    file: str
+    kind: str
+    licence: str
+    commercial: bool
+    url_hint: str
+    sha256: str | None = None
+    network: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What `survey` found for one weight. state: `verified`, `hash not known`, `wrong hash` or `missing`."""
+
+    weight: Weight
+    path: Path | None
+    state: str
+
+
+def _carried(name: str, kind: str, network: str, note: str) -> Weight:
+    return Weight(name=name, file=f"{name}.safetensors", kind=kind, licence="Apache-2.0", commercial=True,
+                  url_hint="carried in this repository", network=network, note=note)
+
+
+def _adaface(name: str, network: str, note: str) -> Weight:
+    return Weight(name=name, file=f"{name}.ckpt", kind="embedder", licence="MIT", commercial=True,
+                  url_hint="github.com/mk-minchul/AdaFace", network=network, note=note)
+
+
+def _insightface(name: str, file: str, kind: str, url_hint: str, sha256: str | None, network: str = "",
+                 note: str = "") -> Weight:
+    return Weight(name=name, file=file, kind=kind, licence="InsightFace: non-commercial research", commercial=False,
+                  url_hint=url_hint, sha256=sha256, network=network, note=note)
+
+
+_PACKS = "github.com/deepinsight/insightface, model zoo"
+
+WEIGHTS: tuple[Weight, ...] = (
+    _carried("adaface_small", "embedder", "small", "the embedded default's identity network"),
+    _carried("judge_small", "embedder", "judge", "the embedded default's judge, trained apart on other identities"),
+    _carried("autoencoder_tiny", "autoencoder", "", "128 px autoencoder of the tiny model"),
+    _carried("base_tiny", "base", "", "blind base restorer of the tiny model"),
+    _adaface("adaface_ir50_ms1mv2", "ir_50", "the official repository's default"),
+    _adaface("adaface_ir50_webface4m", "ir_50", ""),
+    _adaface("adaface_ir101_webface12m", "ir_101", "the strongest of the official networks"),
+    _adaface("adaface_ir18_webface4m", "ir_18", ""),
+    _insightface("scrfd_2.5g_kps", "scrfd_2.5g_kps.onnx", "detector", "github.com/hpc203/scrfd-opencv",
+                 "846c13e2488b23a43228901c3732c5d40a6ca1ca8c1255d48c65db869d1e3d9d", note="the default detector"),
+    _insightface("scrfd_500m_kps", "scrfd_500m_kps.onnx", "detector", "github.com/hpc203/scrfd-opencv",
+                 "69b42f2bc7f3c2e23177a7dd84f68ca65ad97abdfcfb6a3c6544f55fe8d005a6", note="the fast detector"),
+    _insightface("mobilefacenet_y1_ms1m_112", "mobilefacenet_y1_ms1m_112.onnx", "embedder",
+                 "github.com/honghuCode/mobileFacenet-ncnn",
+                 "5cc6b3192b9f9a233909aa236ade0b8466d75efe22c63ebda708ef82584dccb1", "rgb 0..255",
+                 "the judge for photographs"),
+    Weight(name="mobileface_mit_112", file="mobileface_mit_112.onnx", kind="embedder", licence="MIT", commercial=True,
+           url_hint="github.com/statscol/poc-speed-detection", network="rgb 0..255",
+           sha256="93d017afe1233cfcfde10e9f4eedb079f5a65c7ab98be99b4db20c9677eb5f52"),
+    _insightface("genderage_v1", "genderage_v1.onnx", "age", "github.com/deepinsight/insightface",
+                 "ebbd66768654a64bcfe742bca446675cae62e2347be51bfa72417355c2246526",
+                 note="coarse: errors of 6 to 8 years"),
+    Weight(name="fsanet_1x1", file="fsanet-1x1-iter-688590.onnx", kind="pose", licence="MIT", commercial=True,
+           url_hint="github.com/omasaht/headpose-fsanet-pytorch",
+           sha256="d85e90cb4b9d3a87e81bbfdcfcd130cbe0e175407042e439a570aa396c44eda6"),
+    Weight(name="fsanet_var", file="fsanet-var-iter-688590.onnx", kind="pose", licence="MIT", commercial=True,
+           url_hint="github.com/omasaht/headpose-fsanet-pytorch",
+           sha256="2877b1db98e3dc66468e90df8db4a21059facd1c3f107af91c6d4fe6476a03e1"),
+    _insightface("buffalo_l/det_10g", "buffalo_l/det_10g.onnx", "detector", _PACKS, None),
+    _insightface("buffalo_l/w600k_r50", "buffalo_l/w600k_r50.onnx", "embedder", _PACKS, None, "rgb -1..1"),
+    _insightface("antelopev2/scrfd_10g_bnkps", "antelopev2/scrfd_10g_bnkps.onnx", "detector", _PACKS, None),
+    _insightface("antelopev2/glintr100", "antelopev2/glintr100.onnx", "embedder", _PACKS, None, "rgb -1..1"),
+)
+
+
+def weight(name: str, kind: str = "") -> Weight:
+    """The table's entry for a name; a pack's name (`buffalo_l`) with a kind gives that member of the pack.
+
+    Raises:
+        WeightsError: no such name, or a name of another kind.
+    """
+    for entry in WEIGHTS:
+        if name in (entry.name, entry.name.partition("/")[0]) and kind in ("", entry.kind):
+            return entry
+    known = ", ".join(entry.name for entry in WEIGHTS if kind in ("", entry.kind))
+    raise WeightsError(f"no {kind or 'weight file'} named {name!r}; known: {known}")
+
+
+def folders() -> tuple[Path, ...]:
+    """The folders where weights are looked for, in order, whether they exist or not."""
+    named = tuple(Path(f).expanduser() for f in os.environ.get("ANCHORFACE_WEIGHTS", "").split(os.pathsep) if f)
+    home = Path.home()
+    return (*named, REPOSITORY / "weights", REPOSITORY.parent / "shared" / "data" / "models",
+            home / ".insightface" / "models", home / ".cache" / "anchorface")
+
+
+def find(name: str, kind: str = "") -> Path:
+    """The path of a weight file, its hash checked where one is known.
+
+    Raises:
+        WeightsError: an unknown name, no such file (says where it looked), or a file of another hash.
+    """
+    entry = weight(name, kind)
+    path = _locate(entry)
+    if path is None:
+        looked = "\n  ".join(str(folder) for folder in folders())
+        raise WeightsError(
+            f"{name}: no file {entry.file} ({entry.licence}; published at {entry.url_hint}) in\n  {looked}\n"
+            "Put it into one of these folders, or name its folder in $ANCHORFACE_WEIGHTS."
+        )
+    expected = expected_sha256(entry)
+    if expected is not None and sha256(path) != expected:
+        raise WeightsError(
+            f"{path}: its SHA-256 is {sha256(path)}, but {name} has {expected}. The file is damaged or another one: "
+            "replace it, or move it out of the folders that are searched."
+        )
+    return path
+
+
+def survey() -> tuple[Survey, ...]:
+    """Every entry of the table with where it is and whether its hash is right, for `anchorface doctor`."""
+    rows = []
+    for entry in WEIGHTS:
+        path, expected = _locate(entry), expected_sha256(entry)
+        if path is None:
+            state = "missing"
+        elif expected is None:
+            state = "hash not known"
+        else:
+            state = "verified" if sha256(path) == expected else "wrong hash"
+        rows.append(Survey(weight=entry, path=path, state=state))
+    return tuple(rows)
+
+
+def expected_sha256(entry: Weight) -> str | None:
+    """The hash a file must have: the table's, or for carried files the line in weights/SHA256SUMS."""
+    if entry.sha256 is not None:
+        return entry.sha256
+    sums = REPOSITORY / "weights" / "SHA256SUMS"
+    if not entry.url_hint.startswith("carried") or not sums.is_file():
+        return None
+    for line in sums.read_text().splitlines():
+        digest, _, file = line.partition(" ")
+        if file.strip(" *") == entry.file:
+            return digest
+    return None
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file; computed once for a file that does not change."""
+    state = path.stat()
+    return _sha256(str(path), state.st_mtime_ns, state.st_size)
+
+
+def load_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        WeightsError: no such file, or not a safetensors file (a pickle under this name, say).
+    """
+    try:
+        return load_file(str(path))
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error}); nothing in it was run") from error
+
+
+def load_state(path: str | Path) -> dict[str, Tensor]:
+    """The named tensors of a safetensors file or of a torch checkpoint (`state_dict` taken out if there is one).
+
+    Torch checkpoints are read with `weights_only=True`. Official checkpoints hold the names of Lightning classes
+    beside the tensors: for those names alone an empty stand-in takes the place of the class, no code is imported.
+
+    Raises:
+        WeightsError: a file that is neither, or one that asks for code to be run.
+    """
+    if str(path).endswith(".safetensors"):
+        return load_safetensors(path)
+    try:
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        harmless = [name for name in foreign if name.split(".")[0] in ("pytorch_lightning", "lightning")]
+        stand_ins: list[Any] = [(_stand_in(), name) for name in harmless]
+        with torch.serialization.safe_globals(stand_ins):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError, AttributeError) as error:
+        raise WeightsError(
+            f"{path}: not a checkpoint of plain tensors; nothing in it was run. Convert it to safetensors where it "
+            f"was made. ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: holds no table of named tensors")
+    return {str(key): value for key, value in state.items()}
+
+
+def _stand_in() -> type:
+    """An empty class that takes any arguments and any state."""
+
+    class StandIn(dict):  # type: ignore[type-arg]
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__()
+
+        def __setstate__(self, _: object) -> None:
+            return None
+
+    return StandIn
+
+
+def _locate(entry: Weight) -> Path | None:
+    names = (entry.file, entry.file.rpartition("/")[2])
+    candidates = (folder / name for folder in folders() for name in names)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: str, modified: int, size: int) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,44 @@
+"""The identity anchor: several references' embeddings become one unit vector, the sharper ones counting more."""
+
+import numpy as np
+
+from records.errors import DataError
+
+
+def anchor(raw_embeddings: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Norm-weighted mean of the references' directions.
+
+        e_r = z_r / ||z_r||,  q_r = ||z_r||,  w = softmax(log(q) / T),  anchor = Norm(sum_r w_r e_r)
+
+    At T = 1 the weights are the norms over their sum, so the anchor is the normalised plain sum of the raw vectors.
+    A larger T evens the weights out, a smaller one listens to the best reference alone.
+
+    Args:
+        raw_embeddings: [R, D], before normalisation (unit embedding times norm), R >= 1.
+        temperature: T > 0.
+
+    Returns:
+        Unit float32 [D].
+
+    Raises:
+        DataError: no reference, a temperature that is not positive, vectors that are not finite or cancel out.
+
+    Source: IConFace eq. 3-5.
+    """
+    vectors = np.asarray(raw_embeddings, dtype=np.float64)
+    if vectors.ndim != 2 or len(vectors) == 0:
+        raise DataError(f"anchor: raw embeddings of shape {list(vectors.shape)}; [references, dimension] is needed")
+    if not temperature > 0:
+        raise DataError(f"anchor: temperature {temperature}; it must be above 0")
+    norms = np.linalg.norm(vectors, axis=1)
+    if not np.isfinite(norms).all() or not norms.max() > 0:
+        raise DataError("anchor: the references' embeddings are zero or not finite; embed them again")
+    with np.errstate(divide="ignore"):
+        logits = np.log(norms) / temperature
+    weights = np.exp(logits - logits.max())
+    directions = vectors / np.maximum(norms, 1e-12)[:, None]
+    total = (weights / weights.sum()) @ directions
+    length = np.linalg.norm(total)
+    if length < 1e-9:
+        raise DataError("anchor: the references' embeddings cancel out; are they of one person?")
+    return (total / length).astype(np.float32)

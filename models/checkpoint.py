@@ -1,0 +1,202 @@
+"""A checkpoint folder: what stands in it, and how a trained IConFace is read back.
+
+    checkpoint.json        Description: model settings, recipe, base weights and their hashes, clock, git state
+    adapter.safetensors    the adapters as trained
+    ema.safetensors        their moving average
+    engine/                the training engine's own state; not read here
+
+The frozen base (autoencoder, backbone, stored prompt) is not in the folder: the description names its weight files,
+a `weight_finder` (name -> path) finds them, and their SHA-256 must agree.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.autoencoder import Autoencoder
+from models.backbone import TextMemory
+from models.configuration import ModelSettings
+from models.iconface import IConFace
+from models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
+from records import CheckpointError, ConfigurationError, StorageError
+from records.storage import join, read_bytes, write_atomic
+
+FORMAT = 1
+DESCRIPTION_FILE = "checkpoint.json"
+ADAPTER_FILE = "adapter.safetensors"
+EMA_FILE = "ema.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseWeight:
+    """A frozen weight file under the adapters: its name in the table of weights and its SHA-256 ("" if unknown)."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a checkpoint says of itself.
+
+    model: the networks. weights: role (`autoencoder`, `backbone`, optionally `text`) -> file; without `text` the
+    prompt is the tiny twin's fixed one. embedder: name of the identity network. recipe: the run's configuration.
+    manifest_id: dataset version. clock: samples (positions) seen. digest: hash chain over the samples that shaped it.
+    git: state of the code. extra: free.
+    """
+
+    model: ModelSettings
+    weights: dict[str, BaseWeight]
+    embedder: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+    manifest_id: str = ""
+    clock: int = 0
+    digest: str = ""
+    git: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """JSON with sorted keys."""
+        return json.dumps({**asdict(self), "model": self.model.to_dict()}, sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Description":
+        """The value back from `to_json`.
+
+        Raises:
+            CheckpointError: not a checkpoint's description, or one of another format.
+        """
+        try:
+            values = json.loads(text)
+            if values["format"] != FORMAT:
+                raise CheckpointError(f"checkpoint of format {values['format']}; this version reads format {FORMAT}")
+            unknown = values.keys() - {f.name for f in fields(cls)}
+            if unknown:
+                raise CheckpointError(f"checkpoint with unknown keys: {', '.join(sorted(unknown))}")
+            weights = {role: BaseWeight(**entry) for role, entry in values["weights"].items()}
+            return cls(**{**values, "model": ModelSettings.from_dict(values["model"]), "weights": weights})
+        except (KeyError, TypeError, AttributeError, ConfigurationError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"not the description of an anchorface checkpoint: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A trained model, frozen, in evaluation mode, on the CPU."""
+
+    autoencoder: Autoencoder
+    iconface: IConFace
+    text: TextMemory
+    settings: ModelSettings
+    description: Description
+
+
+def write_description(folder: str | os.PathLike[str], description: Description) -> None:
+    """Write checkpoint.json, whole or not at all. Raises StorageError if it cannot be written."""
+    write_atomic(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
+
+
+def read_description(folder: str | os.PathLike[str]) -> Description:
+    """Read checkpoint.json.
+
+    Raises:
+        CheckpointError: there is none, or it is not one of this version.
+    """
+    place = join(os.fspath(folder), DESCRIPTION_FILE)
+    try:
+        return Description.from_json(read_bytes(place).decode())
+    except StorageError as error:
+        raise CheckpointError(f"{folder}: no checkpoint here ({DESCRIPTION_FILE} is missing); give the folder "
+                              "checkpoints/step-... of a run") from error
+    except (CheckpointError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{place}: {error}") from error
+
+
+def write_adapter(folder: str | os.PathLike[str], state: Mapping[str, Tensor], *, ema: bool = False) -> None:
+    """Write `IConFace.adapter_state()`, or its moving average, as safetensors."""
+    save(join(os.fspath(folder), EMA_FILE if ema else ADAPTER_FILE), state,
+         {"format": str(FORMAT), "kind": "iconface adapter", "ema": str(ema).lower()})
+
+
+def load_iconface(folder: str | os.PathLike[str], weight_finder: Callable[[str], str | os.PathLike[str]],
+                  use_ema: bool = True, backbone_number: torch.dtype = torch.float32) -> LoadedModel:
+    """Read a trained model back.
+
+    Args:
+        folder: a local checkpoint folder.
+        weight_finder: base weight name -> local path (`faces.weights.find`, for example).
+        use_ema: the moving average rather than the last adapters.
+        backbone_number: type of the frozen backbone's weights (bfloat16 for the 4B one).
+
+    Raises:
+        CheckpointError: something is missing, damaged, unsafe, of another configuration or on another base.
+    """
+    description = read_description(folder)
+    model = description.model
+    paths = {role: _found(entry, weight_finder, folder) for role, entry in description.weights.items()}
+    for role in ("autoencoder", "backbone"):
+        if role not in paths:
+            raise CheckpointError(f"{folder}: {DESCRIPTION_FILE} names no {role} weights")
+    autoencoder = load_autoencoder(paths["autoencoder"], model.autoencoder)
+    iconface = IConFace(load_backbone(paths["backbone"], model.backbone, backbone_number), model.iconface)
+    file = join(os.fspath(folder), EMA_FILE if use_ema else ADAPTER_FILE)
+    iconface.load_adapter_state(load(file)[0], file)
+    text = read_text(paths["text"], model) if "text" in paths else TextMemory.fixed(model.backbone, model.text_seed)
+    return LoadedModel(autoencoder=autoencoder, iconface=iconface.eval().requires_grad_(False), text=text,
+                       settings=model, description=description)
+
+
+def read_text(path: str | os.PathLike[str], model: ModelSettings) -> TextMemory:
+    """Stored prompt embeddings: safetensors with `prompt` and `empty`, each [text_tokens, joint_attention_dim].
+
+    Raises:
+        CheckpointError: other names or shapes.
+    """
+    tensors, _ = load(path)
+    shape = torch.empty(model.backbone.text_tokens, model.backbone.joint_attention_dim, device="meta")
+    check_names_and_shapes({"prompt": shape, "empty": shape}, tensors, os.fspath(path))
+    return TextMemory(tensors["prompt"], tensors["empty"])
+
+
+def require_same_model(description: Description, model: ModelSettings, folder: str | os.PathLike[str]) -> None:
+    """For resuming: refuse a checkpoint whose networks differ from the ones that are running.
+
+    Raises:
+        CheckpointError: names every setting that differs.
+    """
+    there, here = _flat(description.model.to_dict()), _flat(model.to_dict())
+    differing = [f"{key} is {there.get(key)} there and {here.get(key)} here"
+                 for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+    if differing:
+        raise CheckpointError(f"{folder}: checkpoint of another configuration: {'; '.join(differing)}. Resume with "
+                              "the recipe that made it, or choose another run folder.")
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a local file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _found(entry: BaseWeight, weight_finder: Callable[[str], str | os.PathLike[str]],
+           folder: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    path = weight_finder(entry.name)
+    if entry.sha256:
+        actual = sha256_of(path)
+        if actual != entry.sha256:
+            raise CheckpointError(f"{folder} was trained on {entry.name} with SHA-256 {entry.sha256[:12]}..., but "
+                                  f"{path} has {actual[:12]}...; its adapters fit only the file they were trained on")
+    return path
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,285 @@
+"""A stage that can be stopped anywhere: parts planned ahead, each written whole, each done once.
+
+In: parts (a name, a key, a payload in JSON form) and a worker that turns a payload into tables.
+Out, under the workspace `out/`:
+
+    <folder>/part-00003.parquet       a part's rows, written under a temporary name, then renamed
+    dropped/<stage>/part-00003.parquet    its rows that did not go on, with their cause
+    done/<stage>/part-00003.json      done-marker: the part's key, its outputs' hashes, its counts
+    done/<stage>/complete.json        written last, when every part of the plan is done
+
+A part's key is the hash of its inputs, the stage's settings and the stage's VERSION. A rerun does the parts
+whose marker is missing, has another key, or names an output that is gone; so a rerun is the resume.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from pyarrow import fs
+
+from pipelines.cluster import connect
+from pipelines.progress import Progress, StageProgress
+from records import errors
+from records.errors import AnchorfaceError, DataError, StorageError
+from records.nouns import DROPPED_SCHEMA, Dropped
+from records.storage import delete, exists, filesystem, join, list_files, make_folder, read_bytes, write_atomic
+
+Counts = dict[str, int]
+Outputs = dict[str, bytes]
+Worker = Callable[[str, dict[str, Any]], tuple[Outputs, Counts]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One unit of work.
+
+    rows: for the progress report. inputs: hash of what it reads. payload: JSON for the worker.
+    """
+
+    name: str
+    rows: int
+    inputs: str
+    payload: str
+
+
+def fingerprint(*values: Any) -> str:
+    """SHA-256 of the values' canonical JSON, 32 hex digits."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def payload(values: Any) -> str:
+    """A part's payload as JSON."""
+    return json.dumps(values, default=str)
+
+
+def part_name(number: int) -> str:
+    """`part-00003`."""
+    return f"part-{number:05d}"
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet: equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def dropped_output(stage: str, part: str, rows: Sequence[Dropped]) -> Outputs:
+    """The `dropped` file of one part."""
+    table = pa.Table.from_pylist([row.to_row() for row in rows], schema=DROPPED_SCHEMA)
+    return {f"dropped/{stage}/{part}.parquet": parquet_bytes(table)}
+
+
+def run(
+    out: str, stage: str, folder: str, parts: Sequence[Part], worker: Callable[[], Worker], *,
+    settings: Mapping[str, Any], unit: str = "photos", progress: Progress | None = None,
+    concurrency: int | None = None, num_cpus: float = 0.5,
+) -> Counts:
+    """Do the parts that are not done yet, with Ray Data.
+
+    Args:
+        out: the workspace.
+        stage: its name, for markers and the report.
+        folder: the folder of the workspace that its outputs go to.
+        parts: the whole plan; what an earlier plan left over is deleted.
+        worker: makes the function that does one part: called once in each Ray worker, so it may load networks.
+            The function takes the part's name and payload, and returns its outputs (path in the workspace ->
+            bytes) and counts.
+        settings: what else the outputs depend on, the stage's `version` among it; another value redoes all parts.
+        unit: what `Part.rows` counts.
+        progress: where to report; silent if None.
+        concurrency: Ray workers; by default as many as there are parts to do and CPUs. 0 does the parts in this
+            process without Ray, for stages whose work is less than a worker's start.
+        num_cpus: CPUs that Ray books for each worker.
+
+    Returns:
+        The counts of all parts, those done before included.
+
+    Raises:
+        StorageError: the workspace cannot be written.
+        AnchorfaceError: what the worker raised.
+    """
+    markers_folder = join(out, "done", stage)
+    make_folder(markers_folder)
+    keys = {part.name: fingerprint(stage, settings, part.inputs) for part in parts}
+    plan_key = fingerprint(keys)
+    complete = _complete(out, stage)
+    markers = {part.name: _marker(out, stage, part.name) for part in parts}
+    pending = [part for part in parts if not _is_done(out, keys[part.name], markers[part.name])]
+    if pending or complete is None or complete["plan"] != plan_key:
+        complete = None
+        delete(join(markers_folder, "complete.json"))
+        _delete_leftovers(out, stage, folder, parts)
+    waiting = {part.name for part in pending}
+    with (progress or Progress(quiet=True)).stage(stage, sum(part.rows for part in parts), unit) as report:
+        for part in parts:
+            if part.name not in waiting:
+                report.skip(part.rows, (markers[part.name] or {})["counts"])
+        if pending:
+            if concurrency == 0:
+                _inline(out, stage, pending, keys, worker, report)
+            else:
+                _with_ray(out, stage, pending, keys, worker, report, concurrency, num_cpus)
+    if complete is None:
+        done = {part.name: _marker(out, stage, part.name) or {} for part in parts}
+        outputs = {path: value for marker in done.values() for path, value in marker["outputs"].items()}
+        counts = _sum(marker["counts"] for marker in done.values())
+        content = {"plan": plan_key, "settings": dict(settings), "outputs": outputs, "counts": counts}
+        write_atomic(join(markers_folder, "complete.json"), json.dumps(content, sort_keys=True, indent=1).encode())
+        return counts
+    return complete["counts"]
+
+
+def outputs(out: str, stage: str, folder: str) -> dict[str, str]:
+    """The files that a finished stage wrote into one folder of the workspace.
+
+    Returns:
+        Path in the workspace -> SHA-256, in order of name.
+
+    Raises:
+        DataError: the stage has not finished.
+    """
+    complete = _complete(out, stage)
+    if complete is None:
+        raise DataError(f"{out}: the stage {stage!r} has not finished here; run it (again), it does what is left")
+    found = complete["outputs"].items()
+    return {path: value["sha256"] for path, value in sorted(found) if path.startswith(f"{folder}/")}
+
+
+def counts(out: str, stage: str) -> Counts:
+    """What a finished stage counted, all parts together; empty if it has not finished."""
+    return (_complete(out, stage) or {"counts": {}})["counts"]
+
+
+def settings(out: str, stage: str) -> dict[str, Any]:
+    """The settings that a finished stage ran with; empty if it has not finished."""
+    return (_complete(out, stage) or {"settings": {}})["settings"]
+
+
+def _with_ray(
+    out: str, stage: str, parts: Sequence[Part], keys: Mapping[str, str], worker: Callable[[], Worker],
+    report: StageProgress, concurrency: int | None, num_cpus: float,
+) -> None:
+    connect()
+    size = concurrency or max(1, min(len(parts), int(ray.cluster_resources().get("CPU", 1))))
+    rows = [{"part": json.dumps([p.name, p.rows, keys[p.name], p.payload])} for p in parts]
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        _PartRunner, fn_constructor_args=(out, stage, worker), batch_size=1, num_cpus=num_cpus,
+        compute=ray.data.ActorPoolStrategy(size=min(size, len(parts))),
+    )
+    for row in dataset.iter_rows():
+        answer = json.loads(row["answer"])
+        if "error" in answer:
+            raise getattr(errors, answer["error"])(answer["message"])
+        report.advance(answer["rows"], **answer["counts"])
+
+
+class _PartRunner:
+    """What Ray Data calls with one part. Our own errors travel back as values, so that they keep their class."""
+
+    def __init__(self, out: str, stage: str, worker: Callable[[], Worker]) -> None:
+        self._out, self._stage, self._make, self._worker = out, stage, worker, None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        return {"answer": [json.dumps(self._answer(str(text))) for text in batch["part"]]}
+
+    def _answer(self, text: str) -> dict[str, Any]:
+        name, rows, key, payload = json.loads(text)
+        try:
+            self._worker = self._worker or self._make()
+            return {"rows": rows, "counts": _do(self._out, self._stage, name, key, payload, self._worker)}
+        except AnchorfaceError as error:
+            known = type(error).__name__ if hasattr(errors, type(error).__name__) else "AnchorfaceError"
+            return {"error": known if known != "PhotoError" else "DataError", "message": str(error)}
+
+
+def _inline(
+    out: str, stage: str, parts: Sequence[Part], keys: Mapping[str, str], worker: Callable[[], Worker],
+    report: StageProgress,
+) -> None:
+    function = worker()
+    for part in parts:
+        report.advance(part.rows, **_do(out, stage, part.name, keys[part.name], part.payload, function))
+
+
+def _do(out: str, stage: str, name: str, key: str, text: str, worker: Worker) -> Counts:
+    """Do one part: outputs first, its marker last."""
+    files, counts = worker(name, json.loads(text))
+    described = {}
+    for path, content in files.items():
+        write_atomic(join(out, path), content)
+        described[path] = {"sha256": hashlib.sha256(content).hexdigest(), "byte_size": len(content)}
+    marker = {"key": key, "outputs": described, "counts": counts}
+    write_atomic(join(out, "done", stage, f"{name}.json"), json.dumps(marker, sort_keys=True).encode())
+    return counts
+
+
+def _is_done(out: str, key: str, marker: Mapping[str, Any] | None) -> bool:
+    if marker is None or marker.get("key") != key:
+        return False
+    for path, described in marker["outputs"].items():
+        system, place = filesystem(join(out, path))
+        info = system.get_file_info(place)
+        if info.type != fs.FileType.File or info.size != described["byte_size"]:
+            return False
+    return True
+
+
+def _marker(out: str, stage: str, name: str) -> dict[str, Any] | None:
+    uri = join(out, "done", stage, f"{name}.json")
+    if not exists(uri):
+        return None
+    try:
+        return json.loads(read_bytes(uri))
+    except ValueError:
+        return None
+
+
+def _complete(out: str, stage: str) -> dict[str, Any] | None:
+    return _marker(out, stage, "complete")
+
+
+def _delete_leftovers(out: str, stage: str, folder: str, parts: Sequence[Part]) -> None:
+    """Delete what a stopped run (temporary files) and another plan (parts that are no more) left behind."""
+    planned = {part.name for part in parts}
+    for uri in list_files(join(out, "done", stage)):
+        name = uri.rsplit("/", 1)[-1]
+        if name.endswith(".tmp"):
+            delete(uri)
+        elif name.removesuffix(".json") not in planned:
+            for path in (_marker(out, stage, name.removesuffix(".json")) or {"outputs": {}})["outputs"]:
+                delete(join(out, path))
+            delete(uri)
+    for place in (join(out, "dropped", stage), join(out, folder)):
+        if exists(place):
+            for uri in list_files(place, (".tmp",)):
+                delete(uri)
+
+
+def _sum(counts: Any) -> Counts:
+    total: Counts = {}
+    for each in counts:
+        for key, number in each.items():
+            total[key] = total.get(key, 0) + number
+    return total
+
+
+def dropped(out: str) -> pa.Table:
+    """All rows that did not go on, of all stages (schema: records.DROPPED_SCHEMA).
+
+    Raises:
+        StorageError: there is no such workspace.
+    """
+    if not exists(out):
+        raise StorageError(f"{out}: there is no such workspace; `ingest` makes one")
+    folder = join(out, "dropped")
+    files = list_files(folder, (".parquet",)) if exists(folder) else []
+    system, _ = filesystem(out)
+    tables = [pq.read_table(filesystem(uri)[1], filesystem=system) for uri in files]
+    return pa.concat_tables([DROPPED_SCHEMA.empty_table(), *tables])

@@ -1,0 +1,107 @@
+"""Reading one dataset version: its manifest, its face table, and the bytes of any face from its tar.
+
+In: the URI of a version's folder (see `records.manifest`), or of the folder above it, whose file `latest` names the
+version. Out: Arrow rows and JPEG bytes.
+In `faces.parquet`, `shard` is the tar's path inside the folder (as in `Shard.path`), `offset` and `byte_size`
+say where the JPEG's own bytes stand in that tar (after the tar header), so that one ranged read fetches a face.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from records.errors import DataError
+from records.manifest import FACE_COLUMNS, Manifest
+from records.storage import exists, filesystem, join, read_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetVersion:
+    """One immutable dataset version, opened for reading.
+
+    uri: its folder. manifest: what it holds. faces: one row per face, columns `FACE_COLUMNS`, no pixels.
+    """
+
+    uri: str
+    manifest: Manifest
+    faces: pa.Table
+
+    @classmethod
+    def open(cls, uri: str) -> Self:
+        """Open a dataset version and check its face table against the manifest.
+
+        Raises:
+            DataError: no manifest there, a face table of another hash, columns that are missing, or a shard whose
+                path leads out of the folder.
+        """
+        if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
+            uri = join(uri, inside(read_bytes(join(uri, "latest")).decode().strip()))
+        if not exists(join(uri, "manifest.json")):
+            raise DataError(f"{uri}: not a dataset version (no manifest.json); give the folder that `shards` wrote")
+        manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
+        content = read_bytes(join(uri, "faces.parquet"))
+        if hashlib.sha256(content).hexdigest() != manifest.faces_sha256:
+            raise DataError(f"{join(uri, 'faces.parquet')}: not the table that manifest.json names (other hash); "
+                            "a dataset version is immutable: make the shards again")
+        faces = pq.read_table(io.BytesIO(content))
+        missing = sorted(set(FACE_COLUMNS) - set(faces.column_names))
+        if missing:
+            raise DataError(f"{join(uri, 'faces.parquet')}: columns are missing: {', '.join(missing)}")
+        for path in pa.compute.unique(faces["shard"]).to_pylist():
+            inside(path)
+        return cls(uri=uri, manifest=manifest, faces=faces)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {face_id: number for number, face_id in enumerate(self.faces["face_id"].to_pylist())}
+
+    def row(self, face_id: str) -> dict[str, Any]:
+        """One face's row.
+
+        Raises:
+            DataError: no such face in this version.
+        """
+        if face_id not in self._numbers:
+            raise DataError(f"{self.uri}: no face {face_id!r} in dataset version {self.manifest.manifest_id}")
+        return self.faces.slice(self._numbers[face_id], 1).to_pylist()[0]
+
+    def rows(self, split: str | None = None) -> list[dict[str, Any]]:
+        """All rows, or those of one split, in the table's order."""
+        rows = self.faces.to_pylist()
+        return rows if split is None else [row for row in rows if row["split"] == split]
+
+    def crop_bytes(self, face_row: dict[str, Any]) -> bytes:
+        """The JPEG bytes of a face's aligned crop, by one ranged read from its tar.
+
+        Raises:
+            DataError: the tar is missing or too short.
+        """
+        uri = join(self.uri, face_row["shard"])
+        system, path = filesystem(uri)
+        try:
+            with system.open_input_file(path) as file:
+                file.seek(face_row["offset"])
+                content = file.read(face_row["byte_size"])
+        except OSError as error:
+            raise DataError(f"{uri}: cannot be read: {error}") from error
+        if len(content) != face_row["byte_size"]:
+            raise DataError(f"{uri}: too short for face {face_row['face_id']}; the shard is damaged")
+        return content
+
+
+def inside(path: str) -> str:
+    """A relative path that stays inside its folder, as it is.
+
+    Raises:
+        DataError: it is empty, absolute or climbs out.
+    """
+    steps = path.replace("\\", "/").split("/")
+    if ":" in steps[0] or any(step in ("", ".", "..") for step in steps):
+        raise DataError(f"{path!r}: a path in a dataset must stay inside its folder; the file is damaged or not ours")
+    return path

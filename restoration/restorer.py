@@ -1,0 +1,258 @@
+"""Using a checkpoint on aligned faces: degraded crops and references in, restored crops out.
+
+images: uint8 [S, S, 3] RGB, S = `Restorer.size` (128 for the tiny twin); FFHQ alignment (faces.align.ffhq_matrix).
+landmarks: [5, 2] in the image's pixels. seeds: one integer per image, which alone decides its noise.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faces import weights
+from faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_matrix, warp
+from faces.embed import Embedder, embedder
+from identity_index import anchor
+from models.checkpoint import load_iconface
+from models.flow import VelocityFunction, shift_schedule
+from models.sampler import guided, initial_noise, mean_estimate, sample
+from records import ConfigurationError, DataError, derive
+
+EMBEDDING_SIZE = 112
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One reference photograph, aligned.
+
+    image: uint8 [s, s, 3], FFHQ-aligned, any side. raw_embedding: [D] before normalisation, by the checkpoint's
+    embedder; without it, it is computed from the image and its landmarks [5, 2] (None: the mean face's place).
+    """
+
+    image: np.ndarray
+    landmarks: np.ndarray | None = None
+    raw_embedding: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSettings:
+    """How a face is drawn.
+
+    steps: Euler steps. guidance: classifier-free, 1 = none (IConFace: 4 on the 4B backbone).
+    reference_guidance: pushes along "with minus without references", 1 = none (our choice).
+    fidelity: 0 = a sample; 1 = the one-step mean estimate from pure noise, averaged over `mean_draws` noises;
+    between them the clean tokens are blended in a line. Blending the mean and a sample is the best trade between
+    distortion and realism for squared error (Freirich et al. 2021); that it is done on tokens is our choice.
+    mu: shift of the noise levels, None = FLUX.2's rule.
+    """
+
+    steps: int = 12
+    guidance: float = 1.0
+    reference_guidance: float = 1.0
+    fidelity: float = 0.0
+    mean_draws: int = 4
+    mu: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.mean_draws < 1:
+            raise ConfigurationError(f"steps {self.steps}, mean_draws {self.mean_draws}: both must be at least 1")
+        if not 0.0 <= self.fidelity <= 1.0:
+            raise ConfigurationError(f"fidelity {self.fidelity}: from 0 (sample) to 1 (mean estimate)")
+
+
+class Restorer:
+    """A loaded checkpoint, ready to restore aligned faces.
+
+    Args:
+        checkpoint: folder with checkpoint.json and safetensors files (models.checkpoint).
+        device: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU where there is one).
+        network: the embedder; None takes the one that the checkpoint was trained with, by name.
+        weight_finder: weight name -> path; None looks where faces.weights looks.
+        use_ema: the averaged weights rather than the last ones.
+        batch: faces at once; no effect on any face.
+
+    Raises:
+        CheckpointError: damaged, unsafe or of another configuration. WeightsError: a weight file is not here.
+        ConfigurationError: the embedder does not fit the checkpoint, or there is no such device.
+    """
+
+    def __init__(self, checkpoint: str, *, device: str = "cpu", network: Embedder | None = None,
+                 weight_finder: Callable[[str], str] | None = None, use_ema: bool = True, batch: int = 16) -> None:
+        self.device = find_device(device)
+        self.batch = batch
+        loaded = load_iconface(checkpoint, weight_finder or (lambda name: str(weights.find(name))), use_ema=use_ema)
+        self.settings, self.description = loaded.settings, loaded.description
+        self.autoencoder = loaded.autoencoder.to(self.device).eval()
+        self.iconface = loaded.iconface.to(self.device).eval()
+        self.text = loaded.text.to(self.device)
+        self.folder = str(checkpoint)
+        self.embedder = network or embedder(self.embedder_name, device=str(self.device))
+        if self.embedder.dimension != self.settings.iconface.identity_dimension:
+            raise ConfigurationError(
+                f"{checkpoint} was trained with embeddings of {self.settings.iconface.identity_dimension} numbers, "
+                f"{self.embedder.name} gives {self.embedder.dimension}; use {self.embedder_name}")
+
+    @property
+    def size(self) -> int:
+        """Side of the faces that go in and come out, in pixels."""
+        return int(self.settings.image_size)
+
+    @property
+    def embedder_name(self) -> str:
+        """The weight name of the network in the anchor and the loss."""
+        return str(self.description.embedder)
+
+    @cached_property
+    def checkpoint_id(self) -> str:
+        """The first 16 hex digits of a hash over the checkpoint's description and weight files."""
+        digest = hashlib.sha256()
+        for path in sorted(Path(self.folder).glob("*")):
+            if path.is_file():
+                digest.update(path.name.encode() + path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def summary(self) -> dict[str, Any]:
+        """What a report says of the checkpoint."""
+        return {"name": Path(self.folder).name, "id": self.checkpoint_id}
+
+    def restore_aligned(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]] | None = None, *,
+                        seeds: Sequence[int], landmarks: np.ndarray | None = None,
+                        settings: SamplerSettings | None = None) -> np.ndarray:
+        """Restore a batch of aligned faces.
+
+        Faces are grouped by their number of references, because without references that segment is removed from
+        the sequence, not padded.
+
+        Args:
+            degraded: uint8 [B, S, S, 3].
+            references: for each face zero or more references; None: no face has any.
+            seeds: [B].
+            landmarks: [B, 5, 2] in the degraded faces; used where there is no reference, to embed the degraded face
+                itself (IConFace 1.3). None: the mean face's place.
+
+        Returns:
+            uint8 [B, S, S, 3].
+
+        Raises:
+            DataError: shapes or lengths that do not fit.
+        """
+        settings = settings or SamplerSettings()
+        references = references if references is not None else [()] * len(degraded)
+        self._check(degraded, references, seeds, landmarks)
+        groups = defaultdict(list)
+        for place, of_face in enumerate(references):
+            groups[len(of_face)].append(place)
+        result = np.empty_like(degraded)
+        for places in groups.values():
+            for start in range(0, len(places), self.batch):
+                part = places[start:start + self.batch]
+                points = None if landmarks is None else landmarks[part]
+                result[part] = self._restore(degraded[part], [references[p] for p in part], [seeds[p] for p in part],
+                                             points, settings)
+        return result
+
+    @torch.no_grad()
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        """What the autoencoder alone keeps of aligned faces: uint8 [B, S, S, 3] to the same."""
+        return self._decode(self._encode(images))
+
+    def embed(self, images: Sequence[np.ndarray], landmarks: Sequence[np.ndarray | None]) -> np.ndarray:
+        """Raw embeddings [B, D] (unit times norm) of aligned faces of any side."""
+        crops = [warp(image, arcface_matrix(mean_landmarks(len(image)) if points is None else points, EMBEDDING_SIZE),
+                      EMBEDDING_SIZE) for image, points in zip(images, landmarks, strict=True)]
+        unit, norm = self.embedder.embed(np.stack(crops))
+        return unit * norm[:, None]
+
+    @torch.no_grad()
+    def _restore(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], seeds: Sequence[int],
+                 landmarks: np.ndarray | None, settings: SamplerSettings) -> np.ndarray:
+        tokens = self._encode(degraded)
+        shown = tuple(self._encode(np.stack([self._fit(of_face[r].image) for of_face in references]))
+                      for r in range(len(references[0])))
+        own = self._identity(degraded, landmarks)
+        identity = torch.stack([self._anchor(of_face) for of_face in references]) if shown else own
+        prompt, empty = self.text(len(degraded)), self.text(len(degraded), empty=True)
+
+        def velocity(text: Tensor, images: tuple[Tensor, ...], who: Tensor) -> VelocityFunction:
+            return lambda z, sigma: self.iconface(z, sigma, text, tokens, images, who)
+
+        conditional = velocity(prompt, shown, identity)
+        clean = torch.zeros_like(tokens)
+        if settings.fidelity > 0:
+            for draw in range(settings.mean_draws):
+                noise = self._noise([derive(seed, "mean estimate", draw) for seed in seeds], tokens)
+                clean += settings.fidelity * mean_estimate(conditional, noise) / settings.mean_draws
+        if settings.fidelity < 1:
+            levels = shift_schedule(settings.steps, tokens.shape[1], settings.mu)
+            speed = guided(conditional, guidance=settings.guidance, unconditional=velocity(empty, shown, identity),
+                           reference_guidance=settings.reference_guidance if shown else 1.0,
+                           without_references=velocity(prompt, (), own))
+            clean += (1 - settings.fidelity) * sample(speed, self._noise(seeds, tokens), levels)
+        return self._decode(clean)
+
+    def _identity(self, degraded: np.ndarray, landmarks: np.ndarray | None) -> Tensor:
+        """Unit embeddings [B, D] of the degraded faces themselves: the anchor where there is no reference."""
+        raw = self.embed(list(degraded), [None] * len(degraded) if landmarks is None else list(landmarks))
+        return torch.stack([self._tensor(anchor(vector[None])) for vector in raw])
+
+    def _anchor(self, references: Sequence[Reference]) -> Tensor:
+        raw = [r.raw_embedding if r.raw_embedding is not None else self.embed([r.image], [r.landmarks])[0]
+               for r in references]
+        return self._tensor(anchor(np.stack(raw)))
+
+    def _fit(self, image: np.ndarray) -> np.ndarray:
+        scale = self.size / len(image)
+        matrix = np.array([[scale, 0.0, 0.5 * scale - 0.5], [0.0, scale, 0.5 * scale - 0.5]])
+        return image if scale == 1 else warp(image, matrix, self.size)
+
+    def _encode(self, images: np.ndarray) -> Tensor:
+        pixels = self._tensor(images).permute(0, 3, 1, 2) / 127.5 - 1
+        return self.autoencoder.encode(pixels)
+
+    def _decode(self, tokens: Tensor) -> np.ndarray:
+        side = self.settings.tokens_per_side
+        pixels = self.autoencoder.decode(tokens, side, side).float()
+        return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _noise(self, seeds: Sequence[int], like: Tensor) -> Tensor:
+        return initial_noise(seeds, tuple(like.shape[1:]), self.device)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, torch.float32)
+
+    def _check(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], seeds: Sequence[int],
+               landmarks: np.ndarray | None) -> None:
+        wanted = (self.size, self.size, 3)
+        if degraded.ndim != 4 or degraded.shape[1:] != wanted or degraded.dtype != np.uint8:
+            raise DataError(f"degraded faces must be uint8 [B, {self.size}, {self.size}, 3] for {self.folder}, "
+                            f"not {degraded.dtype} {list(degraded.shape)}")
+        lengths = {"references": len(references), "seeds": len(seeds),
+                   "landmarks": len(degraded) if landmarks is None else len(landmarks)}
+        if wrong := [f"{name} {count}" for name, count in lengths.items() if count != len(degraded)]:
+            raise DataError(f"{len(degraded)} degraded faces, but {', '.join(wrong)}: one each is needed")
+
+
+def mean_landmarks(size: int) -> np.ndarray:
+    """Where the ArcFace template's mean face lies in an FFHQ crop of `size` pixels: [5, 2]."""
+    return apply_matrix(ffhq_matrix(ARCFACE_TEMPLATE, size), ARCFACE_TEMPLATE)
+
+
+def find_device(name: str) -> torch.device:
+    """A torch device by name, `auto` for a GPU where there is one.
+
+    Raises:
+        ConfigurationError: no such device on this machine.
+    """
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(1, device=device)
+        return device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigurationError(f"device {name!r}: {str(error).splitlines()[0]}; use cpu, cuda or auto") from error

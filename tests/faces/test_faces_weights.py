@@ -1,0 +1,70 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from faces.weights import WEIGHTS, find, folders, survey, weight
+from records.errors import WeightsError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is searched first, and a home without weights."""
+    monkeypatch.setenv("ANCHORFACE_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def test_a_missing_file_says_where_it_was_looked_for_and_where_to_get_it(folder: Path) -> None:
+    with pytest.raises(WeightsError) as raised:
+        find("adaface_ir101_webface12m")
+    text = str(raised.value)
+    assert all(str(place) in text for place in folders()) and str(folder) in text
+    assert "adaface_ir101_webface12m.ckpt" in text and "MIT" in text and "AdaFace" in text
+
+
+def test_a_file_of_another_hash_is_refused(folder: Path) -> None:
+    (folder / "scrfd_500m_kps.onnx").write_bytes(b"something else")
+    with pytest.raises(WeightsError, match="SHA-256"):
+        find("scrfd_500m_kps")
+    assert {row.weight.name: row.state for row in survey()}["scrfd_500m_kps"] == "wrong hash"
+
+
+def test_a_file_whose_hash_nobody_stated_is_used_and_the_survey_says_so(folder: Path) -> None:
+    path = folder / "adaface_ir50_ms1mv2.ckpt"
+    path.write_bytes(b"one")
+    assert find("adaface_ir50_ms1mv2") == path
+    assert {row.weight.name: row.state for row in survey()}["adaface_ir50_ms1mv2"] == "hash not known"
+
+
+def test_packs_are_found_by_name_in_their_own_folder(folder: Path) -> None:
+    pack = folder / "home" / ".insightface" / "models" / "buffalo_l"
+    pack.mkdir(parents=True)
+    for name in ("det_10g.onnx", "w600k_r50.onnx"):
+        (pack / name).write_bytes(b"")
+    assert find("buffalo_l", "detector") == pack / "det_10g.onnx"
+    assert find("buffalo_l", "embedder") == find("buffalo_l/w600k_r50") == pack / "w600k_r50.onnx"
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(WeightsError, match="scrfd_500m_kps"):
+        weight("scrfd_9000")
+    with pytest.raises(WeightsError, match="embedder"):
+        weight("scrfd_2.5g_kps", "embedder")
+
+
+def test_every_weight_has_a_licence_and_only_free_ones_are_called_commercial() -> None:
+    assert len({entry.name for entry in WEIGHTS}) == len(WEIGHTS)
+    for entry in WEIGHTS:
+        assert entry.licence and entry.url_hint
+        assert entry.commercial == ("non-commercial" not in entry.licence)
+
+
+def test_the_shared_networks_have_the_hashes_of_the_table(shared_data: Path) -> None:
+    checked = 0
+    for entry in WEIGHTS:
+        path = shared_data / "models" / entry.file
+        if path.is_file():
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256, entry.name
+            checked += 1
+    assert checked == 7

@@ -1,0 +1,173 @@
+"""Clustering, its constraints, the threshold, and the anchor."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from faces.align import arcface_matrix, warp
+from identity_index import anchor, calibrate, calibrate_threshold, cluster, pairwise_scores
+from identity_index.neighbours import neighbours, unit
+from records import DataError, rng
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def people(persons: int, each: int, *, spread: float = 0.6, dimension: int = 64) -> tuple[np.ndarray, list[str]]:
+    """Embeddings of persons whose photos lie around a direction of their own, and the truth."""
+    draws = rng(7, "people", persons)
+    centres = np.repeat(draws.standard_normal((persons, dimension)), each, axis=0)
+    points = centres + spread * draws.standard_normal(centres.shape)
+    return points.astype(np.float32), [f"person {n // each}" for n in range(len(points))]
+
+
+def photos(count: int) -> list[str]:
+    return [f"photo{n:04d}" for n in range(count)]
+
+
+def test_photos_of_one_person_land_in_one_identity():
+    points, truth = people(30, 8)
+    ids = photos(len(points))
+    calibration = calibrate(points, ids)
+    precision, recall, f1 = pairwise_scores(cluster(points, ids, None, calibration.threshold), truth)
+    assert calibration.depth < 0.5
+    assert precision > 0.99 and recall > 0.99 and f1 > 0.99
+
+
+def test_two_faces_of_one_photo_are_never_one_person():
+    points, _ = people(4, 10, spread=0.1)
+    together = [f"photo{n // 2:04d}" for n in range(len(points))]
+    names = cluster(points, together, None, -1.0)
+    for photo in set(together):
+        rows = [n for n, name in enumerate(together) if name == photo]
+        assert len({names[n] for n in rows}) == len(rows)
+
+
+def test_labels_win_over_embeddings_and_over_the_photo_rule():
+    points, _ = people(2, 6, spread=0.05)
+    subjects: list[str | None] = [None] * 12
+    subjects[0], subjects[1] = "ada", "grace"
+    subjects[2] = subjects[6] = "ada"
+    ids = photos(12)
+    ids[6] = ids[2]
+    names = cluster(points, ids, subjects, 0.5)
+    assert names[0] == names[2] == names[6], "one subject is one person, however far apart, even in one photo"
+    assert names[1] != names[0], "two subjects are two persons, however alike"
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    points, _ = people(25, 5, spread=1.0)
+    ids = photos(len(points))
+    faces = [f"{name}-0" for name in ids]
+    expected = dict(zip(faces, cluster(points, ids, None, 0.4, face_ids=faces), strict=True))
+    order = rng(1, "shuffle").permutation(len(points))
+    shuffled = [faces[n] for n in order]
+    names = cluster(points[order], [ids[n] for n in order], None, 0.4, face_ids=shuffled)
+    assert dict(zip(shuffled, names, strict=True)) == expected
+    assert calibrate(points[order], [ids[n] for n in order]) == calibrate(points, ids)
+
+
+def test_names_follow_the_first_face_id():
+    points, _ = people(5, 3)
+    names = cluster(points, photos(15), None, 0.4)
+    assert list(dict.fromkeys(names)) == [f"p{n:06d}" for n in range(1, 6)]
+
+
+def test_average_linkage_agrees_with_a_naive_one():
+    points, _ = people(6, 5, spread=0.9)
+    vectors = unit(points)
+    groups = [[n] for n in range(len(vectors))]
+    while True:
+        pairs = [(float((vectors[a] @ vectors[b].T).mean()), i, j)
+                 for i, a in enumerate(groups) for j, b in enumerate(groups) if i < j]
+        best, i, j = max(pairs)
+        if best < 0.3:
+            break
+        groups[i] += groups.pop(j)
+    names = cluster(points, photos(len(points)), None, 0.3)
+    assert {frozenset(group) for group in groups} == {
+        frozenset(n for n, name in enumerate(names) if name == wanted) for wanted in set(names)}
+
+
+def test_neighbours_are_exact_and_never_the_row_itself():
+    points, _ = people(60, 12)
+    vectors = unit(np.concatenate([points, points[:3]]))
+    rows, cosines = neighbours(vectors, 5)
+    full = vectors @ vectors.T
+    np.fill_diagonal(full, -np.inf)
+    assert (rows != np.arange(len(vectors))[:, None]).all()
+    np.testing.assert_allclose(cosines, -np.sort(-full, axis=1)[:, :5], atol=1e-5)
+
+
+def test_where_the_data_show_no_valley_the_default_is_used_and_said():
+    few, _ = people(2, 3)
+    strangers, _ = people(80, 1)
+    for points in (few, strangers):
+        calibration = calibrate(points, photos(len(points)), fallback=0.37)
+        assert calibration.threshold == 0.37 and "default" in calibration.reason
+
+
+def test_threshold_stays_above_faces_that_stand_in_one_photo():
+    points, _ = people(20, 6, spread=0.5)
+    twins = unit(points[:60]) + 0.9 * unit(points[60:120])
+    everything = np.concatenate([points, twins])
+    ids = photos(120) + photos(60)
+    apart = calibrate_threshold(everything, photos(180))
+    assert calibrate_threshold(everything, ids) >= max(apart, 0.5)
+
+
+def test_bad_rows_are_named():
+    points, _ = people(2, 3)
+    points[4, 0] = np.nan
+    with pytest.raises(DataError, match="row 4"):
+        cluster(points, photos(6), None, 0.4)
+    with pytest.raises(DataError, match="5 embeddings for 6"):
+        cluster(points[:5], photos(6), None, 0.4)
+    with pytest.raises(DataError, match="more than one row"):
+        cluster(points[:2], photos(2), None, 0.4, face_ids=["a", "a"])
+    assert cluster(np.empty((0, 8)), [], None, 0.4) == []
+
+
+def test_pairwise_scores_count_pairs():
+    assert pairwise_scores(["a", "a", "b"], ["x", "x", "y"]) == (1.0, 1.0, 1.0)
+    precision, recall, _ = pairwise_scores(["a", "a", "a"], ["x", "x", "y"])
+    assert precision == pytest.approx(1 / 3) and recall == 1.0
+
+
+def test_anchor_at_temperature_one_is_the_normalised_plain_sum():
+    raw = rng(3, "raw").standard_normal((3, 32)) * np.array([[5.0], [20.0], [31.0]])
+    total = raw.sum(axis=0)
+    np.testing.assert_allclose(anchor(raw), total / np.linalg.norm(total), atol=1e-6)
+
+
+def test_anchor_listens_to_the_sharper_reference():
+    raw = np.diag([1.0, 9.0])
+    cold, usual, warm = (anchor(raw, temperature) for temperature in (0.1, 1.0, 1e6))
+    assert cold[1] > usual[1] > warm[1]
+    np.testing.assert_allclose(warm, [2**-0.5, 2**-0.5], atol=1e-4)
+    np.testing.assert_allclose(anchor(raw[:1]), [1.0, 0.0])
+    with pytest.raises(DataError, match="anchor"):
+        anchor(np.empty((0, 8)))
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
+def test_real_photographs_are_grouped_without_labels():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    model = SHARED / "models" / "mobilefacenet_y1_ms1m_112.onnx"
+    session = onnxruntime.InferenceSession(str(model), options)
+    with (SHARED / "photos" / "people" / "index.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["points"].strip()]
+    vectors = []
+    for row in rows:
+        image = cv2.cvtColor(cv2.imread(str(SHARED / "photos" / "people" / row["file"])), cv2.COLOR_BGR2RGB)
+        points = np.array(row["points"].split(), np.float64).reshape(5, 2)
+        crop = warp(image, arcface_matrix(points, 112), 112).transpose(2, 0, 1)[None].astype(np.float32)
+        vectors.append(session.run(None, {session.get_inputs()[0].name: crop})[0][0])
+    ids = [row["file"] for row in rows]
+    names = cluster(np.array(vectors), ids, None, calibrate_threshold(np.array(vectors), ids))
+    precision, recall, _ = pairwise_scores(names, [row["person"] for row in rows])
+    assert precision >= 0.97 and recall >= 0.97

@@ -1,0 +1,156 @@
+"""Position to bytes: the same on any number of workers and ranks, in a fresh run and in a resumed one."""
+
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pytest
+
+import degradation
+from degradation import Plan
+from pipelines.dataset import CropReader, open_dataset
+from pipelines.feed import Feed, FeedSettings, batches, collate, global_digest, sample
+from records.errors import ConfigurationError, DataError
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def settings(line):
+    return FeedSettings(dataset=str(line.out / "dataset"), batch=4, size=64, seed=7, embedder=line.embedder)
+
+
+@pytest.fixture(scope="module")
+def straight(settings):
+    """The batches of an undisturbed run, in this process."""
+    return list(batches("", settings, 0, STEPS, engine="inline"))
+
+
+def test_same_position_same_bytes_on_any_worker_count(ray_session, settings, straight):
+    expected = global_digest(straight)
+    for workers in (1, 4):
+        made = list(batches("", settings, 0, STEPS, concurrency=workers, num_cpus=0.5, steps_per_task=1))
+        assert [b["position"].tolist() for b in made] == [b["position"].tolist() for b in straight]
+        assert global_digest(made) == expected
+        for one, two in zip(made, straight, strict=True):
+            assert all((one[key] == two[key]).all() and one[key].dtype == two[key].dtype for key in two)
+
+
+def test_two_ranks_make_what_one_makes(settings, straight):
+    ranks = [batches("", settings, 0, STEPS, rank=rank, world=2, engine="inline") for rank in (0, 1)]
+    halves = [list(rank) for rank in ranks]
+    assert global_digest(chain(*halves)) == global_digest(straight)
+    for whole, left, right in zip(straight, *halves, strict=True):
+        assert (np.concatenate([left["target"], right["target"]]) == whole["target"]).all()
+        assert left["references"].shape == right["references"].shape
+
+
+def test_resumed_run_neither_skips_nor_repeats(settings, straight):
+    resumed = [*batches("", settings, 0, 5, engine="inline"), *batches("", settings, 5, STEPS, engine="inline")]
+    assert np.concatenate([b["position"] for b in resumed]).tolist() == list(range(4 * STEPS))
+    assert global_digest(resumed) == global_digest(straight)
+    with pytest.raises(DataError, match="came twice"):
+        global_digest([straight[0], straight[0]])
+
+
+def test_sample_is_pure_and_settings_change_it(settings, straight):
+    dataset = open_dataset(settings.dataset)
+    assert sample(dataset, settings, 9).digest == straight[2]["digest"][1]
+    for other in (replace(settings, seed=8), replace(settings, profile="refldm-severe")):
+        assert sample(dataset, other, 9).digest != straight[2]["digest"][1]
+
+
+def test_references_are_the_same_person_and_never_the_target(settings, straight):
+    dataset = open_dataset(settings.dataset)
+    feed = Feed(dataset, settings)
+    identity = dict(zip(dataset.columns["face_id"].tolist(), dataset.columns["identity"].tolist(), strict=True))
+    photo = dict(zip(dataset.columns["face_id"].tolist(), dataset.columns["photo_id"].tolist(), strict=True))
+    counts = set()
+    for position in range(4 * STEPS):
+        made = feed.sample(position)
+        pair = made.pair
+        counts.add(len(pair.references))
+        assert len(pair.references) == len(pair.reasons) == len(made.references) == len(set(pair.references))
+        for reference in pair.references:
+            assert identity[reference] == pair.identity == identity[pair.target]
+            assert photo[reference] != photo[pair.target]
+        assert not any((reference == made.target).all() for reference in made.references)
+    assert {0, 1, 2} <= counts
+
+
+def test_a_global_batch_has_one_number_of_references(settings):
+    feed = Feed(open_dataset(settings.dataset), settings)
+    for step in range(STEPS):
+        assert len({len(feed.sample(4 * step + place).references) for place in range(4)}) == 1
+
+
+def test_targets_are_training_faces_each_once_per_epoch(settings):
+    dataset = open_dataset(settings.dataset)
+    feed = Feed(dataset, settings)
+    steps = len(feed.rows) // 4
+    epoch = np.concatenate([feed.target_rows(step) for step in range(steps)])
+    following = np.concatenate([feed.target_rows(step) for step in range(steps, 2 * steps)])
+    assert len(set(epoch.tolist())) == len(epoch) and (epoch != following).any()
+    assert set(dataset.columns["split"][epoch].tolist()) == {"train"}
+
+
+def test_sample_holds_what_it_says(settings, line):
+    dataset = open_dataset(settings.dataset)
+    made = Feed(dataset, settings).sample(3)
+    row = dataset.columns["face_id"].tolist().index(made.pair.target)
+    raw = dataset.columns["embedding"][row] * dataset.columns["norm"][row]
+    assert np.allclose(made.target_embedding, raw)
+    assert (degradation.apply(made.target, Plan.from_json(made.pair.plan)) == made.degraded).all()
+    expected = (dataset.columns["crop_landmarks"][row] + 0.5) * 64 / 160 - 0.5
+    assert np.allclose(made.target_landmarks, expected, atol=1e-4)
+    assert made.target.shape == made.degraded.shape == (64, 64, 3)
+
+
+def test_flip_mirrors_pixels_and_landmarks_together(settings):
+    dataset = open_dataset(settings.dataset)
+    plain, flipped = Feed(dataset, settings), Feed(dataset, replace(settings, flip=True))
+    mirrored = 0
+    for position in range(16):
+        one, two = plain.sample(position), flipped.sample(position)
+        if (one.target == two.target).all():
+            continue
+        mirrored += 1
+        assert (one.target[:, ::-1] == two.target).all()
+        assert all((a[:, ::-1] == b).all() for a, b in zip(one.references, two.references, strict=True))
+        assert two.target_landmarks[0, 0] == pytest.approx(63 - one.target_landmarks[1, 0], abs=1e-4)
+    assert 2 < mirrored < 14
+
+
+def test_no_reference_batches_have_an_empty_axis(settings):
+    feed = Feed(open_dataset(settings.dataset), replace(settings, reference_count_probabilities=(1.0,)))
+    batch = collate([feed.sample(position) for position in range(2)])
+    assert batch["references"].shape == (2, 0, 64, 64, 3) and batch["reference_embeddings"].shape[:2] == (2, 0)
+
+
+def test_chosen_persons_alone_are_targets(settings):
+    dataset = open_dataset(settings.dataset)
+    person = str(dataset.columns["identity"][dataset.split_rows("train")][0])
+    feed = Feed(dataset, replace(settings, identities=(person,)))
+    assert set(dataset.columns["identity"][feed.rows].tolist()) == {person}
+    with pytest.raises(DataError, match="no face of split"):
+        Feed(dataset, replace(settings, identities=("nobody",)))
+
+
+def test_settings_that_do_not_fit_are_refused(settings):
+    with pytest.raises(ConfigurationError, match="profile"):
+        replace(settings, profile="nonsense")
+    with pytest.raises(ConfigurationError, match="add up"):
+        replace(settings, reference_count_probabilities=(0.5,))
+    with pytest.raises(ConfigurationError, match="divide"):
+        batches("", settings, 0, 1, world=3, engine="inline")
+    with pytest.raises(ConfigurationError, match="embeddings come from"):
+        Feed(open_dataset(settings.dataset), replace(settings, embedder="another"))
+    with pytest.raises(DataError, match="no dataset version"):
+        batches("/nowhere", settings, 0, 1, engine="inline")
+
+
+def test_crops_are_held_by_shard_and_let_go(line):
+    dataset = open_dataset(str(line.version))
+    reader, other = CropReader(dataset, shards=1), CropReader(dataset)
+    rows = [0, len(dataset) - 1, 0]
+    assert [reader.jpeg(row) for row in rows] == [other.jpeg(row) for row in rows]

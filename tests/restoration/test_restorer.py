@@ -1,0 +1,136 @@
+"""The restorer keeps its promises on a checkpoint with random weights: numbers mean nothing here, relations do."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faces.align import ffhq_matrix
+from records import CheckpointError, ConfigurationError, DataError, rng
+from restoration import Reference, Restorer, SamplerSettings, mean_landmarks
+from tests.restoration.micro import micro_checkpoint
+
+SIZE = 64
+QUICK = SamplerSettings(steps=3)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Callable[[str], str]]:
+    return micro_checkpoint(tmp_path_factory.mktemp("micro"))
+
+
+@pytest.fixture(scope="module")
+def restorer(written: tuple[str, Callable[[str], str]]) -> Restorer:
+    return Restorer(written[0], weight_finder=written[1])
+
+
+def faces(count: int, purpose: str) -> np.ndarray:
+    smooth = rng(0, purpose).integers(0, 256, (count, 8, 8, 3))
+    return smooth.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
+
+
+def reference(number: int) -> Reference:
+    return Reference(image=faces(9, "reference")[number], raw_embedding=rng(number, "embedding").normal(size=256) * 3)
+
+
+def far(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+def test_batch_composition_never_changes_an_image(restorer: Restorer) -> None:
+    degraded, seeds = faces(5, "degraded"), [11, 22, 33, 44, 55]
+    references = [[reference(0)], [], [reference(1), reference(2), reference(3)], [reference(4)], []]
+    together = restorer.restore_aligned(degraded, references, seeds=seeds, settings=QUICK)
+    backwards = restorer.restore_aligned(degraded[::-1].copy(), references[::-1], seeds=seeds[::-1],
+                                         settings=QUICK)[::-1]
+    for n in range(5):
+        alone = restorer.restore_aligned(degraded[n:n + 1], [references[n]], seeds=[seeds[n]], settings=QUICK)[0]
+        assert far(together[n], alone) <= 1  # matrix products of other shapes may round otherwise
+        assert far(together[n], backwards[n]) <= 1
+    assert far(together[0], together[3]) > 1
+
+
+def test_seed_references_and_degraded_image_each_matter(restorer: Restorer) -> None:
+    degraded = faces(2, "degraded")
+
+    def once(image: np.ndarray, references: list[Reference], seed: int) -> np.ndarray:
+        return restorer.restore_aligned(image[None], [references], seeds=[seed], settings=QUICK)[0]
+
+    base = once(degraded[0], [reference(0)], 1)
+    assert far(base, once(degraded[0], [reference(0)], 1)) == 0
+    assert far(base, once(degraded[0], [reference(0)], 2)) > 1
+    assert far(base, once(degraded[1], [reference(0)], 1)) > 1
+    assert far(base, once(degraded[0], [reference(1)], 1)) > 1
+    other_person = Reference(image=reference(0).image, raw_embedding=reference(1).raw_embedding)
+    assert far(base, once(degraded[0], [other_person], 1)) > 1
+    assert far(base, once(degraded[0], [], 1)) > 1
+
+
+def test_no_reference_mode_needs_no_references_argument(restorer: Restorer) -> None:
+    degraded = faces(3, "degraded")
+    without = restorer.restore_aligned(degraded, seeds=[1, 2, 3], settings=QUICK)
+    empty = restorer.restore_aligned(degraded, [[], [], []], seeds=[1, 2, 3], settings=QUICK)
+    assert without.shape == (3, SIZE, SIZE, 3) and without.dtype == np.uint8
+    assert far(without, empty) == 0
+
+
+def test_fidelity_dial_goes_from_sample_to_mean_estimate(restorer: Restorer) -> None:
+    degraded = faces(2, "degraded")
+
+    def at(fidelity: float, seed: int = 5, draws: int = 4) -> np.ndarray:
+        settings = SamplerSettings(steps=3, fidelity=fidelity, mean_draws=draws)
+        return restorer.restore_aligned(degraded, seeds=[seed, seed + 1], settings=settings).astype(float)
+
+    sample, half, mean = at(0.0), at(0.5), at(1.0)
+    assert np.abs(sample - mean).mean() > 1
+    assert np.abs(half - mean).mean() < np.abs(sample - mean).mean()
+    assert np.abs(half - sample).mean() < np.abs(sample - mean).mean()
+    assert np.abs(at(1.0, draws=32) - at(1.0, seed=99, draws=32)).mean() < np.abs(sample - at(0.0, seed=99)).mean()
+    with pytest.raises(ConfigurationError, match="fidelity"):
+        SamplerSettings(fidelity=1.5)
+
+
+def test_guidance_changes_the_image_and_one_means_none(restorer: Restorer) -> None:
+    degraded, shown = faces(1, "degraded"), [[reference(0)]]
+
+    def with_guidance(**strength: float) -> np.ndarray:
+        return restorer.restore_aligned(degraded, shown, seeds=[3], settings=SamplerSettings(steps=3, **strength))
+
+    assert far(with_guidance(), with_guidance(guidance=1.0, reference_guidance=1.0)) == 0
+    assert far(with_guidance(), with_guidance(guidance=4.0)) > 1
+    assert far(with_guidance(), with_guidance(reference_guidance=4.0)) > 1
+
+
+def test_mean_landmarks_give_the_same_crop_again() -> None:
+    points = mean_landmarks(SIZE)
+    assert points.min() > 0 and points.max() < SIZE
+    np.testing.assert_allclose(ffhq_matrix(points, SIZE), [[1, 0, 0], [0, 1, 0]], atol=1e-9)
+
+
+def test_wrong_shapes_name_what_is_wrong(restorer: Restorer) -> None:
+    with pytest.raises(DataError, match="64, 64"):
+        restorer.restore_aligned(np.zeros((1, 32, 32, 3), np.uint8), seeds=[1])
+    with pytest.raises(DataError, match="seeds 1"):
+        restorer.restore_aligned(faces(2, "degraded"), seeds=[1])
+
+
+def test_bad_checkpoints_are_refused_with_reasons(written: tuple[str, Callable[[str], str]], tmp_path: Path) -> None:
+    folder, finder = written
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json"):
+        Restorer(str(tmp_path / "nothing"), weight_finder=finder)
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(folder, poisoned)
+    torch.save({"a": torch.zeros(1)}, poisoned / "ema.safetensors")
+    with pytest.raises(CheckpointError, match="pickle"):
+        Restorer(str(poisoned), weight_finder=finder)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    description = other / "checkpoint.json"
+    description.write_text(description.read_text().replace('"lora_rank": 2', '"lora_rank": 4'))
+    with pytest.raises(CheckpointError, match="shape"):
+        Restorer(str(other), weight_finder=finder)
+    with pytest.raises(ConfigurationError, match="device"):
+        Restorer(folder, weight_finder=finder, device="quantum")

@@ -1,0 +1,56 @@
+"""A tiny synthetic dataset made through pipelines, and the smallest IConFace that has every part."""
+
+from pathlib import Path
+
+import pytest
+
+from models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
+from pipelines.feed import FeedSettings
+from training.losses import LossSettings
+from training.recipes import Recipe
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of a dataset version: nine synthetic persons, four photographs each, 128 px crops."""
+    from pipelines.find_faces import find_faces
+    from pipelines.group import group
+    from pipelines.ingest import ingest
+    from pipelines.shards import shards
+    from synthetic import write_corpus
+
+    folder = tmp_path_factory.mktemp("tiny-dataset")
+    photos, out = str(folder / "photos"), str(folder / "workspace")
+    write_corpus(photos, identities=9, photos_each=4, seed=5, size=144)
+    ingest(photos, out, concurrency=0)
+    find_faces(out, detector="given", crop_size=128, concurrency=0)
+    group(out, labels=True, splits=(0.7, 0.3, 0.0))
+    return shards(out, concurrency=0)
+
+
+@pytest.fixture(scope="session")
+def micro_recipe() -> Recipe:
+    """32 px pictures of four tokens, width 32, fresh frozen networks; the identity network is the carried one."""
+    model = ModelSettings(
+        image_size=32,
+        autoencoder=AutoencoderSettings(block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4,
+                                        mid_block_attention=False, pixel_fold=2),
+        backbone=BackboneSettings(num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+                                  joint_attention_dim=16, axes_dims_rope=(4, 4, 4, 4), text_tokens=2,
+                                  timestep_guidance_channels=32),
+        iconface=IConFaceSettings(identity_dimension=256, base_tokens=4, detail_tokens=4, pooler_heads=2, lora_rank=4,
+                                  cross_rank=4, cross_query_rank=4, cross_heads=2),
+    )
+    return Recipe(
+        name="micro", model=model, autoencoder="", backbone="", positions=32, learning_rate=1e-2, warmup=8,
+        feed=FeedSettings(dataset="", batch=4, size=32, profile="refldm-severe",
+                          reference_count_probabilities=(0.25, 0.25, 0.25, 0.25), embedder="adaface_small"),
+        losses=LossSettings(identity_fraction=0.5), ema_half_life=16, checkpoint_every=16, log_every=8, grid_every=0,
+        grid_images=2, grid_steps=2,
+    )
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A folder for one run."""
+    return tmp_path / "run"

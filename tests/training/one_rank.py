@@ -1,0 +1,28 @@
+"""One of several processes that train together without Ray: `python one_rank.py job.json rank world meeting-file`.
+
+The job file holds a pickled list of Jobs (ours, written by the test that starts this); they run one after another.
+"""
+
+import os
+import pickle
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    jobs_file, rank, world, meeting = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4]
+    os.environ.update({"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "DS_ACCELERATOR": "cpu"})
+    import torch
+    import torch.distributed as dist
+
+    from training.loop import train
+
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
+    for job in pickle.loads(Path(jobs_file).read_bytes()):
+        job.run_folder.mkdir(parents=True, exist_ok=True)
+        train(job, torch.device("cpu"))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

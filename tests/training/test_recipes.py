@@ -1,0 +1,73 @@
+"""Recipes are frozen values with known keys."""
+
+import dataclasses
+
+import pytest
+
+from records import ConfigurationError
+from training.recipes import RECIPES, Recipe, recipe
+
+
+@pytest.mark.parametrize("name", [function.__name__ for function in RECIPES])
+def test_every_recipe_is_named_as_its_function_and_fits_together(name: str) -> None:
+    made = recipe(name)
+    assert made.name == name
+    assert made.feed.size == made.model.image_size
+    assert made.steps >= 1
+
+
+def test_the_papers_numbers_stand_in_iconface() -> None:
+    made = recipe("iconface")
+    assert (made.feed.batch, made.micro_batch, made.learning_rate) == (4, 1, 1e-5)
+    assert made.feed.reference_count_probabilities == (0.3, 0.3, 0.2, 0.2)
+    assert (made.losses.flow, made.losses.identity, made.losses.hard, made.losses.floor) == (0.75, 0.30, 0.25, 0.25)
+    assert made.losses.identity_fraction == 1.0
+    assert made.model.image_size == 512
+
+
+def test_an_unknown_recipe_names_its_neighbours() -> None:
+    with pytest.raises(ConfigurationError, match="iconface_tiny"):
+        recipe("iconface_tini")
+
+
+@pytest.mark.parametrize(
+    ("key", "near"), [("learning_rte", "learning_rate"), ("feed.bach", "feed.batch"), ("batch", "feed.batch")]
+)
+def test_an_unknown_key_names_its_neighbours(key: str, near: str) -> None:
+    with pytest.raises(ConfigurationError, match=near):
+        recipe("iconface_tiny", **{key: 1})
+
+
+def test_overrides_reach_nested_keys_and_read_a_command_lines_text() -> None:
+    made = recipe("iconface_tiny", **{"feed.batch": "8", "positions": 64, "losses.identity_fraction": 1})
+    assert (made.feed.batch, made.positions, made.losses.identity_fraction) == (8, 64, 1.0)
+    assert recipe("iconface_tiny", **{"feed.reference_count_probabilities": "[0.5, 0.5]"}) != made
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("positions", "many"), ("precision", "fp8"), ("zero_stage", 4), ("feed.size", 64), ("feed.profile", "rain"),
+     ("sigma_sampler", "gauss"), ("losses.identity_fraction", 0.0), ("feed", 3)],
+)
+def test_values_that_do_not_fit_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigurationError):
+        recipe("iconface_tiny", **{key: value})
+
+
+def test_the_digest_ignores_housekeeping_and_sees_what_shapes_the_weights() -> None:
+    plain = recipe("iconface_tiny")
+    assert recipe("iconface_tiny", log_every=7, **{"feed.dataset": "elsewhere"}).digest == plain.digest
+    assert recipe("iconface_tiny", **{"feed.seed": 1}).digest != plain.digest
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe("iconface_tiny").positions = 3  # type: ignore[misc]
+
+
+def test_the_learning_rate_is_a_function_of_the_clock(micro_recipe: Recipe) -> None:
+    made = dataclasses.replace(micro_recipe, positions=100, warmup=20, cooldown=40, final_rate=0.1, learning_rate=1.0)
+    assert made.learning_rate_at(0) == pytest.approx(4 / 20)
+    assert made.learning_rate_at(40) == pytest.approx(1.0)
+    assert made.learning_rate_at(80) == pytest.approx(0.1 + 0.9 * 0.5)
+    assert made.learning_rate_at(100) == pytest.approx(0.1)

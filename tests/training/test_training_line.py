@@ -1,0 +1,146 @@
+"""Two Ray Train workers with ZeRO-2: undisturbed, and with a worker killed in the middle."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from models.checkpoint import read_description
+from models.weights import load
+from records import CheckpointError, ConfigurationError
+from training.checkpoint import complete, latest
+from training.launch import train
+from training.recipes import Recipe
+
+pytestmark = [pytest.mark.line, pytest.mark.usefixtures("ray_session")]
+POSITIONS, EVERY = 400, 80
+
+
+@dataclass
+class Run:
+    """A finished run: its last checkpoint, its progress lines as shown, and the pids killed in it."""
+
+    folder: Path
+    last: Path
+    lines: list[str]
+    killed: list[int] = field(default_factory=list)
+
+
+def workers() -> list[psutil.Process]:
+    """The Ray Train workers of this test's own Ray."""
+    children = psutil.Process().children(recursive=True)
+    return [p for p in children if p.is_running() and "RayTrainWorker" in " ".join(p.cmdline()[:1])]
+
+
+def kill_one_after_first_checkpoint(folder: Path, killed: list[int]) -> None:
+    """SIGKILL one worker as soon as a checkpoint is complete."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not complete(folder):
+        time.sleep(0.05)
+    for process in workers()[-1:]:
+        os.kill(process.pid, signal.SIGKILL)
+        killed.append(process.pid)
+
+
+@pytest.fixture(scope="module")
+def recipe(micro_recipe: Recipe) -> Recipe:
+    return replace(micro_recipe, positions=POSITIONS, checkpoint_every=EVERY, checkpoints_kept=3, log_every=EVERY,
+                   grid_every=POSITIONS, cooldown=200)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe: Recipe, tiny_dataset: str, runs: Path) -> Run:
+    lines: list[str] = []
+    last = train(recipe, tiny_dataset, runs / "undisturbed", threads=1, report=lines.append)
+    return Run(runs / "undisturbed", last, lines)
+
+
+@pytest.fixture(scope="module")
+def disturbed(recipe: Recipe, tiny_dataset: str, runs: Path) -> Iterator[Run]:
+    folder, lines, killed = runs / "disturbed", [], []
+    killer = threading.Thread(target=kill_one_after_first_checkpoint, args=(folder, killed))
+    killer.start()
+    last = train(recipe, tiny_dataset, folder, threads=1, report=lines.append)
+    killer.join()
+    yield Run(folder, last, lines, killed)
+
+
+def test_a_killed_worker_costs_no_position_and_no_bit(undisturbed: Run, disturbed: Run) -> None:
+    assert len(disturbed.killed) == 1
+    starts = [line for line in disturbed.lines if "goes on" in line]
+    assert starts, disturbed.lines
+    calm, shaken = read_description(undisturbed.last), read_description(disturbed.last)
+    assert calm.clock == shaken.clock == POSITIONS
+    assert calm.digest == shaken.digest
+    for file in ("adapter.safetensors", "ema.safetensors"):
+        expected, found = (load(run.last / file)[0] for run in (undisturbed, disturbed))
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[name], found[name]) for name in expected), file
+
+
+def test_only_the_newest_checkpoints_stay(undisturbed: Run) -> None:
+    steps = [path.name for path in complete(undisturbed.folder)]
+    assert steps == ["step-00000060", "step-00000080", "step-00000100"]
+    assert not list((undisturbed.folder / "checkpoints").glob(".*"))
+
+
+def test_progress_says_how_far_how_well_how_fast_how_long(undisturbed: Run) -> None:
+    shown = undisturbed.lines[-1]
+    for part in ("400/400 samples", "loss", "samples/s", "left"):
+        assert part in shown
+
+
+def test_mlflow_holds_recipe_manifest_git_metrics_pictures_and_checkpoint(
+    undisturbed: Run, disturbed: Run, tiny_dataset: str
+) -> None:
+    from mlflow import MlflowClient
+
+    note = json.loads((undisturbed.folder / "run.json").read_text())
+    client = MlflowClient(tracking_uri=note["uri"])
+    run = client.get_run(note["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["feed.batch"] == "4"
+    assert run.data.params["losses.hard"] == "0.25"
+    assert run.data.tags["manifest"] == Path(tiny_dataset).name
+    assert {"git.commit", "git.dirty", "checkpoint"} <= run.data.tags.keys()
+    clocks = [m.step for m in client.get_metric_history(note["run_id"], "loss")]
+    assert clocks == [80, 160, 240, 320, 400]
+    assert {"flow", "samples_per_second", "learning_rate", "sample/psnr"} <= run.data.metrics.keys()
+    assert [a.path for a in client.list_artifacts(note["run_id"], "samples")] == ["samples/step-00000100.png"]
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+    resumed = json.loads((disturbed.folder / "run.json").read_text())["run_id"]
+    assert {m.step for m in client.get_metric_history(resumed, "loss")} == {80, 160, 240, 320, 400}
+
+
+def test_the_same_command_again_does_nothing(undisturbed: Run, recipe: Recipe, tiny_dataset: str) -> None:
+    before = undisturbed.last.stat().st_mtime_ns
+    assert train(recipe, tiny_dataset, undisturbed.folder, track=False) == undisturbed.last
+    assert undisturbed.last.stat().st_mtime_ns == before
+
+
+def test_another_recipe_in_the_same_folder_is_refused(undisturbed: Run, recipe: Recipe, tiny_dataset: str) -> None:
+    other = replace(recipe, learning_rate=0.5)
+    with pytest.raises(CheckpointError, match=r"learning_rate is 0\.01 there and 0\.5 here"):
+        train(other, tiny_dataset, undisturbed.folder, track=False)
+    assert latest(undisturbed.folder) == undisturbed.last
+
+
+def test_more_workers_than_the_machine_has_are_refused_at_once(
+    recipe: Recipe, tiny_dataset: str, run_folder: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="fewer workers"):
+        train(recipe, tiny_dataset, run_folder, workers=2, cpus_per_worker=64, track=False)

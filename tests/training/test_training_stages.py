@@ -1,0 +1,85 @@
+"""DeepSpeed's four stages with two ranks, and what a run refuses."""
+
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoint import read_description
+from models.weights import load
+from pipelines.feed import open_dataset
+from records import TrainingError
+from training.checkpoint import latest
+from training.launch import train
+from training.loop import Job
+from training.recipes import Recipe
+
+pytestmark = pytest.mark.line
+STAGES = (0, 1, 2, 3)
+
+
+def run_ranks(jobs: list[Job], world: int, folder: Path) -> None:
+    """Run jobs in `world` processes."""
+    (folder / "jobs").write_bytes(pickle.dumps(jobs))
+    script = Path(__file__).with_name("one_rank.py")
+    root = Path(__file__).resolve().parents[2]
+    started = [
+        subprocess.Popen([sys.executable, str(script), str(folder / "jobs"), str(rank), str(world),
+                          str(folder / "meeting")], cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for rank in range(world)
+    ]
+    outputs = [process.communicate(timeout=400)[0] for process in started]
+    assert all(process.returncode == 0 for process in started), "\n".join(outputs)[-4000:]
+
+
+@pytest.fixture(scope="module")
+def staged(micro_recipe: Recipe, tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The last checkpoint of the same eight steps at each stage."""
+    folder = tmp_path_factory.mktemp("stages")
+    dataset = open_dataset(tiny_dataset)
+    jobs = [
+        Job(recipe=replace(micro_recipe, zero_stage=stage, precision="fp32", micro_batch=1), dataset=dataset.uri,
+            manifest_id=dataset.manifest_id, run_folder=folder / f"stage-{stage}", feed_engine="inline")
+        for stage in STAGES
+    ]
+    run_ranks(jobs, 2, folder)
+    found = {stage: latest(folder / f"stage-{stage}") for stage in STAGES}
+    assert all(found.values())
+    return {stage: path for stage, path in found.items() if path}
+
+
+@pytest.mark.parametrize("file", ["adapter.safetensors", "ema.safetensors"])
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_every_stage_gives_the_weights_and_averages_of_stage_0(staged: dict[int, Path], stage: int, file: str) -> None:
+    expected, found = (load(staged[number] / file)[0] for number in (0, stage))
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert torch.allclose(tensor, found[name], atol=2e-4), (name, (tensor - found[name]).abs().max())
+
+
+def test_training_moves_the_adapters_and_the_average_lags_behind(staged: dict[int, Path]) -> None:
+    adapter, average = (load(staged[2] / file)[0] for file in ("adapter.safetensors", "ema.safetensors"))
+    gates = [name for name in adapter if name.endswith("gamma")]
+    assert gates
+    assert all(adapter[name].abs().max() > 0 for name in gates)
+    assert any(not torch.equal(adapter[name], average[name]) for name in adapter)
+
+
+def test_every_stage_saw_the_same_positions(staged: dict[int, Path], micro_recipe: Recipe) -> None:
+    clocks = {read_description(path).clock for path in staged.values()}
+    assert clocks == {micro_recipe.positions}
+
+
+def test_a_loss_that_is_not_finite_names_its_positions_and_leaves_no_checkpoint(
+    micro_recipe: Recipe, tiny_dataset: str, run_folder: Path
+) -> None:
+    recipe = replace(micro_recipe, learning_rate=1e38, gradient_clip=0.0, warmup=0, precision="fp32")
+    with pytest.raises(TrainingError, match=r"not finite at positions \[4"):
+        train(recipe, tiny_dataset, run_folder, workers=0, track=False)
+    assert latest(run_folder) is None

@@ -1,0 +1,55 @@
+"""`python -m training.carried <network>`: train one of the carried networks and write it with its model card.
+
+    python -m training.carried autoencoder --corpus /tmp/carried/corpus --photos ../shared/data/photos
+
+The synthetic corpus is written first, for example in folders of 20 identities (see `corpus`):
+`synthetic.write_corpus(folder, 20, PHOTOS_EACH, CORPUS_SEED, PHOTO_SIDE, first_identity=k)`.
+"""
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from training.carried import report
+from training.carried.autoencoder import AutoencoderRecipe
+from training.carried.base import BaseRecipe
+from training.carried.embedder import recipe_of
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NETWORKS = ("autoencoder", "adaface", "judge", "base")
+
+
+def main() -> None:
+    """Read the command line, train, save."""
+    parser = argparse.ArgumentParser(prog="python -m training.carried", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--minutes", type=float, help="wall clock at most; the recipe's own if absent")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of synthetic corpus folders")
+    parser.add_argument("--photos", type=Path, default=REPOSITORY.parent / "shared" / "data" / "photos")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/carried/work"), help="states to go on from, sheets")
+    parser.add_argument("--weights", type=Path, default=REPOSITORY / "weights", help="where the networks are written")
+    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    parser.add_argument("--part", type=int, default=0, help="which part of the base's pool this process makes")
+    parser.add_argument("--parts", type=int, default=1, help="in how many parts processes share the base's pool")
+    parser.add_argument("--pool-only", action="store_true", help="stop when that part of the pool is made")
+    parser.add_argument("--report-only", action="store_true", help="measure and save from the state as it is")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(arguments.threads)
+    recipe: Any = {"autoencoder": AutoencoderRecipe, "base": BaseRecipe}.get(
+        arguments.network, lambda: recipe_of(arguments.network))()
+    if arguments.minutes is not None:
+        recipe = replace(recipe, budget=replace(recipe.budget, minutes=arguments.minutes))
+    if arguments.report_only:
+        recipe = replace(recipe, budget=replace(recipe.budget, steps=1))
+    report.train_and_save(arguments.network, recipe, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Training of the tiny autoencoder: 128 px faces as 64 tokens of 128 numbers, and back.
+
+In: stored wide crops, of which a random 64 px square of the 128 px scale goes in; small squares give more steps for
+the same arithmetic, and the network is convolutional. Out: an `Autoencoder` with whitening statistics.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.autoencoder import Autoencoder
+from models.configuration import tiny
+from records import derive, rng
+from training.carried.linear_start import start_linear
+from training.carried.people import MARGIN, Faces
+from training.carried.run import Budget, Run, Schedule
+
+IMAGE = 128
+STORED = round(IMAGE * MARGIN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderRecipe:
+    """How it is trained; all our choice.
+
+    square: weight of the squared error beside the absolute one. gradient: of the loss on differences of neighbours.
+    kl: of the divergence, per latent number. noise: standard deviation of the noise on the latents, in their own
+    deviations: the decoder must bear a restorer's small errors. real_share: of the samples that are photographs.
+    """
+
+    seed: int = 31
+    budget: Budget = field(default=Budget(steps=8000, minutes=10))
+    schedule: Schedule = field(default=Schedule(peak=3e-4, warmup=200))
+    batch: int = 8
+    patch: int = 64
+    square: float = 4.0
+    gradient: float = 0.3
+    kl: float = 1e-6
+    noise: float = 0.03
+    real_share: float = 0.5
+
+
+def at_scale(images: np.ndarray) -> np.ndarray:
+    """Wide crops [N, 176, 176, 3] at the scale of the 128 px crop, uint8 [N, 141, 141, 3]."""
+    return np.stack([cv2.resize(image, (STORED, STORED), interpolation=cv2.INTER_AREA) for image in images])
+
+
+def middle(images: np.ndarray) -> np.ndarray:
+    """The 128 px FFHQ crops in the middle of `at_scale` images."""
+    edge = (STORED - IMAGE) // 2
+    return images[:, edge : edge + IMAGE, edge : edge + IMAGE]
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """uint8 [B, S, S, 3] to float [B, 3, S, S] in [-1, 1], channels last in memory."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_images(pixels: Tensor) -> np.ndarray:
+    """float [B, 3, S, S] in [-1, 1] to uint8 [B, S, S, 3]."""
+    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return levels.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def decibels(first: Tensor, second: Tensor) -> float:
+    """Mean PSNR over images in [-1, 1], dB."""
+    error = ((first.clamp(-1, 1) - second) / 2).square().mean((1, 2, 3))
+    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+
+
+def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
+    return images[..., 1:, :] - images[..., :-1, :], images[..., 1:] - images[..., :-1]
+
+
+def loss_of(model: Autoencoder, images: Tensor, noise: Tensor, recipe: AutoencoderRecipe) -> tuple[Tensor, Tensor]:
+    """The loss and the mean absolute error of one batch."""
+    with torch.autocast("cpu", torch.bfloat16):
+        mean, log_variance = model.posterior(images)
+        spread = mean.detach().float().std(dim=(0, 2, 3), keepdim=True)
+        decoded = model.decode_latents(mean + recipe.noise * spread * noise)
+    decoded, mean, log_variance = decoded.float(), mean.float(), log_variance.float().clamp(-30, 20)
+    plain = functional.l1_loss(decoded, images)
+    square = functional.mse_loss(decoded, images)
+    edges = sum(functional.l1_loss(a, b) for a, b in zip(_differences(decoded), _differences(images), strict=True))
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    return plain + recipe.square * square + recipe.gradient * edges + recipe.kl * divergence, plain
+
+
+def patches(sets: tuple[np.ndarray, np.ndarray], recipe: AutoencoderRecipe, step: int) -> np.ndarray:
+    """The squares of one step, uint8 [batch, patch, patch, 3]: photographs from the second set."""
+    g = rng(recipe.seed, "autoencoder", step)
+    chosen = []
+    for _ in range(recipe.batch):
+        images = sets[int(g.random() < recipe.real_share)]
+        top, left = g.integers(0, STORED - recipe.patch + 1, 2)
+        square = images[int(g.integers(len(images)))][top : top + recipe.patch, left : left + recipe.patch]
+        chosen.append(square[:, ::-1] if g.random() < 0.5 else square)
+    return np.stack(chosen)
+
+
+def train(recipe: AutoencoderRecipe, synthetic: Faces, people: Faces, work: Path) -> Autoencoder:
+    """Train, average, whiten.
+
+    Args:
+        synthetic, people: training faces; held-out persons must not be in them.
+        work: folder of the state to go on from.
+    """
+    torch.manual_seed(derive(recipe.seed, "autoencoder weights"))
+    model = Autoencoder(tiny().autoencoder).to(memory_format=torch.channels_last)
+    run = Run(name="autoencoder", work=work, module=model, budget=recipe.budget, schedule=recipe.schedule,
+              weight_decay=0.0)
+    sets = at_scale(synthetic.images), at_scale(people.images)
+    start_linear(model, np.concatenate([middle(sets[0][:: max(1, len(sets[0]) // 400)]), middle(sets[1])]))
+    tokens = (recipe.batch, tiny().backbone.in_channels, recipe.patch // 16, recipe.patch // 16)
+    while run.going():
+        generator = torch.Generator().manual_seed(derive(recipe.seed, "latent noise", run.step))
+        loss, plain = loss_of(model, to_tensor(patches(sets, recipe, run.step)),
+                              torch.randn(tokens, generator=generator), recipe)
+        run.update(loss, l1=float(plain.detach()))
+    run.save()
+    finished = run.average
+    whiten(finished, middle(np.concatenate([sets[0][:: max(1, len(sets[0]) // 400)], sets[1]])))
+    return finished
+
+
+@torch.no_grad()
+def whiten(model: Autoencoder, images: np.ndarray) -> None:
+    """Measure mean and variance of the latent channels over images uint8 [N, 128, 128, 3] and store them."""
+    latents = torch.cat([model.posterior(to_tensor(images[i : i + 16]))[0] for i in range(0, len(images), 16)])
+    model.set_whitening(latents.mean((0, 2, 3)), latents.var((0, 2, 3)))
+
+
+@torch.no_grad()
+def reconstruct(model: Autoencoder, images: np.ndarray) -> Tensor:
+    """Encode and decode uint8 [N, 128, 128, 3]; float [N, 3, 128, 128]."""
+    side = IMAGE // 16
+    return torch.cat([model.decode(model.encode(to_tensor(images[i : i + 16])), side, side)
+                      for i in range(0, len(images), 16)])  # fmt: skip

@@ -1,0 +1,117 @@
+"""Measured numbers for the model cards, all on persons that no carried network has seen.
+
+In: a trained network and held-out `Faces`. Out: flat dictionaries name -> number.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from degradation import apply, draw
+from faces.adaface import AdaFaceNet
+from faces.align import arcface_matrix, warp
+from models.autoencoder import Autoencoder
+from records import rng
+from training.carried.augment import CROP
+from training.carried.autoencoder import IMAGE, STORED, at_scale, decibels, middle, reconstruct, to_tensor
+from training.carried.base import restore
+from training.carried.embedder import embed, plain_crops
+from training.carried.people import SIDE, SOURCES, Faces
+from training.carried.verification import between_roles, within
+
+STRENGTHS = ("refldm-moderate", "refldm-train", "refldm-severe")
+
+
+def real_of(people: Faces, source: str) -> Faces:
+    """The rows of one source, told by its roles."""
+    return people.select(np.isin(people.role, SOURCES[source]))
+
+
+def embedder_numbers(network: AdaFaceNet, synthetic: Faces, people: Faces) -> dict[str, float]:
+    """AUC on synthetic identities (all pairs) and between the roles of real persons; norm against damage.
+
+    Args:
+        synthetic, people: held-out faces.
+    """
+    numbers: dict[str, float] = {}
+    crops = plain_crops(synthetic)
+    units, norms = embed(network, crops)
+    auc, same, other = within(units, synthetic.person)
+    numbers |= {"auc synthetic": auc, "cosine same synthetic": same.mean(), "cosine other synthetic": other.mean()}
+    for source, roles in SOURCES.items():
+        chosen = real_of(people, source)
+        found, real_norms = embed(network, plain_crops(chosen))
+        auc, same, other = between_roles(found, chosen.person, chosen.role, roles)
+        numbers |= {f"auc {source}": auc, f"cosine same {source}": same.mean(), f"cosine other {source}": other.mean(),
+                    f"norm {source}": real_norms.mean()}
+    numbers["norm clean synthetic"] = norms.mean()
+    for profile in STRENGTHS:
+        damaged = np.stack([apply(crop, draw(profile, rng(1, "norm against damage", k), CROP))
+                            for k, crop in enumerate(crops)])
+        numbers[f"norm {profile} synthetic"] = embed(network, damaged)[1].mean()
+    return {name: round(float(value), 4) for name, value in numbers.items()}
+
+
+def autoencoder_numbers(model: Autoencoder, synthetic: Faces, people: Faces) -> dict[str, float]:
+    """PSNR of reconstructions, dB, and how white the tokens are."""
+    numbers: dict[str, float] = {}
+    for name, faces in (("synthetic", synthetic), *((source, real_of(people, source)) for source in SOURCES)):
+        images = middle(at_scale(faces.images))
+        numbers[f"psnr {name}"] = decibels(reconstruct(model, images), to_tensor(images))
+    with torch.no_grad():
+        tokens = model.encode(to_tensor(middle(at_scale(synthetic.images))[:100]))
+    numbers |= {"token mean, largest": float(tokens.mean((0, 1)).abs().max()), "token deviation": float(tokens.std())}
+    return {name: round(float(value), 3) for name, value in numbers.items()}
+
+
+def base_numbers(backbone: nn.Module, autoencoder: Autoencoder, judges: dict[str, AdaFaceNet], synthetic: Faces,
+                 people: Faces, profile: str = "refldm-severe", count: int = 64) -> dict[str, float]:
+    """PSNR (dB) and judges' cosine to the truth: of the input, of a 12-step sample, of the one-step mean estimate.
+
+    Args:
+        judges: name -> embedder. count: images of each kind, the same persons and plans at every call.
+    """
+    numbers: dict[str, float] = {}
+    for name, faces in (("synthetic", synthetic), ("real", people)):
+        chosen, target, degraded = base_cases(faces, profile, count)
+        versions = {"input": degraded, "sample": restore(backbone, autoencoder, degraded),
+                    "mean": restore(backbone, autoencoder, degraded, mean=True)}
+        for version, images in versions.items():
+            numbers[f"{name} {version} psnr"] = decibels(to_tensor(images), to_tensor(target))
+            for judge, network in judges.items():
+                truth, _ = embed(network, crops_from(target, chosen.landmarks))
+                found, _ = embed(network, crops_from(images, chosen.landmarks))
+                numbers[f"{name} {version} {judge}"] = float((truth * found).sum(1).mean())
+    return {name: round(float(value), 3) for name, value in numbers.items()}
+
+
+def base_cases(faces: Faces, profile: str, count: int) -> tuple[Faces, np.ndarray, np.ndarray]:
+    """The faces of a base test, their 128 px targets and degraded versions; the same at every call."""
+    chosen = faces.select(rng(3, "base test", 0).permutation(len(faces))[:count])
+    target = middle(at_scale(chosen.images))
+    degraded = np.stack([apply(image, draw(profile, rng(3, "base test plan", k), IMAGE))
+                         for k, image in enumerate(target)])
+    return chosen, target, degraded
+
+
+def base_pictures(backbone: nn.Module, autoencoder: Autoencoder, faces: Faces, count: int = 12) -> list[np.ndarray]:
+    """Rows to look at: degraded, sample, mean estimate, target; uint8 [count, 128, 128, 3] each."""
+    _, target, degraded = base_cases(faces, "refldm-severe", count)
+    return [degraded, restore(backbone, autoencoder, degraded), restore(backbone, autoencoder, degraded, mean=True),
+            target]
+
+
+def crops_from(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """112 px crops from 128 px crops, by the landmarks of the wide crops that those are the middle of."""
+    small = at_scale_points(landmarks)
+    return np.stack([_crop(image, points) for image, points in zip(images, small, strict=True)])
+
+
+def at_scale_points(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks of wide crops, in the pixels of the 128 px crop in their middle."""
+    return (landmarks + 0.5) * (STORED / SIDE) - 0.5 - (STORED - IMAGE) // 2
+
+
+def _crop(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return warp(image, arcface_matrix(points), CROP)
+

@@ -1,0 +1,146 @@
+"""From a recipe to files: read the data, train, measure on held-out persons, write weights and model card."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from torch import nn
+
+from faces.adaface import AdaFaceNet
+from models.weights import load, tiny_autoencoder
+from training.carried import autoencoder, base, composites, embedder, measure
+from training.carried.card import save_network, write_card
+from training.carried.corpus import ADAFACE_IDENTITIES, HELD_OUT_IDENTITIES, JUDGE_IDENTITIES, read_corpus
+from training.carried.people import Faces, read_people, split
+
+FILES = {"autoencoder": "autoencoder_tiny", "adaface": "adaface_small", "judge": "judge_small", "base": "base_tiny"}
+EVERYBODY = (ADAFACE_IDENTITIES[0], JUDGE_IDENTITIES[1])
+
+
+def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
+    """Do it all for one network.
+
+    Args:
+        network: `autoencoder`, `adaface`, `judge` or `base`; the base needs the autoencoder's file.
+        options: corpus, photos, work, weights (folders), part and parts (of the base's pool).
+    """
+    learn, kept = split(read_people(options.photos))
+    if network in ("adaface", "judge"):
+        trained: nn.Module = _embedder(recipe, learn, options)
+    elif network == "autoencoder":
+        trained = autoencoder.train(recipe, read_corpus(options.corpus, EVERYBODY), learn, options.work)
+    else:
+        trained = _base(recipe, learn, kept, options)
+    save(network, trained, recipe, kept, options)
+
+
+def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Namespace) -> None:
+    """Measure on held-out persons, write weights and card, and a sheet of pictures into the work folder."""
+    unseen = read_corpus(options.corpus, HELD_OUT_IDENTITIES)
+    if network in ("adaface", "judge"):
+        numbers = measure.embedder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
+    elif network == "autoencoder":
+        numbers = measure.autoencoder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
+        images = autoencoder.middle(autoencoder.at_scale(np.concatenate([kept.images[::16], unseen.images[::50]])))
+        decoded = autoencoder.to_images(autoencoder.reconstruct(trained, images))  # type: ignore[arg-type]
+        _sheet(options.work / "autoencoder.png", [images, decoded])
+    else:
+        codec = tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors")
+        numbers = measure.base_numbers(trained, codec, judges(options.weights), unseen, kept)
+        for name, faces in (("real", kept), ("synthetic", unseen)):
+            _sheet(options.work / f"base_{name}.png", measure.base_pictures(trained, codec, faces))
+    text = TEXTS[network]
+    save_network(options.weights, FILES[network], trained, recipe, text["data"], numbers)
+    write_card(options.weights, FILES[network], numbers=numbers, photographs=network != "judge",
+               how=f"`python -m training.carried {network}`. Recipe:\n\n```\n{recipe}\n```", **text)
+    print(f"{FILES[network]} saved  {numbers}", flush=True)
+
+
+def judges(weights: Path) -> dict[str, AdaFaceNet]:
+    """The carried embedders that are there."""
+    found = {}
+    for name, architecture in (("judge_small", "judge"), ("adaface_small", "small")):
+        path = weights / f"{name}.safetensors"
+        if path.is_file():
+            network = AdaFaceNet(architecture)
+            network.load(load(path)[0], str(path))
+            found[name] = network.eval()
+    return found
+
+
+def _embedder(recipe: embedder.EmbedderRecipe, learn: Faces, options: Namespace) -> nn.Module:
+    people = invented = None
+    if recipe.real_share:
+        people, invented = learn, composites.invent(learn, recipe.invented, recipe.seed)
+    return embedder.train(recipe, read_corpus(options.corpus, recipe.identities), people, invented, options.work)
+
+
+def _base(recipe: base.BaseRecipe, learn: Faces, kept: Faces, options: Namespace) -> nn.Module:
+    codec = tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors")
+    pool = options.work / "pool"
+    base.fill_pool(recipe, (read_corpus(options.corpus, EVERYBODY), learn), codec, pool, options.part, options.parts)
+    if options.pool_only:
+        raise SystemExit(0)
+    return base.train(recipe, base.read_pool(recipe, pool), options.work,
+                      each=lambda average: save("base", average, recipe, kept, options))
+
+
+def _sheet(path: Path, rows: list[np.ndarray], columns: int = 12) -> None:
+    """Write a picture: one row per list entry, its first images side by side."""
+    picture = np.vstack([np.hstack(list(row[:columns])) for row in rows])
+    cv2.imwrite(str(path), picture[..., ::-1])
+
+
+_HELD_OUT = ("Kept away from training: every real person whose label's SHA-256 is 0 modulo 4 (74 of 290 persons), and "
+             "the synthetic identities 840 to 919 of corpus seed 20261121. ")
+
+TEXTS: dict[str, dict[str, str]] = {
+    "adaface": {
+        "title": "adaface_small",
+        "what": "A face embedder of 0.76 million parameters: 112 px crop (BGR, -1..1) to 256 numbers, whose length "
+                "follows image quality. The embedded default's identity network (`faces.adaface`, architecture "
+                "`small`), trained with the AdaFace loss.",
+        "data": _HELD_OUT + "Used: synthetic identities 0 to 599, six photographs each; both pictures of the other "
+                "216 real persons; 600 invented persons joined from two of those each "
+                "(`training/carried/composites.py`).",
+        "notes": "AUC london: neutral against smiling; congress: portraits about ten years apart, the early one grey "
+                 "and small; synthetic: all pairs, ages and poses mixed. Cosines are means over same-person and "
+                 "other-person pairs. Norms: mean length on clean and on damaged crops.",
+        "limits": "Few real persons were at hand: all frontal, from two collections, most of the older ones male. It "
+                  "serves the demo, the tests and small albums; for real work name an official AdaFace checkpoint.",
+    },
+    "judge": {
+        "title": "judge_small",
+        "what": "A second, independent face embedder of 0.42 million parameters (`faces.adaface`, architecture "
+                "`judge`): 112 px crop to 128 numbers. It judges restorations of synthetic faces and is never used in "
+                "an anchor or a loss.",
+        "data": _HELD_OUT + "Used: synthetic identities 600 to 839 only, six photographs each: no person in common "
+                "with adaface_small, and no real one.",
+        "notes": "AUC on real persons is given for information: it has never seen one. Photographs are judged by a "
+                 "public network instead.",
+        "limits": "For synthetic faces only.",
+    },
+    "autoencoder": {
+        "title": "autoencoder_tiny",
+        "what": "A tiny `AutoencoderKLFlux2`: 128 px image to 64 tokens of 128 numbers (stride 16, as FLUX.2) and "
+                "back, with whitening statistics.",
+        "data": _HELD_OUT + "Used: synthetic identities 0 to 839 and the other 216 real persons.",
+        "notes": "PSNR of reconstructions at 128 px. It starts as the principal components of 8x8 px patches and "
+                 "learns from there (`training/carried/linear_start.py`).",
+        "limits": "Faces at about 128 px. Very fine texture is smoothed.",
+    },
+    "base": {
+        "title": "base_tiny",
+        "what": "A tiny blind face restorer: the bare FLUX.2 transformer at width 192 (2 double and 4 single blocks) "
+                "on the tokens [noisy scene; degraded image] with one fixed prompt, trained by flow matching. IConFace "
+                "freezes it and adds its adapters and anchors.",
+        "data": _HELD_OUT + "Used: synthetic identities 0 to 839 and the other 216 real persons, damaged by the "
+                "first-order profiles of `degradation/`, severe ones most.",
+        "notes": "Held-out faces under refldm-severe at 128 px: PSNR to the truth (dB) and the named network's cosine "
+                 "to the truth, of the degraded input, of a 12-step sample and of the one-step mean estimate.",
+        "limits": "It invents a plausible face and does not know who it is: likeness must come from references. "
+                  "128 px, near-frontal faces where they are real.",
+    },
+}

@@ -1,0 +1,126 @@
+"""What the small trainings share: a budget, a learning rate along it, an average of the weights, a place to go on from.
+
+A step draws all its random numbers from `records.rng(seed, purpose, step)`, so a resumed run sees the samples that an
+undisturbed one sees. The state between is `<work>/<name>.state.pt` (read with weights_only=True).
+"""
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long: at most `steps`, and at most `minutes` of wall clock; whichever ends first."""
+
+    steps: int
+    minutes: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning rate: linear warm-up over `warmup` steps, then a cosine down to `floor` of the peak."""
+
+    peak: float
+    warmup: int = 100
+    floor: float = 0.02
+
+    def rate(self, step: int, share: float) -> float:
+        """The rate at a step, `share` of the budget (0..1) being spent."""
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        return self.peak * min(1.0, (step + 1) / self.warmup) * (self.floor + (1 - self.floor) * cosine)
+
+
+class Run:
+    """One training run of one module.
+
+    Args:
+        name: of the state file. work: its folder. module: what is trained. budget: how long. schedule: the rate.
+        decay: of the weight average at full length; it is shorter at the start.
+        weight_decay: AdamW's, on tensors of two dimensions and more.
+    """
+
+    def __init__(self, *, name: str, work: Path, module: nn.Module, budget: Budget, schedule: Schedule,
+                 decay: float = 0.999, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.99)) -> None:
+        self.name, self.module, self.budget, self.schedule, self.decay = name, module, budget, schedule, decay
+        self.state_file = work / f"{name}.state.pt"
+        work.mkdir(parents=True, exist_ok=True)
+        decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=schedule.peak, betas=betas)
+        self.average = copy.deepcopy(module).eval().requires_grad_(False)
+        self.step, self.spent, self.losses = 0, 0.0, {}
+        self._since = self._saved = self._told = time.monotonic()
+        if self.state_file.is_file():
+            self._resume()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far, earlier runs included."""
+        return self.spent + time.monotonic() - self._since
+
+    @property
+    def share(self) -> float:
+        """How much of the budget is spent, 0..1."""
+        return max(self.step / self.budget.steps, self.elapsed / 60 / self.budget.minutes)
+
+    def going(self) -> bool:
+        """Whether there is budget left."""
+        return self.share < 1.0
+
+    def update(self, loss: torch.Tensor, clip: float = 1.0, **values: float) -> None:
+        """One optimiser step, the weight average, a line of progress each half minute, the state each two minutes."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step, self.share)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), clip)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        for key, value in {"loss": float(loss.detach()), **values}.items():
+            self.losses[key] = value if key not in self.losses else 0.98 * self.losses[key] + 0.02 * value
+        now = time.monotonic()
+        if now - self._told > 30:
+            self._told = now
+            numbers = "  ".join(f"{key} {value:.4f}" for key, value in self.losses.items())
+            print(f"{self.name}  step {self.step}  {self.elapsed / 60:.1f} min  {100 * self.share:.0f} %  {numbers}",
+                  flush=True)  # fmt: skip
+        if now - self._saved > 120:
+            self.save()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(self.decay, (1 + self.step) / (10 + self.step))
+        for mine, theirs in zip(self.average.state_dict().values(), self.module.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - keep)
+            else:
+                mine.copy_(theirs)
+
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
+        self._saved = time.monotonic()
+        state: dict[str, Any] = {
+            "module": self.module.state_dict(), "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "step": self.step, "spent": self.elapsed,
+        }
+        draft = self.state_file.with_suffix(".part")
+        torch.save(state, draft)
+        draft.rename(self.state_file)
+
+    def _resume(self) -> None:
+        state = torch.load(self.state_file, weights_only=True)
+        self.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.spent = int(state["step"]), float(state["spent"])
+        print(f"{self.name}  goes on from step {self.step}", flush=True)

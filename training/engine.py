@@ -1,0 +1,130 @@
+"""DeepSpeed around a network, on CPU (gloo) and GPU (NCCL), without compiling anything.
+
+In: a torch module whose trainable parameters are float32 and whose frozen ones may be of any type; a recipe.
+Out: a DeepSpeed engine at ZeRO stage 0, 1, 2 or 3 whose optimiser is torch's own AdamW, so neither a compiler
+nor a first-use build is needed. Computing in bfloat16 is the network's affair (`Autocast` below): gradients,
+master weights and moments stay float32 at every stage.
+
+DeepSpeed reads DS_ACCELERATOR when it is first imported, hence the imports inside the functions.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from records import ConfigurationError
+
+STAGES = (0, 1, 2, 3)
+SHARED_MEMORY_OP = "deepspeed_shm_comm"
+
+
+class Autocast(nn.Module):
+    """A network computed in bfloat16 where that is safe, from and to float32.
+
+    Args:
+        network: any module with one tensor as its output.
+        enabled: False computes in the parameters' own type.
+    """
+
+    def __init__(self, network: nn.Module, *, enabled: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.enabled = enabled
+
+    def forward(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        device = next(self.network.parameters()).device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.enabled):
+            return self.network(*arguments, **named).float()
+
+
+def configuration(*, stage: int, micro_batch: int, accumulation: int, world: int, clip: float) -> dict[str, Any]:
+    """The DeepSpeed configuration of a run.
+
+    Args:
+        stage: 0 replicates everything, 1 shards the moments, 2 the gradients too, 3 the parameters too.
+        micro_batch: samples per worker and backward pass; accumulation: backward passes per optimiser step.
+        world: workers. clip: largest norm of the whole gradient, 0 for none.
+
+    Raises:
+        ConfigurationError: a stage that does not exist.
+    """
+    if stage not in STAGES:
+        raise ConfigurationError(f"zero_stage={stage}: choose one of {STAGES}")
+    return {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "train_batch_size": micro_batch * accumulation * world,
+        "gradient_clipping": clip,
+        "zero_optimization": {
+            "stage": stage,
+            # one order of summation, so that the same positions on the same workers give the same bits
+            "overlap_comm": False,
+            "contiguous_gradients": True,
+            "stage3_param_persistence_threshold": 0,
+        },
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+    }
+
+
+def start(network: nn.Module, optimiser: torch.optim.Optimizer, settings: dict[str, Any]) -> Any:
+    """Hand a network to DeepSpeed. torch.distributed is initialised already (Ray Train or `launch` did it).
+
+    Args:
+        network: on the worker's device; only parameters that require gradients are trained.
+        optimiser: torch's, over exactly those parameters.
+        settings: from `configuration`.
+
+    Returns:
+        The DeepSpeed engine; its checkpoints are read without running any code that a file names.
+    """
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # deepspeed.comm compiles a shared-memory all-reduce (20 s, a compiler) wherever its table of compatible ops
+    # says that it could. Gloo does the work here, so the table, which is made to be edited, says no.
+    deepspeed.ops.__compatible_ops__[SHARED_MEMORY_OP] = False
+    backend = "nccl" if next(network.parameters()).is_cuda else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+    engine, *_ = deepspeed.initialize(model=network, optimizer=optimiser, config=settings)
+    engine.checkpoint_engine = _safe_reader()
+    return engine
+
+
+@contextmanager
+def trainable(engine: Any) -> Iterator[dict[str, torch.Tensor]]:
+    """The whole trainable parameters of an engine by name, whatever the stage; every rank must enter.
+
+    Yields:
+        Name in the wrapped network -> float32 tensor, to be read and not kept (stage 3 frees it again).
+    """
+    named = {name: p for name, p in engine.module.network.named_parameters() if p.requires_grad}
+    if engine.zero_optimization_stage() < 3:
+        yield {name: p.detach() for name, p in named.items()}
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(named.values())):
+        yield {name: p.detach() for name, p in named.items()}
+
+
+def _safe_reader() -> Any:
+    """DeepSpeed's own checkpoint files, read with weights_only: a file cannot make the reader run code."""
+    from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    class SafeCheckpointEngine(TorchCheckpointEngine):
+        def load(self, path: str, map_location: Any = None) -> Any:
+            with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+                return torch.load(path, map_location=map_location, weights_only=True)
+
+    return SafeCheckpointEngine()

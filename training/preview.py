@@ -1,0 +1,82 @@
+"""Sample grids: what the adapters restore right now, for a person's eyes.
+
+In: a few fixed samples of the validation split, with as many references as they can have. Out: one uint8 picture,
+a row per sample: degraded | references | restored | target; and two numbers that a curve can be drawn of.
+Every rank computes it (at ZeRO stage 3 the parameters are in pieces), rank 0 alone writes it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.flow import shift_schedule
+from models.sampler import initial_noise, sample
+from pipelines.feed import Feed, open_dataset
+from records import DataError
+from records.storage import write_atomic
+from training.networks import Networks
+from training.objective import conditions, embed, pixels
+from training.recipes import Recipe
+
+Images = NDArray[np.uint8]
+
+
+def fixed_batch(recipe: Recipe, dataset_uri: str) -> dict[str, NDArray[Any]]:
+    """The samples that every grid of a run shows: of split `val`, or of the training split where that is empty."""
+    most = len(recipe.feed.reference_count_probabilities)
+    shares = tuple(float(count == most - 1) for count in range(most))
+    settings = replace(recipe.feed, dataset=dataset_uri, batch=recipe.grid_images, flip=False,
+                       reference_count_probabilities=shares)
+    dataset = open_dataset(dataset_uri)
+    try:
+        return Feed(dataset, replace(settings, split="val", identities=None)).batch(0)
+    except DataError:
+        return Feed(dataset, settings).batch(0)
+
+
+@torch.no_grad()
+def restore(recipe: Recipe, networks: Networks, network: Any, batch: dict[str, NDArray[Any]],
+            device: torch.device) -> tuple[Images, dict[str, float]]:
+    """Restore a batch with the sampler.
+
+    Args:
+        network: IConFace under autocast, as the engine holds it.
+
+    Returns:
+        uint8 [b, S, S, 3], and `sample/identity_cosine` to the target (by the training's own embedder, so not a
+        judgement) and `sample/psnr` in dB.
+    """
+    given = conditions(recipe, networks, batch, device)
+    side, count = recipe.model.tokens_per_side, len(batch["position"])
+    text = networks.text(count)
+    noise = initial_noise(list(range(count)), tuple(given.target.shape[1:]), device)
+    clean = sample(lambda z, sigma: network(z, sigma, text, given.degraded, given.references, given.identity),
+                   noise, shift_schedule(recipe.grid_steps, side * side))
+    images = networks.autoencoder.decode(clean, side, side).clamp(-1, 1)
+    truth = torch.nn.functional.normalize(torch.from_numpy(batch["target_embedding"]).to(device), dim=-1)
+    cosine = (embed(networks, images, batch["landmarks"]) * truth).sum(dim=-1).mean()
+    error = (images - pixels(batch["target"], device)).square().mean() / 4.0
+    restored = ((images + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return restored, {"sample/identity_cosine": float(cosine), "sample/psnr": float(-10.0 * torch.log10(error))}
+
+
+def grid(batch: dict[str, NDArray[Any]], restored: Images, gap: int = 4) -> Images:
+    """One picture, uint8 [H, W, 3], white between the images."""
+    rows = []
+    for index in range(len(restored)):
+        images = [batch["degraded"][index], *batch["references"][index], restored[index], batch["target"][index]]
+        padded = [np.pad(image, ((0, gap), (0, gap), (0, 0)), constant_values=255) for image in images]
+        rows.append(np.concatenate(padded, axis=1))
+    return np.concatenate(rows)
+
+
+def write_png(path: Path, image: Images) -> None:
+    """Write a picture, whole or not at all."""
+    done, content = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    assert done
+    write_atomic(str(path), content.tobytes())
