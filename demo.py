@@ -72,11 +72,11 @@ def settings_for(photos: str | None, samples: int | None, identities: int | None
     if photos is None:
         default = DemoSettings()
         return DemoSettings(samples=samples, identities=identities or default.identities)
-    present = {name for name in ("mobileface_mit_112", "mobilefacenet_y1_ms1m_112", "scrfd_2.5g_kps") if _here(name)}
+    present = {name for name in ("mobilefacenet_y1_ms1m_112", "scrfd_2.5g_kps") if _here(name)}
     return DemoSettings(
         samples=samples, crop_size=512, splits=(0.55, 0.05, 0.4),
         judge="mobilefacenet_y1_ms1m_112" if "mobilefacenet_y1_ms1m_112" in present else "judge_small",
-        clusterer="mobileface_mit_112" if "mobileface_mit_112" in present else None,
+        clusterer="mobilefacenet_y1_ms1m_112" if "mobilefacenet_y1_ms1m_112" in present else None,
         detector="scrfd_2.5g_kps" if "scrfd_2.5g_kps" in present else None,
     )
 

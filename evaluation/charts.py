@@ -96,7 +96,7 @@ def intervals(rows: Sequence[tuple[str, Sequence[Dot]]], x_label: str, guides: S
     return axes.svg("".join(body), title)
 
 
-def histogram(series: Mapping[str, Sequence[float]], edges: Sequence[float], x_label: str) -> str:
+def histogram(series: Mapping[str, Sequence[float]], edges: Sequence[float] | np.ndarray, x_label: str) -> str:
     """Shares (per cent) per bin of one or more series, the first one filled; values outside count at the ends."""
     borders = np.asarray(edges, dtype=np.float64)
     shares = {}

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.cases import Case, cases, judge_crop
+from evaluation.cases import Case, FacePicture, cases, judge_crop
 from evaluation.metrics import likeness, psnr, ssim
-from evaluation.protocol import Protocol, check_judge, freeze
+from evaluation.protocol import Protocol, check_judge, freeze, weight_hash
 from evaluation.tables import table, write_tables
 from faces.embed import Embedder, embedder
 from faces.images import encode_jpeg
@@ -106,7 +106,8 @@ def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol 
         rows = _done(uri, made_from)
         if rows is None:
             say(f"[{number}/{len(conditions)}] {condition.label}: {len(every)} pictures")
-            outputs = _outputs(condition, every, restorer, settings, say)
+            outputs = _outputs(condition, every, restorer, settings, protocol.embedder == restorer.embedder_name,
+                               say)
             rows = _measure(condition, every, outputs, judged, network)
             storage.write_table(uri, rows.replace_schema_metadata({"made_from": made_from}))
         else:
@@ -120,7 +121,7 @@ def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol 
         "protocol_id": protocol.protocol_id, "manifest_id": protocol.manifest_id, "split": protocol.split,
         "profile": protocol.profile, "size": protocol.size, "seed": protocol.seed,
         "judge": {"name": protocol.judge, "sha256": protocol.judge_sha256},
-        "embedder": {"name": protocol.embedder, "sha256": protocol.embedder_sha256},
+        "embedder": {"name": restorer.embedder_name, "sha256": weight_hash(restorer.embedder_name)},
         "checkpoint": restorer.summary(), "settings": asdict(settings),
     }
     write_tables(out, result)
@@ -159,7 +160,7 @@ def _embed(network: Embedder, crops: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _outputs(condition: Condition, every: Sequence[Case], restorer: Restorer, settings: SamplerSettings,
-             say: Callable[[str], None]) -> np.ndarray:
+             own_network: bool, say: Callable[[str], None]) -> np.ndarray:
     """uint8 [N, S, S, 3]: the condition's answer to every case."""
     if condition.kind == "truth":
         return np.stack([c.target.image for c in every])
@@ -173,12 +174,17 @@ def _outputs(condition: Condition, every: Sequence[Case], restorer: Restorer, se
         else:
             parts.append(restorer.restore_aligned(
                 np.stack([c.degraded for c in part]),
-                [[Reference(image=r.image, raw_embedding=r.raw_embedding)
-                  for r in c.references[:condition.references]] for c in part],
+                [[_reference(r, own_network) for r in c.references[:condition.references]] for c in part],
                 landmarks=np.stack([c.target.landmarks for c in part]), seeds=[c.row.seed for c in part],
                 settings=replace(settings, fidelity=condition.fidelity)))
         say(f"    {sum(map(len, parts))}/{len(every)}")
     return np.concatenate(parts)
+
+
+def _reference(picture: FacePicture, own_network: bool) -> Reference:
+    """A reference for the restorer; the face table's embedding serves only if the restorer's own network made it."""
+    return Reference(image=picture.image, landmarks=picture.landmarks,
+                     raw_embedding=picture.raw_embedding if own_network else None)
 
 
 def _measure(condition: Condition, every: Sequence[Case], outputs: np.ndarray, judged: _Judged,

@@ -34,6 +34,8 @@ def psnr(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def ssim(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Structural similarity of each picture: Gaussian window 11 px, sigma 1.5, mean over RGB channels.
 
+    The border counts, mirrored, as in torchmetrics; libraries that cut it off give other values.
+
     Args:
         images, targets: uint8 [N, H, W, 3], sides of at least 11 px.
 

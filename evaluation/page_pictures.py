@@ -81,7 +81,7 @@ def most_copied(gallery: Gallery, count: int) -> list[int]:
 
 
 def _case(gallery: Gallery, row: ProtocolRow, columns: Sequence[tuple[str, str]], show_references: bool) -> str:
-    truth = gallery.answers["truth"][row.number]["image"]
+    truth = encode_jpeg(face_picture(gallery.dataset, row.target, gallery.protocol.size).image, 92)
     plan = Plan.from_json(row.plan)
     gaps = "".join(f"<li>{escape(reason.partition(',')[0])}</li>" for reason in row.reasons)
     cells = [f'<div class="who"><b>picture {row.number}</b>{escape(row.identity)}<ul>{gaps}</ul></div>',
@@ -97,6 +97,8 @@ def _case(gallery: Gallery, row: ProtocolRow, columns: Sequence[tuple[str, str]]
 
 
 def _answer(gallery: Gallery, slug: str, number: int, text: str) -> str:
+    if slug not in gallery.answers:
+        return "<div></div>"
     row = gallery.answers[slug][number]
     copied = ' <span class="copy">copy</span>' if row["copied"] and row["references_shown"] else ""
     return (f'<div>{_image(row["image"], text)}<div class="under"><b>{row["judge_target"]:.2f}</b> · '

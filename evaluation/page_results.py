@@ -120,8 +120,8 @@ def results_table(table: dict[str, Any]) -> str:
     best = {}
     for measure in MEASURES:
         means = [c["measures"][measure.key]["mean"] for c in answers if c["measures"][measure.key]]
-        if means and measure.better in ("higher", "lower"):
-            best[measure.key] = max(means) if measure.better == "higher" else min(means)
+        if means and measure.better == "higher":
+            best[measure.key] = max(means)
     body = []
     for found in table["conditions"]:
         cells = []

@@ -41,7 +41,7 @@ th, td { text-align:right; padding:9px 8px; border-bottom:1px solid var(--rule);
 td { white-space:nowrap; }
 th { font-size:13px; color:var(--muted); font-weight:600; vertical-align:bottom; }
 th:first-child, td:first-child { text-align:left; white-space:normal; min-width:165px; }
-td small { display:block; color:var(--muted); font-size:12px; }
+td small { display:block; font-weight:400; color:var(--muted); font-size:12px; }
 tr.frame td { color:var(--muted); } tr.main td { background:var(--pale); }
 td.best { font-weight:700; }
 .left td, .left th { text-align:left; white-space:normal; }
@@ -65,7 +65,8 @@ footer { padding:52px 24px 60px; font-size:14px; color:var(--muted); }
   header, section, footer { padding-left:16px; padding-right:16px; } header { padding-top:30px; }
   section { padding-top:42px; } .two { grid-template-columns:1fr; }
   .case { grid-template-columns:repeat(var(--columns),minmax(0,1fr)); gap:6px; } .case .who { grid-column:1/-1; }
-  .case.names { display:none; } .case .under { font-size:11px; }
+  .case.names { font-size:11px; line-height:1.25; } .case.names > :first-child { display:none; }
+  .case .under { font-size:11px; }
 }
 @media print { nav { display:none; } section { break-inside:avoid; } }
 """

@@ -39,7 +39,11 @@ class ProtocolRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is judged, complete with hashes. size: px of the pictures judged. judge, embedder: weight names."""
+    """What is judged, complete with hashes.
+
+    size: px of the pictures judged. judge: weight name of the network that judges. embedder: of the network that
+    made the dataset's embeddings, by which references were chosen.
+    """
 
     name: str
     manifest_id: str
@@ -102,7 +106,7 @@ def freeze(dataset: DatasetVersion, *, judge: str, split: str = "test", profile:
         DataError: the split is empty, shares an identity with another split, or offers no target.
     """
     policy = policy or MismatchPolicy()
-    embedder = str(dataset.manifest.settings.get("embedder", "unknown"))
+    embedder = embedder_of(dataset)
     check_judge(judge, embedder)
     of_split: dict[str, list[dict[str, Any]]] = defaultdict(list)
     elsewhere = set()
@@ -137,6 +141,13 @@ def freeze(dataset: DatasetVersion, *, judge: str, split: str = "test", profile:
                     embedder=embedder, embedder_sha256=weight_hash(embedder), rows=tuple(rows))
 
 
+def embedder_of(dataset: DatasetVersion) -> str:
+    """The name of the network that made a dataset version's embeddings; `unknown` where it does not say."""
+    settings = dataset.manifest.settings
+    networks = settings.get("find_faces", settings).get("networks", settings)
+    return str(networks.get("embedder", "unknown"))
+
+
 def check_judge(judge: str, embedder: str) -> None:
     """Refuse a judge that the restorer was trained against.
 
@@ -151,6 +162,8 @@ def check_judge(judge: str, embedder: str) -> None:
 
 def weight_hash(name: str) -> str:
     """SHA-256 of a weight file as found on this machine; `not found` where it is not here."""
+    if name == "unknown":
+        return "not found"
     try:
         return weights.sha256(weights.find(name))
     except WeightsError:

@@ -20,7 +20,10 @@ from records import storage
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A column of the table: key in the rows, a short label, what it means, unit, digits, and which way is better."""
+    """A column of the table: key in the rows, a short label, what it means, unit, digits.
+
+    better: `higher` where the largest mean is the best one; anything else is no ranking.
+    """
 
     key: str
     label: str
@@ -36,9 +39,9 @@ MEASURES: tuple[Measure, ...] = (
             meaning="the judge's cosine between the picture and the true photograph"),
     Measure(key="judge_first", label="likeness to the reference", digits=3, better="near the truth's own",
             meaning="the judge's cosine to the first reference; more than the truth's own is no merit"),
-    Measure(key="copied", label="copy rate", digits=1, scale=100.0, unit="%", better="lower",
+    Measure(key="copied", label="copy rate", digits=1, scale=100.0, unit="%", better="at most a half",
             meaning="share of pictures that are nearer to the first reference than the truth is"),
-    Measure(key="copied_any", label="copy rate, any", digits=1, scale=100.0, unit="%", better="lower",
+    Measure(key="copied_any", label="copy rate, any", digits=1, scale=100.0, unit="%", better="",
             meaning="share of pictures that are nearer to some reference than the truth is to that one"),
     Measure(key="surplus", label="surplus", digits=3, better="near 0",
             meaning="likeness to the first reference minus the truth's own likeness to it"),

@@ -8,6 +8,7 @@ from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
 
 from models.configuration import BackboneSettings
+from models.precision import quick_attention
 from models.tokens import Layout, layout_of
 from records import derive
 
@@ -46,10 +47,11 @@ def velocity(backbone: Flux2Transformer2DModel, scene: Tensor, sigma: Tensor, te
     """
     layout = layout or layout_of(text, scene, degraded, references)
     stream = torch.cat([scene, degraded, *references], dim=1)
-    output = backbone(
-        hidden_states=stream, encoder_hidden_states=text, timestep=sigma, guidance=None,
-        img_ids=layout.image_ids(scene.device), txt_ids=layout.text_ids(scene.device), return_dict=False,
-    )[0]
+    with quick_attention(scene.device):
+        output = backbone(
+            hidden_states=stream, encoder_hidden_states=text, timestep=sigma, guidance=None,
+            img_ids=layout.image_ids(scene.device), txt_ids=layout.text_ids(scene.device), return_dict=False,
+        )[0]
     return output[:, : layout.scene_tokens]
 
 

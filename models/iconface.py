@@ -9,6 +9,7 @@ inside the blocks' linears. With fresh adapters each addition is exactly zero.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers import Flux2Transformer2DModel
@@ -18,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from models.configuration import IConFaceSettings
 from models.identity_anchor import IdentityAnchor, modulate
 from models.lora import add_lora
+from models.precision import quick_attention
 from models.structure_anchor import DegradedAttention, DegradedMemory, InputResidual
 from models.tokens import Layout, layout_of
 from models.weights import check_names_and_shapes
@@ -49,14 +51,12 @@ class IConFace(nn.Module):
             self.identity_anchor = IdentityAnchor(settings, width) if settings.identity_anchor else None
             residual_width = channels if settings.residual_space == "packed" else width
             self.residual = InputResidual(settings, residual_width) if settings.residual else None
-            self.memory, self.double_attention, self.single_attention = None, None, None
-            if settings.memory != "none":
-                memory_width = settings.memory_width or width
-                self.memory = DegradedMemory(settings, channels, memory_width)
-                self.double_attention, self.single_attention = (
-                    nn.ModuleList([DegradedAttention(settings, width, memory_width) for _ in range(count)])
-                    for count in (config.num_layers, config.num_single_layers)
-                )
+            with_memory, memory_width = settings.memory != "none", settings.memory_width or width
+            self.memory = DegradedMemory(settings, channels, memory_width) if with_memory else None
+            self.double_attention, self.single_attention = (
+                nn.ModuleList([DegradedAttention(settings, width, memory_width) for _ in range(blocks * with_memory)])
+                for blocks in (config.num_layers, config.num_single_layers)
+            )
         self._adapter_names = tuple(n for n, p in self.named_parameters() if p.requires_grad)
 
     def forward(self, scene: Tensor, sigma: Tensor, text: Tensor, degraded: Tensor,
@@ -99,27 +99,28 @@ class IConFace(nn.Module):
         double, double_text = net.double_stream_modulation_img(time), net.double_stream_modulation_txt(time)
         single = net.single_stream_modulation(time)
         if self.identity_anchor is not None and identity is not None:
-            double, single = self._with_identity(double, single, identity, layout)
+            double, single = self._with_identity(double, single, self.identity_anchor(identity), layout)
 
         text_rotary = net.pos_embed(layout.text_ids(image.device))
         image_rotary = net.pos_embed(layout.image_ids(image.device))
         rotary = tuple(torch.cat(pair, dim=0) for pair in zip(text_rotary, image_rotary, strict=True))
 
-        for number_of_block, block in enumerate(net.transformer_blocks):
+        for place, block in enumerate(net.transformer_blocks):
             words, image = self._run(block, image, words, double, double_text, rotary)
             if memory is not None:
-                image = self._run(self._attend, self.double_attention[number_of_block], image, memory, 0, layout)
+                image = self._run(self._attend, self.double_attention[place], image, memory, 0, layout)
         stream = torch.cat([words, image], dim=1)
-        for number_of_block, block in enumerate(net.single_transformer_blocks):
+        for place, block in enumerate(net.single_transformer_blocks):
             stream = self._run(block, stream, None, single, rotary)
             if memory is not None:
-                stream = self._run(self._attend, self.single_attention[number_of_block], stream, memory, texts, layout)
+                stream = self._run(self._attend, self.single_attention[place], stream, memory, texts, layout)
         # The stock order, all image tokens first: a product of another shape may round in another way.
         return net.proj_out(net.norm_out(stream[:, texts:], time))[:, : layout.scene_tokens]
 
-    def _with_identity(self, double: Tensor, single: Tensor, identity: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    def _with_identity(self, double: Tensor, single: Tensor, deltas: tuple[Tensor, Tensor],
+                       layout: Layout) -> tuple[Tensor, Tensor]:
         """The image stream's modulations with the identity deltas; text positions keep theirs."""
-        delta_double, delta_single = self.identity_anchor(identity)
+        delta_double, delta_single = deltas
         texts, everything = layout.text, layout.image_tokens
         touched = layout.scene_tokens if self.settings.identity_scope == "scene" else everything
         if touched == everything:
@@ -136,10 +137,11 @@ class IConFace(nn.Module):
         asked = stream[:, start:stop]
         return torch.cat([stream[:, :start], asked + attention(asked, memory), stream[:, stop:]], dim=1)
 
-    def _run(self, function: Callable, *arguments: object) -> Tensor:
+    def _run(self, function: Callable, *arguments: object) -> Any:
+        """One block or one attention, recomputed in the backward pass when gradient checkpointing is on."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(function, *arguments, use_reentrant=False)
-        return function(*arguments)
+            return checkpoint(_quickly, function, *arguments, use_reentrant=False)
+        return _quickly(function, *arguments)
 
     def named_trainable_parameters(self) -> dict[str, nn.Parameter]:
         """The adapters by name: LoRA, identity anchor and structure anchor; never the backbone's own weights."""
@@ -169,3 +171,10 @@ class IConFace(nn.Module):
         check_names_and_shapes(own, state, what)
         for name, parameter in own.items():
             parameter.copy_(state[name])
+
+
+def _quickly(function: Callable, *arguments: Any) -> Any:
+    # Inside what is checkpointed, so that the recomputation runs in the same way.
+    device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
+    with quick_attention(device):
+        return function(*arguments)

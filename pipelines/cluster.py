@@ -5,6 +5,7 @@ In: how many CPUs Ray may use here. Out: a connected Ray whose workers import th
 
 import logging
 import os
+import warnings
 from pathlib import Path
 
 import ray
@@ -39,10 +40,12 @@ def connect(num_cpus: int | None = None) -> None:
             os.environ.update(environment)
             # Ray's C++ side prints a false alarm for every actor pool; its log files keep what workers print.
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-            ray.init(
-                num_cpus=num_cpus, include_dashboard=False, namespace=NAMESPACE, logging_level=logging.WARNING,
-                log_to_driver=True,
-            )
+            with warnings.catch_warnings():
+                # Ray forks and at once starts another program, which does Lance no harm.
+                warnings.filterwarnings("ignore", message="lance is not fork-safe")
+                ray.init(
+                    num_cpus=num_cpus, include_dashboard=False, namespace=NAMESPACE, logging_level=logging.WARNING,
+                )
     quiet_data()
 
 

@@ -30,6 +30,7 @@ from records.storage import join, read_table
 
 VERSION = 1
 DETECTOR = "scrfd_2.5g_kps"
+POSE = ("yaw", "pitch", "roll")
 CHUNK_PHOTOS = 16
 CHUNK_PIXELS = 40_000_000
 
@@ -84,10 +85,9 @@ def find_faces(
         name = path.rpartition("/")[2].removesuffix(".parquet")
         parts.append(Part(name=name, rows=len(rows), inputs=digest, payload=stage.payload({"path": path})))
     detector_name = _resolve_detector(chosen, given, count)
+    networks = {} if detector_name is None else {"detector": weight(detector_name, "detector").name}
     default = embed.DEFAULT if chosen.embedder == "default" else chosen.embedder
-    networks = {"embedder": weight(default, "embedder").name}
-    if detector_name is not None:
-        networks["detector"] = weight(detector_name, "detector").name
+    networks["embedder"] = weight(default, "embedder").name
     if chosen.age_network is not None:
         networks["age"] = chosen.age_network
     hashes = {name: sha256(find(name)) for name in networks.values()}
@@ -195,6 +195,7 @@ class FaceFinder:
         detected = dict(zip(ask, answers, strict=True))
         result = []
         for n, (photo, _) in enumerate(opened):
+            places: list[tuple[NDArray[np.float64], float, tuple[float, ...] | None, GivenFace | None]]
             if given[n]:
                 places = [(np.reshape(g.landmarks, (5, 2)).astype(np.float64), 1.0, None, g) for g in given[n]]
             else:
@@ -235,7 +236,8 @@ class FaceFinder:
 
     def _describe(self, face: _Found, unit: NDArray[np.float32], norm: float, network_age: float | None) -> Face:
         photo, says = face.photo, face.says
-        yaw, pitch, roll = pose_from_landmarks(face.landmarks, photo.width, photo.height)
+        pose = dict(zip(POSE, pose_from_landmarks(face.landmarks, photo.width, photo.height), strict=True))
+        pose |= {angle: getattr(says, angle) for angle in POSE if getattr(says, angle, None) is not None}
         subject = says.subject if says is not None and says.subject is not None else None
         if subject is None and face.is_subject:
             subject = photo.subject
@@ -251,8 +253,7 @@ class FaceFinder:
             landmarks=tuple(face.landmarks.ravel().tolist()), score=face.score,
             crop=encode_jpeg(face.crop, self._settings.quality), crop_size=self._settings.crop_size,
             crop_landmarks=tuple(face.crop_landmarks.ravel().tolist()),
-            yaw=_first(says and says.yaw, yaw), pitch=_first(says and says.pitch, pitch),
-            roll=_first(says and says.roll, roll), age=age, age_source="unknown" if age is None else source,
+            **pose, age=age, age_source="unknown" if age is None else source,
             sharpness=attributes.sharpness(face.small), brightness=attributes.brightness(face.small),
             embedding=tuple(unit.tolist()), norm=norm, embedder=self._embedder.name,
             perceptual_hash=attributes.perceptual_hash(face.small), birth_date=birth_date, taken=photo.taken,
@@ -307,7 +308,3 @@ def _box(landmarks: NDArray[np.float64]) -> tuple[float, ...]:
 
 def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _first(given: float | None, estimate: float) -> float:
-    return estimate if given is None else given

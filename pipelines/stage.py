@@ -184,7 +184,8 @@ class _PartRunner:
     """What Ray Data calls with one part. Our own errors travel back as values, so that they keep their class."""
 
     def __init__(self, out: str, stage: str, worker: Callable[[], Worker]) -> None:
-        self._out, self._stage, self._make, self._worker = out, stage, worker, None
+        self._out, self._stage, self._make = out, stage, worker
+        self._worker: Worker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         return {"answer": [json.dumps(self._answer(str(text))) for text in batch["part"]]}

@@ -101,7 +101,7 @@ def test_golden_plans_are_drawn_and_replayed_bit_for_bit():
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_other_processes_and_thread_counts_give_the_same_pixels(threads):
-    chosen = [plan for name in profiles() for plan in plans(name, 4, 256)]
+    chosen = [plan for name in profiles() for plan in plans(name, 3, 256)]
     script = (
         "import sys, json, hashlib, cv2, numpy as np\n"
         "from degradation import Plan, apply\n"
@@ -142,12 +142,12 @@ def test_a_smaller_face_is_as_damaged(name):
         error = np.mean((result.astype(np.float64) - small) ** 2)
         return 10 * np.log10(255**2 / error)
 
-    difference = [psnr(position, 512) - psnr(position, 128) for position in range(30)]
+    difference = [psnr(position, 512) - psnr(position, 128) for position in range(16)]
     assert abs(np.mean(difference)) < 1.5
 
 
 def test_severe_is_worse_than_moderate():
-    image = picture(128)
+    image = cv2.GaussianBlur(picture(128), (0, 0), 2.0)
 
     def damage(name: str) -> float:
         errors = [apply(image, plan).astype(float) - image for plan in plans(name, 20, 128)]
@@ -183,7 +183,7 @@ def test_jpeg_agrees_with_opencv():
     image = cv2.GaussianBlur(picture(256), (0, 0), 2)
     encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
     other = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    assert np.abs(jpeg(image, quality=60).astype(int) - other).mean() < 0.5
+    assert np.abs(jpeg(image, quality=60).astype(int) - other).mean() < 1.0
 
 
 def test_explain_says_every_step_in_units():

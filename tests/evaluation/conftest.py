@@ -2,11 +2,9 @@
 
 import hashlib
 import io
-import json
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -80,12 +78,3 @@ def dataset_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def dataset(dataset_uri: str) -> DatasetVersion:
     return DatasetVersion.open(dataset_uri)
-
-
-def reading(path: Path) -> dict:
-    return json.loads(path.read_text())
-
-
-def unit(*values: float) -> np.ndarray:
-    vector = np.asarray(values, dtype=np.float64)
-    return vector / np.linalg.norm(vector)

@@ -91,6 +91,28 @@ def test_fresh_adapters_equal_the_backbone_exactly_at_the_tiny_configuration_und
     assert torch.equal(ours, stock)
 
 
+def test_autocast_stays_close_to_full_precision():
+    model, given = stirred(), inputs(1)
+    with torch.no_grad():
+        exact = model(**given)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model(**given)
+    assert (rounded - exact).square().mean() < 1e-2 * exact.square().mean()
+
+
+def test_float32_adapters_learn_beside_a_bfloat16_backbone():
+    net = backbone_with_random_weights().bfloat16()
+    model, given = IConFace(copy.deepcopy(net), PATHWAYS), inputs(2)
+    half = {name: tuple(v.bfloat16() for v in value) if name == "references" else value.bfloat16()
+            for name, value in given.items()}
+    output = model(**given)
+    with torch.no_grad():
+        assert torch.equal(output, bare(net, half))
+    output.float().square().mean().backward()
+    assert all(p.dtype == torch.float32 for p in model.trainable_parameters())
+    assert model.identity_anchor.psi_single.weight.grad.any()
+
+
 def test_every_trainable_parameter_learns_after_one_step():
     model = fresh()
     optimizer = torch.optim.SGD(model.trainable_parameters(), lr=0.5)
@@ -220,11 +242,14 @@ def test_a_sampled_batch_of_two_equals_each_alone():
     assert torch.allclose(together, torch.cat([run([0]), run([1])]), atol=1e-4)
 
 
-def test_gradient_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("autocast", [False, True])
+def test_gradient_checkpointing_changes_no_gradient(autocast):
     model, given, gradients = stirred(), inputs(1), []
     for model.gradient_checkpointing in (False, True):
         model.zero_grad()
-        model(**given).square().mean().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            output = model(**given)
+        output.float().square().mean().backward()
         gradients.append([p.grad.clone() for p in model.trainable_parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
 

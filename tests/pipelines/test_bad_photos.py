@@ -97,7 +97,8 @@ def test_grey_sixteen_bit_alpha_and_rotated_photos_are_read_alike(out):
     kept = {row["uri"].rsplit("/", 1)[-1]: row for row in faces}
     assert set(kept) == {"good.jpg", "grey.png", "sixteen.png", "alpha.png", "rotated.jpg"}
     for row in kept.values():
-        assert row["brightness"] == pytest.approx(kept["alpha.png"]["brightness"], abs=2.0)
+        # Luma and the mean of three channels differ by a few levels; halved or wrapped 16 bits would by dozens.
+        assert row["brightness"] == pytest.approx(kept["alpha.png"]["brightness"], abs=6.0)
         assert np.dot(row["embedding"], kept["grey.png"]["embedding"]) > 0.7
     assert np.dot(kept["rotated.jpg"]["embedding"], kept["alpha.png"]["embedding"]) > 0.95
 

@@ -19,6 +19,7 @@ from training.carried import report
 from training.carried.autoencoder import AutoencoderRecipe
 from training.carried.base import BaseRecipe
 from training.carried.embedder import recipe_of
+from training.carried.run import begin_again
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NETWORKS = ("autoencoder", "adaface", "judge", "base")
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=0, help="which part of the base's pool this process makes")
     parser.add_argument("--parts", type=int, default=1, help="in how many parts processes share the base's pool")
     parser.add_argument("--pool-only", action="store_true", help="stop when that part of the pool is made")
+    parser.add_argument("--again", action="store_true", help="another cycle from the finished state of the last one")
     parser.add_argument("--report-only", action="store_true", help="measure and save from the state as it is")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -46,8 +48,8 @@ def main() -> None:
         arguments.network, lambda: recipe_of(arguments.network))()
     if arguments.minutes is not None:
         recipe = replace(recipe, budget=replace(recipe.budget, minutes=arguments.minutes))
-    if arguments.report_only:
-        recipe = replace(recipe, budget=replace(recipe.budget, steps=1))
+    if arguments.again:
+        begin_again(arguments.work / f"{getattr(recipe, 'name', arguments.network)}.state.pt")
     report.train_and_save(arguments.network, recipe, arguments)
 
 

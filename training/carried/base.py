@@ -37,7 +37,7 @@ class BaseRecipe:
     with the empty prompt. pair: how often a degraded crop is as good as clean is left to the profiles."""
 
     seed: int = 41
-    pairs: int = 20000
+    pairs: int = 12000
     real_share: float = 0.4
     profiles: tuple[tuple[str, float], ...] = (
         ("refldm-severe", 0.4), ("refldm-train", 0.3), ("refldm-moderate", 0.1), ("gfpgan", 0.1), ("codeformer", 0.1))

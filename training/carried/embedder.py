@@ -19,6 +19,10 @@ from training.carried.corpus import ADAFACE_IDENTITIES, JUDGE_IDENTITIES
 from training.carried.people import Faces
 from training.carried.run import Budget, Run, Schedule
 
+ASKS_FOR_DETAIL = Augmentation(low_resolution=0.0, blur=0.0, damage=0.0, noise=0.05, cover=0.1)
+"""The judge sees sharp faces only: as public recognition networks do, it then finds a blurred face unlike its person.
+A judge that is trained on blur forgives it, and would rank a degraded input above every restoration."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedderRecipe:
@@ -53,10 +57,11 @@ def recipe_of(name: str) -> EmbedderRecipe:
     """
     if name == "adaface":
         return EmbedderRecipe(name="adaface_small", architecture="small", seed=11, identities=ADAFACE_IDENTITIES,
-                              real_share=0.3, invented_share=0.25, invented=600)
+                              real_share=0.25, invented_share=0.25, invented=600,
+                              margin=MarginSettings(scale=32.0, norm_weight=5.0))
     if name == "judge":
         return EmbedderRecipe(name="judge_small", architecture="judge", seed=12, identities=JUDGE_IDENTITIES,
-                              budget=Budget(steps=4000, minutes=12))
+                              budget=Budget(steps=4000, minutes=12), augmentation=ASKS_FOR_DETAIL)
     raise ConfigurationError(f"no embedder recipe {name!r}; known: adaface, judge")
 
 

@@ -1,6 +1,7 @@
 """From a recipe to files: read the data, train, measure on held-out persons, write weights and model card."""
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,16 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
         options: corpus, photos, work, weights (folders), part and parts (of the base's pool).
     """
     learn, kept = split(read_people(options.photos))
+    shown = recipe
+    if options.report_only:
+        recipe = replace(recipe, budget=replace(recipe.budget, steps=1))
     if network in ("adaface", "judge"):
         trained: nn.Module = _embedder(recipe, learn, options)
     elif network == "autoencoder":
         trained = autoencoder.train(recipe, read_corpus(options.corpus, EVERYBODY), learn, options.work)
     else:
         trained = _base(recipe, learn, kept, options)
-    save(network, trained, recipe, kept, options)
+    save(network, trained, shown, kept, options)
 
 
 def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Namespace) -> None:
@@ -117,7 +121,8 @@ TEXTS: dict[str, dict[str, str]] = {
                 "`judge`): 112 px crop to 128 numbers. It judges restorations of synthetic faces and is never used in "
                 "an anchor or a loss.",
         "data": _HELD_OUT + "Used: synthetic identities 600 to 839 only, six photographs each: no person in common "
-                "with adaface_small, and no real one.",
+                "with adaface_small, and no real one. It was shown sharp pictures only (no low resolution, blur or "
+                "damage), so that it asks for detail, as public recognition networks do.",
         "notes": "AUC on real persons is given for information: it has never seen one. Photographs are judged by a "
                  "public network instead.",
         "limits": "For synthetic faces only.",

@@ -121,6 +121,16 @@ class Run:
         state = torch.load(self.state_file, weights_only=True)
         self.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if "optimizer" in state:
+            self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.spent = int(state["step"]), float(state["spent"])
         print(f"{self.name}  goes on from step {self.step}", flush=True)
+
+
+def begin_again(state_file: Path) -> None:
+    """Turn a finished state into the start of another cycle: averaged weights, fresh optimiser, budget and schedule."""
+    state = torch.load(state_file, weights_only=True)
+    fresh = {"module": state["average"], "average": state["average"], "step": 0, "spent": 0.0}
+    draft = state_file.with_suffix(".part")
+    torch.save(fresh, draft)
+    draft.rename(state_file)
