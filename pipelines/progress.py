@@ -40,7 +40,7 @@ class StageProgress:
             self.counts[key] = self.counts.get(key, 0) + number
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=self.done, counts=self._said())
-        elif self._stream is not None and time.monotonic() - self._last >= EVERY_SECONDS:
+        elif self._stream is not None and self.done < self.total and time.monotonic() - self._last >= EVERY_SECONDS:
             self._last = time.monotonic()
             self._line()
 

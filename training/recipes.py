@@ -180,6 +180,9 @@ def recipe(name: str, **overrides: Any) -> Recipe:
         raise ConfigurationError(f"unknown recipe {name!r}{_hint(name, list(known))}")
     made = known[name]()
     for key, value in overrides.items():
+        keys = list(_keys(made))
+        if key not in keys:
+            raise ConfigurationError(f"unknown key {key!r}{_hint(key, keys)}")
         made = _replaced(made, key, value, key)
     return made
 
@@ -194,9 +197,6 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _replaced(value: Any, key: str, new: Any, whole: str) -> Any:
     head, _, rest = key.partition(".")
-    names = [f.name for f in fields(value)]
-    if head not in names or (rest and not is_dataclass(getattr(value, head))):
-        raise ConfigurationError(f"unknown key {whole!r}{_hint(key, list(_keys(value)))}")
     old = getattr(value, head)
     try:
         return replace(value, **{head: _replaced(old, rest, new, whole) if rest else _as(old, new, whole)})

@@ -18,8 +18,8 @@ from models.sampler import initial_noise, mean_estimate
 from models.weights import load, tiny_autoencoder, tiny_backbone
 from records import rng
 from synthetic import album, render, seed_of
-from training.carried.autoencoder import decibels, middle, to_tensor
 from training.carried.autoencoder import at_scale as at_128
+from training.carried.autoencoder import decibels, middle, to_tensor
 from training.carried.corpus import CORPUS_SEED
 from training.carried.people import wide_crop
 from training.carried.verification import within

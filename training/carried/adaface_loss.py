@@ -15,7 +15,7 @@ class MarginSettings:
     """AdaFace's published numbers but the scale.
 
     margin: m. concentration: h. scale: s (64 in the paper; ours is lower where a run is short). momentum: of the
-    running mean and deviation of the norms (0.01 in the authors' command line). norm_weight: of `norm_loss`.
+    running mean and deviation of the norms (0.01 in the authors' command line).
     """
 
     margin: float = 0.4
@@ -24,7 +24,6 @@ class MarginSettings:
     momentum: float = 0.01
     start_mean: float = 20.0
     start_deviation: float = 100.0
-    norm_weight: float = 0.0
 
 
 def quality(norm: Tensor, mean: Tensor, deviation: Tensor, concentration: float) -> Tensor:
@@ -48,23 +47,6 @@ def margin_logits(cosine: Tensor, labels: Tensor, zhat: Tensor, margin: float, s
     angle = (own.acos() - margin * zhat).clamp(1e-3, torch.pi - 1e-3)
     hard = angle.cos() - (margin + margin * zhat)
     return scale * cosine.scatter(1, labels[:, None], hard[:, None])
-
-
-def norm_loss(norm: Tensor, own_cosine: Tensor) -> Tensor:
-    """Teach the norm to say how sure the network is of a face.
-
-    In so short a training the norm does not come to follow quality by itself, as it does in the official networks.
-    A norm over the batch's mean norm is drawn towards 0.5 + 0.5 (own cosine over the mean own cosine), the cosine to
-    the class centre: a face that is hard to recognise gets a short feature.
-
-    Args:
-        norm: float [B, 1]. own_cosine: float [B], not differentiated.
-
-    Source: our choice, after the idea of face quality as distance to the class centre.
-    """
-    relative = norm[:, 0] / norm.detach().mean()
-    sure = own_cosine.detach().clamp_min(0.0)
-    return functional.mse_loss(relative, 0.5 + 0.5 * sure / sure.mean().clamp_min(0.1))
 
 
 class AdaFaceLoss(nn.Module):
@@ -99,9 +81,5 @@ class AdaFaceLoss(nn.Module):
                 self.running_deviation.lerp_(safe.std(), chosen.momentum)
         zhat = quality(safe, self.running_mean, self.running_deviation, chosen.concentration)
         cosine = unit @ functional.normalize(self.centres, dim=1).T
-        loss = functional.cross_entropy(
+        return functional.cross_entropy(
             margin_logits(cosine, labels, zhat, chosen.margin * share, chosen.scale), labels)
-        if not chosen.norm_weight:
-            return loss
-        own = cosine.gather(1, labels[:, None])[:, 0]
-        return loss + chosen.norm_weight * norm_loss(norm, own)

@@ -57,8 +57,8 @@ def recipe_of(name: str) -> EmbedderRecipe:
     """
     if name == "adaface":
         return EmbedderRecipe(name="adaface_small", architecture="small", seed=11, identities=ADAFACE_IDENTITIES,
-                              real_share=0.25, invented_share=0.25, invented=600,
-                              margin=MarginSettings(scale=32.0, norm_weight=5.0))
+                              real_share=0.3, invented_share=0.25, invented=600,
+                              budget=Budget(steps=6000, minutes=20))
     if name == "judge":
         return EmbedderRecipe(name="judge_small", architecture="judge", seed=12, identities=JUDGE_IDENTITIES,
                               budget=Budget(steps=4000, minutes=12), augmentation=ASKS_FOR_DETAIL)
