@@ -8,6 +8,7 @@ READY := .venv/.ready
 OUT ?= runs/demo
 PHOTOS ?=
 SAMPLES ?=
+IDENTITIES ?=
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
@@ -36,7 +37,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 demo: $(READY)
-	@$(BIN)/anchorface demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(SAMPLES),--samples $(SAMPLES))
+	@$(BIN)/anchorface demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(IDENTITIES),--identities $(IDENTITIES))
 
 test: $(READY)
 	@$(BIN)/python -m pytest -q --durations=15

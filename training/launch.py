@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,10 @@ from training.recipes import Recipe
 ROOT = Path(__file__).resolve().parents[1]
 FAILURE = "failure.json"
 RUN = "run.json"
+HARMLESS = (
+    r".*torch\.distributed\..* is deprecated.*",  # DeepSpeed's collectives under torch 2.13
+    r".*Cannot dispatch to fused implementation.*",  # diffusers' RMS norms under autocast
+)
 
 
 def train(
@@ -137,7 +142,7 @@ def _on_ray(job: Any, workers: int, use_gpu: bool, cpus: float, max_failures: in
     if short:
         raise ConfigurationError(f"{workers} workers need {', '.join(short)}: use fewer workers, or smaller shares")
     trainer = TorchTrainer(
-        worker, train_loop_config={"job": job},
+        worker, train_loop_config={"job": job, "use_gpu": use_gpu},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={
             "CPU": cpus, **({"GPU": 1} if use_gpu else {}),
@@ -179,7 +184,7 @@ def worker(config: dict[str, Any]) -> None:
     if (job.run_folder / FAILURE).exists():
         return
     try:
-        _run(job, "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu", context.get_local_rank())
+        _run(job, "cuda" if config["use_gpu"] else "cpu", context.get_local_rank())
     except AnchorfaceError as error:
         write_atomic(str(job.run_folder / FAILURE), json.dumps([type(error).__name__, str(error)]).encode())
         raise
@@ -191,14 +196,14 @@ def _run(job: Any, kind: str, local_rank: int = 0) -> None:
 
     from training.loop import train as loop
 
+    device = torch.device("cpu")
     if kind == "cuda":
-        import ray.train.torch
-
-        device = ray.train.torch.get_device() if ray.is_initialized() else torch.device("cuda", local_rank)
+        device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
-    loop(job, device)
+    with warnings.catch_warnings():
+        for harmless in HARMLESS:
+            warnings.filterwarnings("ignore", message=harmless)
+        loop(job, device)
 
 
 def _raise_noted(folder: Path) -> None:

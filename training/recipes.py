@@ -129,10 +129,10 @@ def iconface_tiny() -> Recipe:
     Data rules and losses are the paper's; rates, lengths, sampler and the fraction are our choice for the size.
     """
     return Recipe(
-        name="iconface_tiny", model=tiny(), positions=14336,
+        name="iconface_tiny", model=tiny(), positions=9216,
         feed=FeedSettings(dataset="", batch=16, size=128, profile="refldm-severe", flip=True,
                           embedder="adaface_small", reference_count_probabilities=(0.2, 0.2, 0.2, 0.4)),
-        learning_rate=1e-3, warmup=512, cooldown=8192, final_rate=0.05,
+        learning_rate=1e-3, warmup=512, cooldown=6144, final_rate=0.05,
         losses=LossSettings(identity_fraction=0.25), ema_half_life=1000,
     )
 

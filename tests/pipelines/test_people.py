@@ -12,10 +12,8 @@ from pipelines.stage import dropped
 def test_people_are_found_and_sorted(ray_session, shared_data, tmp_path, capsys):
     out = str(tmp_path / "out")
     photos = ingest(str(shared_data / "photos" / "people"), out, part_rows=64)
-    counts = find_faces(
-        out, embedder="mobileface_mit_112", detector="scrfd_2.5g_kps", crop_size=256
-    )
-    said = group(out, labels=False)
+    counts = find_faces(out, detector="scrfd_2.5g_kps", crop_size=256)
+    said = group(out, labels=False, clusterer="mobilefacenet_y1_ms1m_112")
     with capsys.disabled():
         print(f"\npeople: {counts['photos']} of {photos['photos']} photos give a face; precision "
               f"{said['precision']:.3f}, recall {said['recall']:.3f}, {said['identities']} identities "

@@ -32,9 +32,12 @@ SHARD = 500
 
 @dataclass(frozen=True, kw_only=True)
 class BaseRecipe:
-    """profiles: with their weights. sigma_mean, sigma_deviation: of the logit-normal noise levels; full_noise: share
-    of samples at sigma 1 exactly, which the one-step mean estimate starts from (our choice). empty: share of samples
-    with the empty prompt. pair: how often a degraded crop is as good as clean is left to the profiles."""
+    """How the base is trained; all our choice.
+
+    pairs: size of the pool. profiles: with their weights. turn (degrees), zoom (share), shift (pixels): jitter of the
+    crops. sigma_mean, sigma_deviation: of the logit-normal noise levels; full_noise: share of samples at sigma 1
+    exactly, where the one-step mean estimate starts. empty: share of samples with the empty prompt.
+    """
 
     seed: int = 41
     pairs: int = 12000
@@ -48,7 +51,7 @@ class BaseRecipe:
     sigma_deviation: float = 1.0
     full_noise: float = 0.12
     empty: float = 0.1
-    budget: Budget = field(default=Budget(steps=12000, minutes=55))
+    budget: Budget = field(default=Budget(steps=12000, minutes=44))
     schedule: Schedule = field(default=Schedule(peak=1.5e-3, warmup=200))
     batch: int = 32
 

@@ -130,8 +130,8 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "autoencoder": {
         "title": "autoencoder_tiny",
-        "what": "A tiny `AutoencoderKLFlux2` of 1.37 million parameters: 128 px image to 64 tokens of 128 numbers (stride 16, as FLUX.2) and "
-                "back, with whitening statistics.",
+        "what": "A tiny `AutoencoderKLFlux2` of 1.37 million parameters: 128 px image to 64 tokens of 128 numbers "
+                "(stride 16, as FLUX.2) and back, with whitening statistics.",
         "data": _HELD_OUT + "Used: synthetic identities 0 to 839 and the other 216 real persons.",
         "notes": "PSNR of reconstructions at 128 px. It starts as the principal components of 8x8 px patches and "
                  "learns from there (`training/carried/linear_start.py`). For comparison: a linear code of 16x16 px "

@@ -57,7 +57,8 @@ class Run:
             [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=schedule.peak, betas=betas)
         self.average = copy.deepcopy(module).eval().requires_grad_(False)
-        self.step, self.spent, self.losses = 0, 0.0, {}
+        self.step, self.spent = 0, 0.0
+        self.losses: dict[str, float] = {}
         self._since = self._saved = self._told = time.monotonic()
         if self.state_file.is_file():
             self._resume()

@@ -1,0 +1,77 @@
+"""The command: every verb is listed, and what a user gets wrong is told in a sentence, never in a traceback."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+
+VERBS = {"demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate"}
+
+
+def run(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    return result.exit_code, result.output
+
+
+def test_the_verbs_are_these() -> None:
+    assert {command.name or command.callback.__name__ for command in app.registered_commands} == VERBS
+    status, text = run("--help")
+    assert status == 0
+    assert all(verb in text for verb in VERBS)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    status, text = run("curate", str(tmp_path / "nowhere"), str(tmp_path / "work"))
+    assert status == 2
+    assert "nowhere" in text and "Traceback" not in text
+
+
+def test_an_unwritable_workspace_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"not a picture")
+    status, text = run("curate", str(tmp_path / "photos"), str(tmp_path / "file" / "work"))
+    assert status == 2
+    assert "file" in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--recipe", "iconface_tinny"), "iconface_tiny"),
+        (("--set", "lerning_rate=1"), "learning_rate"),
+        (("--set", "positions"), "key=value"),
+        (("--set", "zero_stage=7"), "zero_stage"),
+    ],
+)
+def test_an_unknown_recipe_or_key_names_the_nearest(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    status, text = run("train", str(tmp_path / "dataset"), str(tmp_path / "run"), "--workers", "0", *words)
+    assert status == 2
+    assert said in text and "Traceback" not in text
+
+
+def test_a_pickle_posing_as_a_checkpoint_is_refused_and_never_run(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    trap = tmp_path / "it ran"
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (trap,)  # type: ignore[return-value]
+
+    for name in ("checkpoint.json", "adapter.safetensors", "ema.safetensors"):
+        (folder / name).write_bytes(pickle.dumps(Trap()))
+    (tmp_path / "photos").mkdir()
+    status, text = run("restore", str(folder), str(tmp_path / "photos"), str(tmp_path / "out"))
+    assert status == 2
+    assert "checkpoint" in text and "Traceback" not in text
+    assert not trap.exists()
+
+
+def test_a_dataset_that_is_none_is_named(tmp_path: Path) -> None:
+    status, text = run("train", str(tmp_path), str(tmp_path / "run"), "--workers", "0")
+    assert status == 2
+    assert str(tmp_path) in text.replace("\n", "")
