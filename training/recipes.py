@@ -133,7 +133,7 @@ def iconface_tiny() -> Recipe:
         feed=FeedSettings(dataset="", batch=16, size=128, profile="refldm-severe", flip=True,
                           embedder="adaface_small", reference_count_probabilities=(0.2, 0.2, 0.2, 0.4)),
         learning_rate=1e-3, warmup=512, cooldown=6144, final_rate=0.05,
-        losses=LossSettings(identity_fraction=0.25), ema_half_life=1000,
+        ema_half_life=1000,
     )
 
 
