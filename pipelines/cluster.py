@@ -38,13 +38,15 @@ def connect(num_cpus: int | None = None) -> None:
             ray.init(namespace=NAMESPACE, runtime_env=runtime, logging_level=logging.WARNING)
         else:
             os.environ.update(environment)
-            # Ray's C++ side prints a false alarm for every actor pool; its log files keep what workers print.
+            # Ray's C++ side prints a false alarm for every actor pool, and Ray Train one a second without a dashboard.
+            # Progress comes from pipelines.progress and training.launch; Ray's log files keep what workers print.
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
             with warnings.catch_warnings():
                 # Ray forks and at once starts another program, which does Lance no harm.
                 warnings.filterwarnings("ignore", message="lance is not fork-safe")
                 ray.init(
                     num_cpus=num_cpus, include_dashboard=False, namespace=NAMESPACE, logging_level=logging.WARNING,
+                    log_to_driver=False,
                 )
     quiet_data()
 

@@ -79,7 +79,7 @@ def test_every_stage_saw_the_same_positions(staged: dict[int, Path], micro_recip
 def test_a_loss_that_is_not_finite_names_its_positions_and_leaves_no_checkpoint(
     micro_recipe: Recipe, tiny_dataset: str, run_folder: Path
 ) -> None:
-    recipe = replace(micro_recipe, learning_rate=1e38, gradient_clip=0.0, warmup=0, precision="fp32")
+    recipe = replace(micro_recipe, learning_rate=1e30, gradient_clip=0.0, warmup=0, precision="fp32")
     with pytest.raises(TrainingError, match=r"not finite at positions \[4"):
         train(recipe, tiny_dataset, run_folder, workers=0, track=False)
     assert latest(run_folder) is None
