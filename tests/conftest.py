@@ -24,6 +24,7 @@ def shared_data() -> Path:
 def ray_session() -> Iterator[None]:
     """One local Ray of two CPUs for all tests that need one."""
     import ray
+
     from pipelines.cluster import connect
 
     connect(num_cpus=2)

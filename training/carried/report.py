@@ -148,7 +148,9 @@ TEXTS: dict[str, dict[str, str]] = {
                 "first-order profiles of `degradation/`, severe ones most.",
         "notes": "Held-out faces under refldm-severe at 128 px: PSNR to the truth (dB) and the named network's cosine "
                  "to the truth, of the degraded input, of a 12-step sample and of the one-step mean estimate.",
-        "limits": "It invents a plausible face and does not know who it is: likeness must come from references. "
-                  "128 px, near-frontal faces where they are real.",
+        "limits": "Little trained: its samples are recognisably faces, but seams between the 16 px tokens show, and so "
+                  "do false colours; the mean estimate is blurred. It does not know who it restores: likeness must "
+                  "come from references. adaface_small, which was trained on blur, finds its samples no more like "
+                  "the truth than the degraded input. 128 px, near-frontal faces where they are real.",
     },
 }
