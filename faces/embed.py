@@ -4,6 +4,8 @@ In: crops uint8 [B, 112, 112, 3] RGB, aligned by `faces.align.arcface_matrix`.
 Out: unit float32 [B, D] and norm float32 [B], so that unit * norm[:, None] is the raw embedding.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -49,13 +51,18 @@ def adaface_network(name: str = "default") -> AdaFaceNet:
 
 
 class TorchEmbedder:
-    """An AdaFace network behind the interface."""
+    """An AdaFace network behind the interface.
 
-    def __init__(self, name: str = "default", device: str = "cpu") -> None:
+    threads: torch's on the CPU while it embeds. A sum's last bit depends on their number, so one thread everywhere
+    gives one face the same embedding in every process.
+    """
+
+    def __init__(self, name: str = "default", device: str = "cpu", threads: int = 1) -> None:
         entry = weight(DEFAULT if name == "default" else name, "embedder")
         self.name = entry.name
         self.network = adaface_network(entry.name).to(device)
         self.device = device
+        self.threads = threads
         self.dimension = self.network.dimension
         self.sha256 = sha256(find(entry.name))
 
@@ -63,7 +70,7 @@ class TorchEmbedder:
         """Unit embeddings [B, D] and norms [B]; B = 0 is allowed."""
         _check(crops)
         units, norms = [np.zeros((0, self.dimension), np.float32)], [np.zeros(0, np.float32)]
-        with torch.inference_mode():
+        with torch.inference_mode(), _torch_threads(self.threads):
             for start in range(0, len(crops), CHUNK):
                 bgr = np.ascontiguousarray(crops[start : start + CHUNK, ..., ::-1])
                 images = torch.from_numpy(bgr).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
@@ -71,6 +78,16 @@ class TorchEmbedder:
                 units.append(unit.cpu().numpy())
                 norms.append(norm[:, 0].cpu().numpy())
         return np.concatenate(units), np.concatenate(norms)
+
+
+@contextmanager
+def _torch_threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class OnnxEmbedder:

@@ -7,6 +7,7 @@ folder. Every rank runs this; each takes its share of every global batch.
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -131,7 +132,7 @@ class Notes:
     def __init__(self, job: Job, clock: int) -> None:
         self.path, self.positions = job.run_folder / "progress.jsonl", job.recipe.positions
         self.begin(clock)
-        self._append({"clock": clock, "positions": self.positions})
+        self._append({"clock": clock, "positions": self.positions, "pid": os.getpid()})
 
     def begin(self, clock: int) -> None:
         """Forget what was noted."""

@@ -165,3 +165,17 @@ def test_an_embedder_takes_only_aligned_crops(
         network.embed(np.zeros((1, 128, 128, 3), np.uint8))
     unit, norm = network.embed(np.zeros((0, 112, 112, 3), np.uint8))
     assert unit.shape == (0, 512) and norm.shape == (0,)
+
+
+def test_an_embedding_does_not_depend_on_the_process_thread_count() -> None:
+    crops = rng(5, "embedding threads").integers(0, 256, (16, 112, 112, 3), dtype=np.uint8)
+    network, before, answers = TorchEmbedder("adaface_small"), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            answers.append(network.embed(crops))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for units, norms in answers[1:]:
+        assert np.array_equal(units, answers[0][0]) and np.array_equal(norms, answers[0][1])

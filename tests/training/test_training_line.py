@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
@@ -21,7 +20,7 @@ from training.launch import train
 from training.recipes import Recipe
 
 pytestmark = [pytest.mark.line, pytest.mark.usefixtures("ray_session")]
-POSITIONS, EVERY = 400, 80
+POSITIONS, EVERY = 800, 160
 
 
 @dataclass
@@ -34,20 +33,14 @@ class Run:
     killed: list[int] = field(default_factory=list)
 
 
-def workers() -> list[psutil.Process]:
-    """The Ray Train workers of this test's own Ray."""
-    children = psutil.Process().children(recursive=True)
-    return [p for p in children if p.is_running() and "RayTrainWorker" in " ".join(p.cmdline()[:1])]
-
-
-def kill_one_after_first_checkpoint(folder: Path, killed: list[int]) -> None:
-    """SIGKILL one worker as soon as a checkpoint is complete."""
-    deadline = time.monotonic() + 300
+def kill_rank_0_after_first_checkpoint(folder: Path, killed: list[int]) -> None:
+    """SIGKILL the worker that wrote the first line of progress, as soon as a checkpoint is complete."""
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and not complete(folder):
-        time.sleep(0.05)
-    for process in workers()[-1:]:
-        os.kill(process.pid, signal.SIGKILL)
-        killed.append(process.pid)
+        time.sleep(0.01)
+    pid = json.loads((folder / "progress.jsonl").read_text().splitlines()[0])["pid"]
+    os.kill(pid, signal.SIGKILL)
+    killed.append(pid)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +64,7 @@ def undisturbed(recipe: Recipe, tiny_dataset: str, runs: Path) -> Run:
 @pytest.fixture(scope="module")
 def disturbed(recipe: Recipe, tiny_dataset: str, runs: Path) -> Iterator[Run]:
     folder, lines, killed = runs / "disturbed", [], []
-    killer = threading.Thread(target=kill_one_after_first_checkpoint, args=(folder, killed))
+    killer = threading.Thread(target=kill_rank_0_after_first_checkpoint, args=(folder, killed))
     killer.start()
     last = train(recipe, tiny_dataset, folder, threads=1, report=lines.append)
     killer.join()
@@ -93,13 +86,13 @@ def test_a_killed_worker_costs_no_position_and_no_bit(undisturbed: Run, disturbe
 
 def test_only_the_newest_checkpoints_stay(undisturbed: Run) -> None:
     steps = [path.name for path in complete(undisturbed.folder)]
-    assert steps == ["step-00000060", "step-00000080", "step-00000100"]
+    assert steps == ["step-00000120", "step-00000160", "step-00000200"]
     assert not list((undisturbed.folder / "checkpoints").glob(".*"))
 
 
 def test_progress_says_how_far_how_well_how_fast_how_long(undisturbed: Run) -> None:
     shown = undisturbed.lines[-1]
-    for part in ("400/400 samples", "loss", "samples/s", "left"):
+    for part in ("800/800 samples", "loss", "samples/s", "left"):
         assert part in shown
 
 
@@ -117,13 +110,13 @@ def test_mlflow_holds_recipe_manifest_git_metrics_pictures_and_checkpoint(
     assert run.data.tags["manifest"] == Path(tiny_dataset).name
     assert {"git.commit", "git.dirty", "checkpoint"} <= run.data.tags.keys()
     clocks = [m.step for m in client.get_metric_history(note["run_id"], "loss")]
-    assert clocks == [80, 160, 240, 320, 400]
+    assert clocks == [160, 320, 480, 640, 800]
     assert {"flow", "samples_per_second", "learning_rate", "sample/psnr"} <= run.data.metrics.keys()
-    assert [a.path for a in client.list_artifacts(note["run_id"], "samples")] == ["samples/step-00000100.png"]
+    assert [a.path for a in client.list_artifacts(note["run_id"], "samples")] == ["samples/step-00000200.png"]
     experiment = client.get_experiment(run.info.experiment_id)
     assert len(client.search_runs([experiment.experiment_id])) == 2
     resumed = json.loads((disturbed.folder / "run.json").read_text())["run_id"]
-    assert {m.step for m in client.get_metric_history(resumed, "loss")} == {80, 160, 240, 320, 400}
+    assert {m.step for m in client.get_metric_history(resumed, "loss")} == {160, 320, 480, 640, 800}
 
 
 def test_the_same_command_again_does_nothing(undisturbed: Run, recipe: Recipe, tiny_dataset: str) -> None:
