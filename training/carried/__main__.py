@@ -1,6 +1,6 @@
 """`python -m training.carried <network>`: train one of the carried networks and write it with its model card.
 
-    python -m training.carried autoencoder --corpus /tmp/carried/corpus --photos ../shared/data/photos
+    python -m training.carried autoencoder --corpus runs/carried/corpus --photos ../shared/data/photos
 
 The synthetic corpus is written first, for example in folders of 20 identities (see `corpus`):
 `synthetic.write_corpus(folder, 20, PHOTOS_EACH, CORPUS_SEED, PHOTO_SIDE, first_identity=k)`.
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="wall clock at most; the recipe's own if absent")
     parser.add_argument("--corpus", type=Path, required=True, help="folder of synthetic corpus folders")
     parser.add_argument("--photos", type=Path, default=REPOSITORY.parent / "shared" / "data" / "photos")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/carried/work"), help="states to go on from, sheets")
+    parser.add_argument("--work", type=Path, default=Path("runs/carried/work"), help="states to go on from, sheets")
     parser.add_argument("--weights", type=Path, default=REPOSITORY / "weights", help="where the networks are written")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     parser.add_argument("--part", type=int, default=0, help="which part of the base's pool this process makes")
