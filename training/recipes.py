@@ -126,7 +126,7 @@ class Recipe:
 def iconface_tiny() -> Recipe:
     """The demo's: the tiny twin at 128 px, its carried base frozen, adapters and pathways trained on two cores.
 
-    Data rules and losses are the paper's; rates, lengths, sampler and the fraction are our choice for the size.
+    Data rules and losses are the paper's; rates, lengths and reference counts are our choice for the size.
     """
     return Recipe(
         name="iconface_tiny", model=tiny(), positions=9216,
