@@ -88,9 +88,10 @@ def start(network: nn.Module, optimiser: torch.optim.Optimizer, settings: dict[s
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    # deepspeed.comm compiles a shared-memory all-reduce (20 s, a compiler) wherever its table of compatible ops
-    # says that it could. Gloo does the work here, so the table, which is made to be edited, says no.
-    deepspeed.ops.__compatible_ops__[SHARED_MEMORY_OP] = False
+    # deepspeed.comm compiles a shared-memory all-reduce (20 s, a compiler) wherever deepspeed's table of compatible
+    # ops says that it could. Gloo does the work here, so the table says no; asking for the table before there is
+    # one would try compilers on every op.
+    vars(deepspeed.ops).setdefault("__compatible_ops__", {})[SHARED_MEMORY_OP] = False
     backend = "nccl" if next(network.parameters()).is_cuda else "gloo"
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
     engine, *_ = deepspeed.initialize(model=network, optimizer=optimiser, config=settings)
