@@ -1,7 +1,8 @@
 """Pixels to packed tokens and back, around diffusers' `AutoencoderKLFlux2`.
 
 images: float [B, 3, H, W] RGB in [-1, 1], H and W multiples of the token stride (16).
-tokens: float [B, L, 128], L = (H / 16) * (W / 16) in row order, whitened: about zero mean, unit variance.
+tokens: float [B, L, 128], L = (H / 16) * (W / 16) in row order, whitened: about zero mean, and unit variance over all
+channels together (of each channel alone in FLUX.2's; the tiny one leaves coarse channels stronger).
 Between the two stands the latent map [B, 128, H/16, W/16]: the posterior mean, 2x2 latent pixels stacked.
 """
 
@@ -83,7 +84,9 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def set_whitening(self, mean: Tensor, variance: Tensor) -> None:
-        """Store the latent map's mean and variance per channel, each [128], over the training images."""
+        """Store what tokens are centred with and divided by (its square), each [128]; for equally strong channels:
+        mean and variance of the latent map over the training images.
+        """
         self.vae.bn.running_mean.copy_(mean)
         self.vae.bn.running_var.copy_(variance)
 

@@ -1,4 +1,4 @@
-"""How the carried networks are trained: resume, another cycle, the autoencoder's linear start, the base's pairs."""
+"""How the carried networks are trained: resume, another cycle, the autoencoder's linear start, the base's views."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from records import rng
 from synthetic import album, render, seed_of
 from training.carried.autoencoder import IMAGE, decibels, middle, to_images, to_tensor
 from training.carried.autoencoder import at_scale as at_128
-from training.carried.base import BaseRecipe, pair
+from training.carried.base import BaseRecipe, Chooser, view, views_of
 from training.carried.linear_start import start_linear
 from training.carried.people import SIDE, Faces, wide_crop
 from training.carried.run import Budget, Run, Schedule, begin_again
@@ -64,11 +64,33 @@ def test_images_survive_the_way_to_tensors_and_back() -> None:
     assert np.array_equal(to_images(to_tensor(images)), images)
 
 
-def test_a_pair_depends_on_its_position_alone() -> None:
-    wide = rng(2, "wide").integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
-    faces = Faces(wide, np.zeros((3, 5, 2), np.float32), np.array(["a", "b", "c"]), np.array([""] * 3))
-    first, again, other = (pair((faces, faces), BaseRecipe(), position) for position in (4, 4, 5))
-    assert first[0].shape == first[1].shape == (IMAGE, IMAGE, 3)
-    assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
+def test_a_view_depends_on_its_number_alone() -> None:
+    wide = rng(2, "wide").integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    first, again, other = (view(wide, False, BaseRecipe(), number) for number in (4, 4, 5))
+    assert first.shape == (1 + BaseRecipe().damages, IMAGE, IMAGE, 3)
+    assert np.array_equal(first, again)
     assert not np.array_equal(first[0], other[0])
     assert not np.array_equal(first[0], first[1])
+
+
+def test_references_are_other_photographs_of_the_person_with_the_same_side_to_the_left() -> None:
+    def faces(names: list[str]) -> Faces:
+        count = len(names)
+        return Faces(np.zeros((count, 1, 1, 3), np.uint8), np.zeros((count, 5, 2), np.float32), np.array(names),
+                     np.array([""] * count))
+
+    recipe = BaseRecipe(real_views=6)
+    pool = views_of((faces(["a"] * 4 + ["b"] * 5 + ["lone"]), faces(["x", "x", "y", "y"])), recipe)
+    assert len(pool) == 10 * recipe.views + 4 * recipe.real_views
+    chooser, counts, real = Chooser(pool, recipe), set(), 0
+    for step in range(60):
+        targets, references = chooser.batch(rng(1, "batch", step))
+        counts.add(references.shape[1])
+        real += int(pool.real[targets].sum())
+        assert (pool.person[references] == pool.person[targets][:, None]).all()
+        assert (pool.mirrored[references] == pool.mirrored[targets][:, None]).all()
+        photos = np.column_stack([pool.photo[targets], pool.photo[references]])
+        assert all(len(set(row)) == photos.shape[1] for row in photos), "a photograph twice in one sample"
+        if references.shape[1] > 1:
+            assert not pool.real[targets].any(), "real persons have one other photograph"
+    assert counts == {0, 1, 2, 3} and real > 0

@@ -32,6 +32,7 @@ class AutoencoderRecipe:
     square: weight of the squared error beside the absolute one. gradient: of the loss on differences of neighbours.
     kl: of the divergence, per latent number. noise: standard deviation of the noise on the latents, in their own
     deviations: the decoder must bear a restorer's small errors. real_share: of the samples that are photographs.
+    evenness: how far whitening goes; see `whiten`.
     """
 
     seed: int = 31
@@ -44,6 +45,7 @@ class AutoencoderRecipe:
     kl: float = 1e-6
     noise: float = 0.03
     real_share: float = 0.5
+    evenness: float = 0.5
 
 
 def at_scale(images: np.ndarray) -> np.ndarray:
@@ -116,7 +118,8 @@ def train(recipe: AutoencoderRecipe, synthetic: Faces, people: Faces, work: Path
     run = Run(name="autoencoder", work=work, module=model, budget=recipe.budget, schedule=recipe.schedule,
               weight_decay=0.0)
     sets = at_scale(synthetic.images), at_scale(people.images)
-    start_linear(model, np.concatenate([middle(sets[0][:: max(1, len(sets[0]) // 400)]), middle(sets[1])]))
+    if run.step == 0:
+        start_linear(model, np.concatenate([middle(sets[0][:: max(1, len(sets[0]) // 400)]), middle(sets[1])]))
     tokens = (recipe.batch, tiny().backbone.in_channels, recipe.patch // 16, recipe.patch // 16)
     while run.going():
         generator = torch.Generator().manual_seed(derive(recipe.seed, "latent noise", run.step))
@@ -125,15 +128,30 @@ def train(recipe: AutoencoderRecipe, synthetic: Faces, people: Faces, work: Path
         run.update(loss, l1=float(plain.detach()))
     run.save()
     finished = run.average
-    whiten(finished, middle(np.concatenate([sets[0][:: max(1, len(sets[0]) // 400)], sets[1]])))
+    whiten(finished, middle(np.concatenate([sets[0][:: max(1, len(sets[0]) // 400)], sets[1]])), recipe.evenness)
     return finished
 
 
 @torch.no_grad()
-def whiten(model: Autoencoder, images: np.ndarray) -> None:
-    """Measure mean and variance of the latent channels over images uint8 [N, 128, 128, 3] and store them."""
+def whiten(model: Autoencoder, images: np.ndarray, evenness: float = 1.0) -> None:
+    """Measure the latent channels over images uint8 [N, 128, 128, 3] and store mean and scale.
+
+    A channel's weight is what it does to pixels: the RMS change of a decoded picture when the channel is moved by its
+    own deviation. Tokens get deviations in proportion to weight ** (1 - evenness), with a mean square of 1 over all
+    channels. At 1 all channels are equally strong, and noise drowns a patch's colour as early as its finest texture;
+    below 1 colour and coarse shape stay readable longer, and a sampler settles them first (our choice).
+    """
     latents = torch.cat([model.posterior(to_tensor(images[i : i + 16]))[0] for i in range(0, len(images), 16)])
-    model.set_whitening(latents.mean((0, 2, 3)), latents.var((0, 2, 3)))
+    mean, variance = latents.mean((0, 2, 3)), latents.var((0, 2, 3))
+    some = latents[:: max(1, len(latents) // 16)]
+    plain = model.decode_latents(some)
+    weight = torch.empty_like(mean)
+    for channel, deviation in enumerate(variance.sqrt()):
+        moved = some.clone()
+        moved[:, channel] += deviation
+        weight[channel] = (model.decode_latents(moved) - plain).square().mean().sqrt()
+    strength = weight.square() ** (1 - evenness)
+    model.set_whitening(mean, variance * strength.mean() / strength)
 
 
 @torch.no_grad()

@@ -1,13 +1,16 @@
-"""Training of the tiny base restorer: the bare backbone, blind, on the layout [scene; degraded] with the fixed prompt.
+"""Training of the tiny base restorer: the bare backbone on [scene; degraded; references] with the fixed prompt.
 
-Pairs of tokens are made first (the pool): target and degraded crops encoded by the frozen autoencoder, float16
-[n, 64, 128] each, in shards of 500 pairs whose content depends on (seed, position) alone. Each pair is then seen
-several times, always with new noise and a new sigma. Who a person is must come from references, later: the base has
-none.
+It stands in for FLUX.2-klein-base, which was trained to edit with several reference pictures and has them in its
+context; so the base learns here, by flow matching alone, that pictures after the degraded one may show the same
+person. It has no anchor, no identity loss and no idea of a good reference: those are the restorer's.
+
+Tokens are made first (the pool): jittered views of every face, clean and damaged, encoded by the frozen autoencoder,
+float16 [n, 64, 128], in shards whose content depends on (seed, number) alone. A sample is a view, one of its damaged
+versions, and views of other photographs of the same person, always with new noise and a new sigma.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -34,14 +37,20 @@ SHARD = 500
 class BaseRecipe:
     """How the base is trained; all our choice.
 
-    pairs: size of the pool. profiles: with their weights. turn (degrees), zoom (share), shift (pixels): jitter of the
-    crops. sigma_mean, sigma_deviation: of the logit-normal noise levels; full_noise: share of samples at sigma 1
+    views, real_views: of each synthetic and each real photograph in the pool, even numbers: half of them mirrored.
+    damages: damaged versions of each view. references: probabilities of 0, 1, 2, 3 references in a batch.
+    real_share: of the samples that are photographs, where these have so many others of the person.
+    profiles: with their weights. turn (degrees), zoom (share), shift (pixels): jitter of the crops.
+    sigma_mean, sigma_deviation: of the logit-normal noise levels; full_noise: share of samples at sigma 1
     exactly, where the one-step mean estimate starts. empty: share of samples with the empty prompt.
     """
 
     seed: int = 41
-    pairs: int = 12000
-    real_share: float = 0.4
+    views: int = 4
+    real_views: int = 24
+    damages: int = 2
+    references: tuple[float, ...] = (0.4, 0.2, 0.1, 0.3)
+    real_share: float = 0.35
     profiles: tuple[tuple[str, float], ...] = (
         ("refldm-severe", 0.4), ("refldm-train", 0.3), ("refldm-moderate", 0.1), ("gfpgan", 0.1), ("codeformer", 0.1))
     turn: float = 4.0
@@ -51,18 +60,46 @@ class BaseRecipe:
     sigma_deviation: float = 1.0
     full_noise: float = 0.12
     empty: float = 0.1
-    budget: Budget = field(default=Budget(steps=12000, minutes=44))
+    budget: Budget = field(default=Budget(steps=40000, minutes=75))
     schedule: Schedule = field(default=Schedule(peak=1.5e-3, warmup=200))
     batch: int = 32
 
 
-def crop_of(image: np.ndarray, recipe: BaseRecipe, g: np.random.Generator) -> np.ndarray:
+@dataclass(frozen=True)
+class Pool:
+    """Which view is of whom. View numbers run over all views of all photographs; the tokens stand in that order.
+
+    photo, person: int [n], numbers of photograph and person. mirrored, real: bool [n].
+    clean: float16 [n, 64, 128]; damaged: float16 [n, damages, 64, 128]; both empty until `read_pool`.
+    """
+
+    photo: np.ndarray
+    person: np.ndarray
+    mirrored: np.ndarray
+    real: np.ndarray
+    clean: Tensor = field(default_factory=lambda: torch.empty(0))
+    damaged: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def __len__(self) -> int:
+        return len(self.photo)
+
+
+def views_of(sets: tuple[Faces, Faces], recipe: BaseRecipe) -> Pool:
+    """The pool's views, without tokens. sets: synthetic, real."""
+    _, person = np.unique(np.concatenate([faces.person for faces in sets]), return_inverse=True)
+    count = np.repeat([recipe.views, recipe.real_views], [len(faces) for faces in sets])
+    photo = np.repeat(np.arange(len(count)), count)
+    turn = np.concatenate([np.arange(n) for n in count])
+    return Pool(photo, person[photo], turn % 2 == 1, photo >= len(sets[0]))
+
+
+def crop_of(image: np.ndarray, mirrored: bool, recipe: BaseRecipe, g: np.random.Generator) -> np.ndarray:
     """A jittered 128 px FFHQ crop from a wide crop, uint8 [128, 128, 3]."""
     turn, zoom = np.radians(g.uniform(-recipe.turn, recipe.turn)), np.exp(g.uniform(-recipe.zoom, recipe.zoom))
     shift = g.uniform(-recipe.shift, recipe.shift, 2)
     scale = zoom * IMAGE * MARGIN / SIDE
     linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    if g.random() < 0.5:
+    if mirrored:
         linear[:, 0] *= -1
     middle = np.full(2, (SIDE - 1) / 2)
     matrix = np.column_stack([linear, (IMAGE - 1) / 2 + shift - linear @ middle])
@@ -73,14 +110,16 @@ def crop_of(image: np.ndarray, recipe: BaseRecipe, g: np.random.Generator) -> np
     return cv2.resize(drawn, (IMAGE, IMAGE), interpolation=cv2.INTER_AREA)
 
 
-def pair(sets: tuple[Faces, Faces], recipe: BaseRecipe, position: int) -> tuple[np.ndarray, np.ndarray]:
-    """Target and degraded crop of one position, uint8 [128, 128, 3] each. sets: synthetic, real."""
-    g = rng(recipe.seed, "base pair", position)
-    faces = sets[int(g.random() < recipe.real_share)]
-    target = crop_of(faces.images[int(g.integers(len(faces)))], recipe, g)
+def view(image: np.ndarray, mirrored: bool, recipe: BaseRecipe, number: int) -> np.ndarray:
+    """View `number` of a wide crop, and its damaged versions, uint8 [1 + damages, 128, 128, 3]."""
+    g = rng(recipe.seed, "base view", number)
+    clean = crop_of(image, mirrored, recipe, g)
     names, weights = zip(*recipe.profiles, strict=True)
-    profile = names[int(g.choice(len(names), p=np.array(weights) / sum(weights)))]
-    return target, apply(target, draw(profile, g, IMAGE))
+    found = [clean]
+    for _ in range(recipe.damages):
+        profile = names[int(g.choice(len(names), p=np.array(weights) / sum(weights)))]
+        found.append(apply(clean, draw(profile, g, IMAGE)))
+    return np.stack(found)
 
 
 @torch.no_grad()
@@ -90,29 +129,74 @@ def encode(autoencoder: Autoencoder, images: np.ndarray) -> Tensor:
 
 
 def fill_pool(recipe: BaseRecipe, sets: tuple[Faces, Faces], autoencoder: Autoencoder, folder: Path,
-              part: int = 0, parts: int = 1) -> None:
-    """Make the pool's shards that are not there yet; several processes may each make their part."""
+              part: int = 0, parts: int = 1) -> Pool:
+    """Make the pool's shards that are not there yet; several processes may each make their part.
+
+    Returns:
+        The views, without tokens.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for shard in range(part, recipe.pairs // SHARD, parts):
-        path = folder / f"{shard:04d}.npz"
+    autoencoder = autoencoder.to(memory_format=torch.channels_last)
+    images = np.concatenate([faces.images for faces in sets])
+    pool = views_of(sets, recipe)
+    shards = range(0, len(pool), SHARD)
+    for shard in range(part, len(shards), parts):
+        path = folder / f"{shard:04d}.npy"
         if path.is_file():
             continue
-        crops = [pair(sets, recipe, shard * SHARD + k) for k in range(SHARD)]
-        target, degraded = (encode(autoencoder, np.stack(side)).half().numpy() for side in zip(*crops, strict=True))
-        draft = path.with_suffix(".part.npz")
-        np.savez(draft, target=target, degraded=degraded)
+        numbers = range(shards[shard], min(shards[shard] + SHARD, len(pool)))
+        crops = np.concatenate([view(images[pool.photo[n]], bool(pool.mirrored[n]), recipe, n) for n in numbers])
+        tokens = encode(autoencoder, crops).half().numpy()
+        draft = path.with_suffix(".part.npy")
+        np.save(draft, tokens.reshape(len(numbers), 1 + recipe.damages, *tokens.shape[1:]))
         draft.rename(path)
-        print(f"base  pool shard {shard + 1} of {recipe.pairs // SHARD}", flush=True)
+        print(f"base  pool shard {shard + 1} of {len(shards)}", flush=True)
+    return pool
 
 
-def read_pool(recipe: BaseRecipe, folder: Path) -> tuple[Tensor, Tensor]:
-    """All pairs, float16 [pairs, 64, 128] each."""
-    shards = [np.load(folder / f"{shard:04d}.npz") for shard in range(recipe.pairs // SHARD)]
-    return tuple(torch.from_numpy(np.concatenate([s[name] for s in shards])) for name in ("target", "degraded"))  # type: ignore[return-value]
+def read_pool(pool: Pool, folder: Path) -> Pool:
+    """The pool with its tokens."""
+    shards = range(0, len(pool), SHARD)
+    tokens = torch.from_numpy(np.concatenate([np.load(folder / f"{shard:04d}.npy") for shard in range(len(shards))]))
+    return replace(pool, clean=tokens[:, 0], damaged=tokens[:, 1:])
 
 
-def train(recipe: BaseRecipe, pool: tuple[Tensor, Tensor], work: Path,
-          each: Callable[[nn.Module], None] | None = None, every_minutes: float = 8.0) -> nn.Module:
+class Chooser:
+    """Which views make up a batch."""
+
+    def __init__(self, pool: Pool, recipe: BaseRecipe) -> None:
+        self.pool, self.recipe = pool, recipe
+        self.views: dict[tuple[int, bool], np.ndarray] = {}
+        photos = np.unique(pool.photo, return_index=True)
+        self.photos_of: dict[int, np.ndarray] = {
+            int(person): photos[0][pool.person[photos[1]] == person] for person in np.unique(pool.person)}
+        for photo in photos[0]:
+            mine = np.arange(*np.searchsorted(pool.photo, [photo, photo + 1]))
+            self.views |= {(int(photo), side): mine[pool.mirrored[mine] == side] for side in (False, True)}
+        others = np.array([len(self.photos_of[int(person)]) - 1 for person in pool.person])
+        self.able = {(real, count): np.flatnonzero((pool.real == real) & (others >= count))
+                     for real in (False, True) for count in range(len(recipe.references))}
+
+    def batch(self, g: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """View numbers of the targets [batch] and of their references [batch, count]; each reference is another
+        photograph of the target's person, and mirrored where the target is.
+        """
+        recipe, pool = self.recipe, self.pool
+        count = int(g.choice(len(recipe.references), p=recipe.references))
+        targets, references = [], []
+        for _ in range(recipe.batch):
+            real = bool(g.random() < recipe.real_share) and len(self.able[True, count]) > 0
+            target = int(g.choice(self.able[real, count]))
+            photos = self.photos_of[int(pool.person[target])]
+            chosen = g.permutation(photos[photos != pool.photo[target]])[:count]
+            side = bool(pool.mirrored[target])
+            targets.append(target)
+            references.append([int(g.choice(self.views[int(photo), side])) for photo in chosen])
+        return np.array(targets), np.array(references, dtype=np.int64).reshape(recipe.batch, count)
+
+
+def train(recipe: BaseRecipe, pool: Pool, work: Path, each: Callable[[nn.Module], None] | None = None,
+          every_minutes: float = 20.0) -> nn.Module:
     """Train the backbone on the pool and give its weight average.
 
     Args:
@@ -124,19 +208,20 @@ def train(recipe: BaseRecipe, pool: tuple[Tensor, Tensor], work: Path,
     backbone = build_backbone(settings.backbone)
     text = TextMemory.fixed(settings.backbone, settings.text_seed)
     run = Run(name="base", work=work, module=backbone, budget=recipe.budget, schedule=recipe.schedule, decay=0.999)
-    target, degraded = pool
-    told = run.elapsed
+    chooser, told = Chooser(pool, recipe), run.elapsed
     while run.going():
         g = rng(recipe.seed, "base step", run.step)
-        rows = torch.from_numpy(g.integers(len(target), size=recipe.batch))
-        z0, condition = target[rows].float(), degraded[rows].float()
+        targets, others = chooser.batch(g)
+        z0 = pool.clean[targets].float()
+        condition = pool.damaged[targets, g.integers(recipe.damages, size=recipe.batch)].float()
+        references = tuple(pool.clean[column].float() for column in others.T)
         noise = torch.from_numpy(g.standard_normal(z0.shape, dtype=np.float32))
         levels = logit_normal_sigma(g, recipe.batch, recipe.sigma_mean, recipe.sigma_deviation)
         levels[g.random(recipe.batch) < recipe.full_noise] = 1.0
         sigma = torch.from_numpy(levels)
         prompt = text(recipe.batch, torch.from_numpy(g.random(recipe.batch) < recipe.empty))
         with torch.autocast("cpu", torch.bfloat16):
-            found = velocity(backbone, mix(z0, noise, sigma), sigma, prompt, condition)
+            found = velocity(backbone, mix(z0, noise, sigma), sigma, prompt, condition, references)
         run.update(functional.mse_loss(found.float(), target_velocity(z0, noise)))
         if each is not None and run.elapsed - told > every_minutes * 60:
             told = run.elapsed
@@ -146,18 +231,24 @@ def train(recipe: BaseRecipe, pool: tuple[Tensor, Tensor], work: Path,
 
 
 @torch.no_grad()
-def restore(backbone: nn.Module, autoencoder: Autoencoder, images: np.ndarray, *, steps: int = 12,
-            mean: bool = False, seed: int = 0) -> np.ndarray:
-    """Restore degraded crops uint8 [N, 128, 128, 3], by sampling or by the one-step mean estimate."""
+def restore(backbone: nn.Module, autoencoder: Autoencoder, images: np.ndarray,
+            references: tuple[np.ndarray, ...] = (), *, steps: int = 12, mean: bool = False,
+            seed: int = 0) -> np.ndarray:
+    """Restore degraded crops uint8 [N, 128, 128, 3], by sampling or by the one-step mean estimate.
+
+    Args:
+        references: crops of the same persons, uint8 [N, 128, 128, 3] each.
+    """
     settings = tiny()
     text = TextMemory.fixed(settings.backbone, settings.text_seed)
     side, results = settings.tokens_per_side, []
     for start in range(0, len(images), 32):
-        condition = encode(autoencoder, images[start : start + 32])
+        condition, *others = (encode(autoencoder, group[start : start + 32]) for group in (images, *references))
         count = len(condition)
 
-        def speed(z: Tensor, sigma: Tensor, condition: Tensor = condition, count: int = count) -> Tensor:
-            return velocity(backbone, z, sigma, text(count), condition)  # type: ignore[arg-type]
+        def speed(z: Tensor, sigma: Tensor, condition: Tensor = condition, others: tuple[Tensor, ...] = tuple(others),
+                  count: int = count) -> Tensor:
+            return velocity(backbone, z, sigma, text(count), condition, others)  # type: ignore[arg-type]
 
         noise = initial_noise([derive(seed, "restore", start + k) for k in range(count)], tuple(condition.shape[1:]))
         tokens = mean_estimate(speed, noise) if mean else sample(speed, noise, shift_schedule(steps, side * side))

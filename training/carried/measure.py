@@ -66,15 +66,17 @@ def autoencoder_numbers(model: Autoencoder, synthetic: Faces, people: Faces) -> 
 
 def base_numbers(backbone: nn.Module, autoencoder: Autoencoder, judges: dict[str, AdaFaceNet], synthetic: Faces,
                  people: Faces, profile: str = "refldm-severe", count: int = 64) -> dict[str, float]:
-    """PSNR (dB) and judges' cosine to the truth: of the input, of a 12-step sample, of the one-step mean estimate.
+    """PSNR (dB) and judges' cosine to the truth: of the input, of a 12-step sample with and without references, of the
+    one-step mean estimate without.
 
     Args:
         judges: name -> embedder. count: images of each kind, the same persons and plans at every call.
     """
     numbers: dict[str, float] = {}
     for name, faces in (("synthetic", synthetic), ("real", people)):
-        chosen, target, degraded = base_cases(faces, profile, count)
+        chosen, target, degraded, references = base_cases(faces, profile, count)
         versions = {"input": degraded, "sample": restore(backbone, autoencoder, degraded),
+                    f"sample with {len(references)}": restore(backbone, autoencoder, degraded, references),
                     "mean": restore(backbone, autoencoder, degraded, mean=True)}
         for version, images in versions.items():
             numbers[f"{name} {version} psnr"] = decibels(to_tensor(images), to_tensor(target))
@@ -85,20 +87,32 @@ def base_numbers(backbone: nn.Module, autoencoder: Autoencoder, judges: dict[str
     return {name: round(float(value), 3) for name, value in numbers.items()}
 
 
-def base_cases(faces: Faces, profile: str, count: int) -> tuple[Faces, np.ndarray, np.ndarray]:
-    """The faces of a base test, their 128 px targets and degraded versions; the same at every call."""
-    chosen = faces.select(rng(3, "base test", 0).permutation(len(faces))[:count])
-    target = middle(at_scale(chosen.images))
+def base_cases(faces: Faces, profile: str, count: int,
+               most: int = 3) -> tuple[Faces, np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
+    """The faces of a base test, their 128 px targets, degraded versions and references; the same at every call.
+
+    Each reference is another photograph of the person; there are as many as everybody has, `most` at most.
+    """
+    rows = rng(3, "base test", 0).permutation(len(faces))[:count]
+    chosen, everything = faces.select(rows), middle(at_scale(faces.images))
+    target = everything[rows]
     degraded = np.stack([apply(image, draw(profile, rng(3, "base test plan", k), IMAGE))
                          for k, image in enumerate(target)])
-    return chosen, target, degraded
+    others = []
+    for k, row in enumerate(rows):
+        same = np.flatnonzero((faces.person == faces.person[row]) & (np.arange(len(faces)) != row))
+        others.append(rng(3, "base test references", k).permutation(same)[:most])
+    given = min(len(same) for same in others)
+    return chosen, target, degraded, tuple(everything[[same[r] for same in others]] for r in range(given))
 
 
 def base_pictures(backbone: nn.Module, autoencoder: Autoencoder, faces: Faces, count: int = 12) -> list[np.ndarray]:
-    """Rows to look at: degraded, sample, mean estimate, target; uint8 [count, 128, 128, 3] each."""
-    _, target, degraded = base_cases(faces, "refldm-severe", count)
-    return [degraded, restore(backbone, autoencoder, degraded), restore(backbone, autoencoder, degraded, mean=True),
-            target]
+    """Rows to look at: degraded, sample, sample with references, first reference, mean estimate, target; uint8
+    [count, 128, 128, 3] each.
+    """
+    _, target, degraded, references = base_cases(faces, "refldm-severe", count)
+    return [degraded, restore(backbone, autoencoder, degraded), restore(backbone, autoencoder, degraded, references),
+            *references[:1], restore(backbone, autoencoder, degraded, mean=True), target]
 
 
 def crops_from(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from torch import nn
 
 from faces.adaface import AdaFaceNet
@@ -17,6 +18,7 @@ from training.carried.corpus import ADAFACE_IDENTITIES, HELD_OUT_IDENTITIES, JUD
 from training.carried.people import Faces, read_people, split
 
 FILES = {"autoencoder": "autoencoder_tiny", "adaface": "adaface_small", "judge": "judge_small", "base": "base_tiny"}
+STATES = {**FILES, "autoencoder": "autoencoder", "base": "base"}
 EVERYBODY = (ADAFACE_IDENTITIES[0], JUDGE_IDENTITIES[1])
 
 
@@ -58,7 +60,8 @@ def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Na
     text = TEXTS[network]
     save_network(options.weights, FILES[network], trained, recipe, text["data"], numbers)
     write_card(options.weights, FILES[network], numbers=numbers, photographs=network != "judge",
-               how=f"`python -m training.carried {network}`. Recipe:\n\n```\n{recipe}\n```", **text)
+               how=f"`python -m training.carried {network} --corpus <folder>`: {_spent(network, options.work)}. "
+                   f"Recipe:\n\n```\n{recipe}\n```", **text)
     print(f"{FILES[network]} saved  {numbers}", flush=True)
 
 
@@ -84,11 +87,17 @@ def _embedder(recipe: embedder.EmbedderRecipe, learn: Faces, options: Namespace)
 def _base(recipe: base.BaseRecipe, learn: Faces, kept: Faces, options: Namespace) -> nn.Module:
     codec = tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors")
     pool = options.work / "pool"
-    base.fill_pool(recipe, (read_corpus(options.corpus, EVERYBODY), learn), codec, pool, options.part, options.parts)
+    views = base.fill_pool(recipe, (read_corpus(options.corpus, EVERYBODY), learn), codec, pool, options.part,
+                           options.parts)
     if options.pool_only:
         raise SystemExit(0)
-    return base.train(recipe, base.read_pool(recipe, pool), options.work,
+    return base.train(recipe, base.read_pool(views, pool), options.work,
                       each=lambda average: save("base", average, recipe, kept, options))
+
+
+def _spent(network: str, work: Path) -> str:
+    state = torch.load(work / f"{STATES[network]}.state.pt", weights_only=True, mmap=True)
+    return f"{state['step']:,} steps in {state['spent'] / 60:.0f} minutes on two cores shared with other work"
 
 
 def _sheet(path: Path, rows: list[np.ndarray], columns: int = 12) -> None:
