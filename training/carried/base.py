@@ -43,6 +43,7 @@ class BaseRecipe:
     profiles: with their weights. turn (degrees), zoom (share), shift (pixels): jitter of the crops.
     sigma_mean, sigma_deviation: of the logit-normal noise levels; full_noise: share of samples at sigma 1
     exactly, where the one-step mean estimate starts. empty: share of samples with the empty prompt.
+    muon: whether Muon trains the blocks' matrices.
     """
 
     seed: int = 41
@@ -63,6 +64,7 @@ class BaseRecipe:
     budget: Budget = field(default=Budget(steps=40000, minutes=75))
     schedule: Schedule = field(default=Schedule(peak=1.5e-3, warmup=200))
     batch: int = 32
+    muon: bool = True
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,9 @@ def train(recipe: BaseRecipe, pool: Pool, work: Path, each: Callable[[nn.Module]
     settings = tiny()
     backbone = build_backbone(settings.backbone)
     text = TextMemory.fixed(settings.backbone, settings.text_seed)
-    run = Run(name="base", work=work, module=backbone, budget=recipe.budget, schedule=recipe.schedule, decay=0.999)
+    blocks = (backbone.transformer_blocks, backbone.single_transformer_blocks) if recipe.muon else ()
+    run = Run(name="base", work=work, module=backbone, budget=recipe.budget, schedule=recipe.schedule, decay=0.999,
+              matrices=blocks)
     chooser, told = Chooser(pool, recipe), run.elapsed
     while run.going():
         g = rng(recipe.seed, "base step", run.step)

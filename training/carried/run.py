@@ -43,19 +43,25 @@ class Run:
     Args:
         name: of the state file. work: its folder. module: what is trained. budget: how long. schedule: the rate.
         decay: of the weight average at full length; it is shorter at the start.
-        weight_decay: AdamW's, on tensors of two dimensions and more.
+        weight_decay: on tensors of two dimensions and more. betas: AdamW's.
+        matrices: the parts of the module whose matrices Muon trains, with its rate scaled to AdamW's; AdamW the rest.
     """
 
     def __init__(self, *, name: str, work: Path, module: nn.Module, budget: Budget, schedule: Schedule,
-                 decay: float = 0.999, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.99)) -> None:
+                 decay: float = 0.999, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.99),
+                 matrices: tuple[nn.Module, ...] = ()) -> None:
         self.name, self.module, self.budget, self.schedule, self.decay = name, module, budget, schedule, decay
         self.state_file = work / f"{name}.state.pt"
         work.mkdir(parents=True, exist_ok=True)
-        decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-        others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=schedule.peak, betas=betas)
+        hidden = [p for part in matrices for p in part.parameters() if p.ndim == 2]
+        taken = {id(p) for p in hidden}
+        left = [p for p in module.parameters() if p.requires_grad and id(p) not in taken]
+        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(
+            [{"params": [p for p in left if p.ndim > 1], "weight_decay": weight_decay},
+             {"params": [p for p in left if p.ndim <= 1], "weight_decay": 0.0}], lr=schedule.peak, betas=betas)]
+        if hidden:
+            self.optimizers.append(torch.optim.Muon(hidden, lr=schedule.peak, weight_decay=weight_decay,
+                                                    adjust_lr_fn="match_rms_adamw"))
         self.average = copy.deepcopy(module).eval().requires_grad_(False)
         self.step, self.spent = 0, 0.0
         self.losses: dict[str, float] = {}
@@ -79,12 +85,13 @@ class Run:
 
     def update(self, loss: torch.Tensor, clip: float = 1.0, **values: float) -> None:
         """One optimiser step, the weight average, a line of progress each half minute, the state each two minutes."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(self.step, self.share)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.module.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.schedule.rate(self.step, self.share)
+            optimizer.step()
         self.step += 1
         self._average()
         for key, value in {"loss": float(loss.detach()), **values}.items():
@@ -112,7 +119,7 @@ class Run:
         self._saved = time.monotonic()
         state: dict[str, Any] = {
             "module": self.module.state_dict(), "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "step": self.step, "spent": self.elapsed,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step, "spent": self.elapsed,
         }
         draft = self.state_file.with_suffix(".part")
         torch.save(state, draft)
@@ -122,8 +129,8 @@ class Run:
         state = torch.load(self.state_file, weights_only=True)
         self.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
-        if "optimizer" in state:
-            self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, stored in zip(self.optimizers, state.get("optimizers", ()), strict=False):
+            optimizer.load_state_dict(stored)
         self.step, self.spent = int(state["step"]), float(state["spent"])
         print(f"{self.name}  goes on from step {self.step}", flush=True)
 
