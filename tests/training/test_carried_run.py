@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from models.autoencoder import Autoencoder
 from models.configuration import tiny
@@ -15,7 +15,7 @@ from training.carried.autoencoder import at_scale as at_128
 from training.carried.base import BaseRecipe, Chooser, view, views_of
 from training.carried.linear_start import start_linear
 from training.carried.people import SIDE, Faces, wide_crop
-from training.carried.run import Budget, Run, Schedule, begin_again
+from training.carried.run import Budget, Run, Schedule, begin_again, place
 
 
 def _portraits(first: int, count: int) -> np.ndarray:
@@ -30,6 +30,7 @@ def _trained(work: Path, steps: int) -> Run:
               schedule=Schedule(peak=0.01, warmup=2))
     while run.step < steps:
         inputs = torch.from_numpy(rng(1, "inputs", run.step).standard_normal((8, 4), dtype=np.float32))
+        inputs = inputs[place()[0] :: place()[1]]
         run.update((run.module(inputs) - inputs.sum(1, keepdim=True)).square().mean())
     run.save()
     return run
@@ -57,6 +58,23 @@ def test_the_autoencoder_starts_as_a_good_linear_code() -> None:
     unknown = to_tensor(middle(at_128(_portraits(12, 4))))
     with torch.no_grad():
         assert decibels(model(unknown)[0], unknown) > 32.0
+
+
+def _one_of_two(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    run = _trained(Path(folder) / "two", 3)
+    torch.save(run.module.state_dict(), f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_that_share_a_run_end_where_one_does(tmp_path: Path) -> None:
+    alone = _trained(tmp_path / "one", 3).module.state_dict()
+    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path),), nprocs=2)
+    for rank in (0, 1):
+        shared = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for name, value in alone.items():
+            torch.testing.assert_close(shared[name], value)
+    assert len(list((tmp_path / "two").iterdir())) == 1, "the first one saves"
 
 
 def test_images_survive_the_way_to_tensors_and_back() -> None:

@@ -2,6 +2,9 @@
 
     python -m training.carried autoencoder --corpus runs/carried/corpus --photos ../shared/data/photos
 
+Two processes of one thread learn faster than one of two (the base alone can be shared):
+`torchrun --nproc-per-node 2 -m training.carried base --threads 1 --corpus runs/carried/corpus`.
+
 The synthetic corpus is written first, for example in folders of 20 identities (see `corpus`):
 `synthetic.write_corpus(folder, 20, PHOTOS_EACH, CORPUS_SEED, PHOTO_SIDE, first_identity=k)`.
 """
@@ -14,12 +17,13 @@ from typing import Any
 
 import cv2
 import torch
+from torch import distributed
 
 from training.carried import report
 from training.carried.autoencoder import AutoencoderRecipe
 from training.carried.base import BaseRecipe
 from training.carried.embedder import recipe_of
-from training.carried.run import begin_again
+from training.carried.run import begin_again, place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NETWORKS = ("autoencoder", "adaface", "judge", "base")
@@ -42,15 +46,20 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="another cycle from the finished state of the last one")
     parser.add_argument("--report-only", action="store_true", help="measure and save from the state as it is")
     arguments = parser.parse_args()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        distributed.init_process_group("gloo")
+        arguments.part, arguments.parts = place()
     cv2.setNumThreads(1)
     torch.set_num_threads(arguments.threads)
     recipe: Any = {"autoencoder": AutoencoderRecipe, "base": BaseRecipe}.get(
         arguments.network, lambda: recipe_of(arguments.network))()
     if arguments.minutes is not None:
         recipe = replace(recipe, budget=replace(recipe.budget, minutes=arguments.minutes))
-    if arguments.again:
+    if arguments.again and place()[0] == 0:
         begin_again(arguments.work / f"{getattr(recipe, 'name', arguments.network)}.state.pt")
     report.train_and_save(arguments.network, recipe, arguments)
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

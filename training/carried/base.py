@@ -28,7 +28,7 @@ from models.sampler import initial_noise, mean_estimate, sample
 from records import derive, rng
 from training.carried.autoencoder import IMAGE, to_images, to_tensor
 from training.carried.people import MARGIN, SIDE, Faces
-from training.carried.run import Budget, Run, Schedule
+from training.carried.run import Budget, Run, Schedule, place
 
 SHARD = 500
 
@@ -213,21 +213,25 @@ def train(recipe: BaseRecipe, pool: Pool, work: Path, each: Callable[[nn.Module]
     run = Run(name="base", work=work, module=backbone, budget=recipe.budget, schedule=recipe.schedule, decay=0.999,
               matrices=blocks)
     chooser, told = Chooser(pool, recipe), run.elapsed
+    number, count = place()
+    mine = slice(number, None, count)
     while run.going():
         g = rng(recipe.seed, "base step", run.step)
         targets, others = chooser.batch(g)
-        z0 = pool.clean[targets].float()
-        condition = pool.damaged[targets, g.integers(recipe.damages, size=recipe.batch)].float()
-        references = tuple(pool.clean[column].float() for column in others.T)
-        noise = torch.from_numpy(g.standard_normal(z0.shape, dtype=np.float32))
+        damage = g.integers(recipe.damages, size=recipe.batch)
+        field = g.standard_normal((recipe.batch, *pool.clean.shape[1:]), dtype=np.float32)
         levels = logit_normal_sigma(g, recipe.batch, recipe.sigma_mean, recipe.sigma_deviation)
         levels[g.random(recipe.batch) < recipe.full_noise] = 1.0
-        sigma = torch.from_numpy(levels)
-        prompt = text(recipe.batch, torch.from_numpy(g.random(recipe.batch) < recipe.empty))
+        empty = g.random(recipe.batch) < recipe.empty
+        z0 = pool.clean[targets[mine]].float()
+        condition = pool.damaged[targets[mine], damage[mine]].float()
+        references = tuple(pool.clean[column].float() for column in others[mine].T)
+        noise, sigma = torch.from_numpy(field[mine]), torch.from_numpy(levels[mine])
+        prompt = text(len(z0), torch.from_numpy(empty[mine]))
         with torch.autocast("cpu", torch.bfloat16):
             found = velocity(backbone, mix(z0, noise, sigma), sigma, prompt, condition, references)
         run.update(functional.mse_loss(found.float(), target_velocity(z0, noise)))
-        if each is not None and run.elapsed - told > every_minutes * 60:
+        if number == 0 and each is not None and run.elapsed - told > every_minutes * 60:
             told = run.elapsed
             each(run.average)
     run.save()

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from faces.adaface import AdaFaceNet
 from models.weights import load, tiny_autoencoder
@@ -16,6 +16,7 @@ from training.carried import autoencoder, base, composites, embedder, measure
 from training.carried.card import save_network, write_card
 from training.carried.corpus import ADAFACE_IDENTITIES, HELD_OUT_IDENTITIES, JUDGE_IDENTITIES, read_corpus
 from training.carried.people import Faces, read_people, split
+from training.carried.run import place
 
 FILES = {"autoencoder": "autoencoder_tiny", "adaface": "adaface_small", "judge": "judge_small", "base": "base_tiny"}
 STATES = {**FILES, "autoencoder": "autoencoder", "base": "base"}
@@ -39,7 +40,8 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
         trained = autoencoder.train(recipe, read_corpus(options.corpus, EVERYBODY), learn, options.work)
     else:
         trained = _base(recipe, learn, kept, options)
-    save(network, trained, shown, kept, options)
+    if place()[0] == 0:
+        save(network, trained, shown, kept, options)
 
 
 def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Namespace) -> None:
@@ -91,6 +93,8 @@ def _base(recipe: base.BaseRecipe, learn: Faces, kept: Faces, options: Namespace
                            options.parts)
     if options.pool_only:
         raise SystemExit(0)
+    if distributed.is_initialized():
+        distributed.barrier()
     return base.train(recipe, base.read_pool(views, pool), options.work,
                       each=lambda average: save("base", average, recipe, kept, options))
 

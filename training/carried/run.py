@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Run:
             self.optimizers.append(torch.optim.Muon(hidden, lr=schedule.peak, weight_decay=weight_decay,
                                                     adjust_lr_fn="match_rms_adamw"))
         self.average = copy.deepcopy(module).eval().requires_grad_(False)
-        self.step, self.spent = 0, 0.0
+        self.step, self.spent, self._share = 0, 0.0, 0.0
         self.losses: dict[str, float] = {}
         self._since = self._saved = self._told = time.monotonic()
         if self.state_file.is_file():
@@ -80,22 +80,30 @@ class Run:
         return max(self.step / self.budget.steps, self.elapsed / 60 / self.budget.minutes)
 
     def going(self) -> bool:
-        """Whether there is budget left."""
-        return self.share < 1.0
+        """Whether there is budget left; settles the share of it that all processes use in this step."""
+        self._share = self.share
+        if distributed.is_initialized():
+            agreed = torch.tensor(self._share, dtype=torch.float64)
+            distributed.broadcast(agreed, 0)
+            self._share = float(agreed)
+        return self._share < 1.0
 
     def update(self, loss: torch.Tensor, clip: float = 1.0, **values: float) -> None:
         """One optimiser step, the weight average, a line of progress each half minute, the state each two minutes."""
         self.module.zero_grad(set_to_none=True)
         loss.backward()
+        _average_gradients(self.module)
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), clip)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.schedule.rate(self.step, self.share)
+                group["lr"] = self.schedule.rate(self.step, self._share)
             optimizer.step()
         self.step += 1
         self._average()
         for key, value in {"loss": float(loss.detach()), **values}.items():
             self.losses[key] = value if key not in self.losses else 0.98 * self.losses[key] + 0.02 * value
+        if place()[0] > 0:
+            return
         now = time.monotonic()
         if now - self._told > 30:
             self._told = now
@@ -115,11 +123,14 @@ class Run:
                 mine.copy_(theirs)
 
     def save(self) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, whole or not at all; only the first process does."""
+        if place()[0] > 0:
+            return
         self._saved = time.monotonic()
         state: dict[str, Any] = {
             "module": self.module.state_dict(), "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step, "spent": self.elapsed,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step, "spent": self.elapsed,
         }
         draft = self.state_file.with_suffix(".part")
         torch.save(state, draft)
@@ -133,6 +144,24 @@ class Run:
             optimizer.load_state_dict(stored)
         self.step, self.spent = int(state["step"]), float(state["spent"])
         print(f"{self.name}  goes on from step {self.step}", flush=True)
+
+
+def place() -> tuple[int, int]:
+    """This process's number and how many share the run; (0, 1) alone."""
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _average_gradients(module: nn.Module) -> None:
+    if place()[1] == 1:
+        return
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= place()[1]
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def begin_again(state_file: Path) -> None:
