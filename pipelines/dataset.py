@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from records.errors import DataError, StorageError
+from records.dataset import DatasetVersion
+from records.errors import DataError
 from records.manifest import FACE_COLUMNS, Manifest, Shard
-from records.storage import exists, filesystem, join, read_bytes, read_table
+from records.storage import filesystem, join, read_bytes
 
 REFERENCE_KEYS = (
     "face_id", "photo_id", "yaw", "pitch", "age", "taken", "brightness", "norm", "sharpness", "perceptual_hash",
@@ -139,17 +140,10 @@ def open_dataset(uri: str) -> Dataset:
         uri: a version folder, or the folder with `latest` in it.
 
     Raises:
-        DataError: no dataset there, or one whose Manifest is damaged or names files outside its folder.
+        DataError: no dataset there, or one whose Manifest or table is damaged or names files outside its folder.
     """
-    if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
-        uri = join(uri, safe_path(read_bytes(join(uri, "latest")).decode().strip()))
-    try:
-        manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
-    except (StorageError, UnicodeDecodeError) as error:
-        raise DataError(f"{uri}: there is no dataset version here; `shards` writes one ({error})") from error
-    for shard in manifest.shards:
-        safe_path(shard.path)
-    table = read_table(join(uri, "faces.parquet"), FACE_COLUMNS)
+    version = DatasetVersion.open(uri)
+    uri, manifest, table = version.uri, version.manifest, version.faces
     columns = {name: _column(table, name) for name in FACE_COLUMNS}
     known = {shard.path: number for number, shard in enumerate(manifest.shards)}
     unknown = set(columns["shard"].tolist()) - set(known)
@@ -158,18 +152,6 @@ def open_dataset(uri: str) -> Dataset:
     changes = (columns["identity"][1:] != columns["identity"][:-1]) | (columns["shard"][1:] != columns["shard"][:-1])
     group = np.concatenate([[0], np.cumsum(changes)]).astype(np.int64)[: len(table)]
     return Dataset(uri=uri, manifest=manifest, columns=columns, group=group)
-
-
-def safe_path(path: str) -> str:
-    """A relative path that stays inside its folder.
-
-    Raises:
-        DataError: it is absolute, climbs out, or is empty.
-    """
-    steps = path.replace("\\", "/").split("/")
-    if not path or path.startswith("/") or ":" in steps[0] or any(step in ("", ".", "..") for step in steps):
-        raise DataError(f"{path!r}: a path in a dataset must stay inside its folder; this file is not ours, or damaged")
-    return path
 
 
 def shard_sizes(dataset: Dataset, rows: NDArray[np.int64]) -> list[int]:

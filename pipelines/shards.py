@@ -23,10 +23,10 @@ import pyarrow as pa
 
 from identity_index import IdentityIndex
 from pipelines import stage
-from pipelines.dataset import safe_path
 from pipelines.group import SPLITS
 from pipelines.progress import Progress
 from pipelines.stage import Counts, Outputs, Part
+from records.dataset import inside
 from records.errors import ConfigurationError, DataError
 from records.manifest import FACE_COLUMNS, Manifest, Shard
 from records.nouns import FACE_SCHEMA
@@ -122,7 +122,7 @@ def members(uri: str) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=io.BytesIO(read_bytes(uri)), mode="r:") as archive:
             for member in archive:
-                if not member.isfile() or "/" in safe_path(member.name):
+                if not member.isfile() or "/" in inside(member.name):
                     raise DataError(f"{uri}: member {member.name!r} is no plain file; this tar is not ours")
                 stream = archive.extractfile(member)
                 assert stream is not None

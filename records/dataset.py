@@ -43,7 +43,7 @@ class DatasetVersion:
         if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
             uri = join(uri, inside(read_bytes(join(uri, "latest")).decode().strip()))
         if not exists(join(uri, "manifest.json")):
-            raise DataError(f"{uri}: not a dataset version (no manifest.json); give the folder that `shards` wrote")
+            raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that `shards` wrote")
         manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
         content = read_bytes(join(uri, "faces.parquet"))
         if hashlib.sha256(content).hexdigest() != manifest.faces_sha256:
@@ -53,7 +53,7 @@ class DatasetVersion:
         missing = sorted(set(FACE_COLUMNS) - set(faces.column_names))
         if missing:
             raise DataError(f"{join(uri, 'faces.parquet')}: columns are missing: {', '.join(missing)}")
-        for path in pa.compute.unique(faces["shard"]).to_pylist():
+        for path in (*(shard.path for shard in manifest.shards), *pa.compute.unique(faces["shard"]).to_pylist()):
             inside(path)
         return cls(uri=uri, manifest=manifest, faces=faces)
 
