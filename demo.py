@@ -48,13 +48,13 @@ class DemoSettings:
     clusterer: the network that decides who is who among unsorted photographs.
     """
 
-    identities: int = 200
-    photos_each: int = 8
+    identities: int = 320
+    photos_each: int = 6
     photo_size: int = 320
     crop_size: int = 256
     samples: int | None = None
-    count: int = 144
-    splits: tuple[float, float, float] = (0.6, 0.04, 0.36)
+    count: int = 192
+    splits: tuple[float, float, float] = (0.45, 0.03, 0.52)
     judge: str = "judge_small"
     clusterer: str | None = None
     detector: str | None = None

@@ -154,16 +154,19 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "base": {
         "title": "base_tiny",
-        "what": "A tiny blind face restorer: the bare FLUX.2 transformer at width 192 (4.6 million parameters) "
-                "on the tokens [noisy scene; degraded image] with one fixed prompt, trained by flow matching. IConFace "
-                "freezes it and adds its adapters and anchors.",
+        "what": "A tiny face restorer: the bare FLUX.2 transformer at width 192 (4.6 million parameters) on the tokens "
+                "[noisy scene; degraded image; 0 to 3 other pictures of the person] with one fixed prompt, trained by "
+                "flow matching alone: as FLUX.2-klein-base, it knows pictures in its context. IConFace freezes it and "
+                "adds its adapters and anchors.",
         "data": _HELD_OUT + "Used: synthetic identities 0 to 839 and the other 216 real persons, damaged by the "
                 "first-order profiles of `degradation/`, severe ones most.",
         "notes": "Held-out faces under refldm-severe at 128 px: PSNR to the truth (dB) and the named network's cosine "
-                 "to the truth, of the degraded input, of a 12-step sample and of the one-step mean estimate.",
-        "limits": "Little trained: its samples are recognisably faces, but seams between the 16 px tokens show, and so "
-                  "do false colours; the mean estimate is blurred. It does not know who it restores: likeness must "
-                  "come from references. adaface_small, which was trained on blur, finds its samples no more like "
-                  "the truth than the degraded input. 128 px, near-frontal faces where they are real.",
+                 "to the truth, of the degraded input, of a 12-step sample without and with other pictures of the "
+                 "person (3, or 1 for real persons, who have no more), and of the one-step mean estimate without.",
+        "limits": "Faces are recognisably faces; in samples seams between the 16 px tokens still show, the mean "
+                  "estimate is blurred. Real persons had one other photograph each at most. It has no idea who anybody "
+                  "is: nothing but flow matching taught it to look at the other pictures. adaface_small, which was "
+                  "trained on blur, finds its samples hardly more like the truth than the degraded input. 128 px, "
+                  "near-frontal faces where they are real.",
     },
 }
