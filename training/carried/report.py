@@ -125,7 +125,7 @@ TEXTS: dict[str, dict[str, str]] = {
                  "and small; synthetic: all pairs, ages and poses mixed. Cosines are means over same-person and "
                  "other-person pairs. Norms: mean length on clean and on damaged crops.",
         "limits": "In so short a training the length of the feature has not come to follow image quality (it is "
-                  "within 2 % for clean and for damaged crops), so weights by norm are all but equal here. Few real "
+                  "within 4 % for clean and for damaged crops), so weights by norm are all but equal here. Few real "
                   "persons were at hand: all frontal, from two collections, most of the older ones male. It serves the "
                   "demo, the tests and small albums; for real work name an official AdaFace checkpoint.",
     },
