@@ -46,6 +46,8 @@ class DatasetVersion:
             raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that "
                             "`shards` wrote")
         manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
+        for shard in manifest.shards:
+            inside(shard.path)
         content = read_bytes(join(uri, "faces.parquet"))
         if hashlib.sha256(content).hexdigest() != manifest.faces_sha256:
             raise DataError(f"{join(uri, 'faces.parquet')}: not the table that manifest.json names (other hash); "
@@ -54,7 +56,7 @@ class DatasetVersion:
         missing = sorted(set(FACE_COLUMNS) - set(faces.column_names))
         if missing:
             raise DataError(f"{join(uri, 'faces.parquet')}: columns are missing: {', '.join(missing)}")
-        for path in (*(shard.path for shard in manifest.shards), *pa.compute.unique(faces["shard"]).to_pylist()):
+        for path in pa.compute.unique(faces["shard"]).to_pylist():
             inside(path)
         return cls(uri=uri, manifest=manifest, faces=faces)
 

@@ -118,12 +118,14 @@ def train(job: Job, device: torch.device) -> None:
                     tracker.metrics(line, clock)
         if last or _crosses(clock, recipe.feed.batch, recipe.checkpoint_every):
             description = replace(description, clock=clock, digest=chain)
+            if tracker:
+                tracker.flush()
             saved = checkpoint.save(job.run_folder, step=step + 1, engine=engine, average=average,
                                     description=description, kept=recipe.checkpoints_kept)
             if tracker:
                 tracker.checkpoint(saved, saved / DESCRIPTION_FILE)
     if tracker:
-        tracker.close()
+        tracker.flush()
 
 
 class Notes:

@@ -86,7 +86,7 @@ class Tracker:
         self.last = time.monotonic()
 
     def metrics(self, values: dict[str, float], clock: int) -> None:
-        """Note metrics at a clock; they leave at the latest with the next checkpoint."""
+        """Note metrics at a clock; they have arrived, at the latest, before the next checkpoint is written."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -99,14 +99,13 @@ class Tracker:
         self._try(lambda: self.client.log_artifact(self.tracking.run_id, str(path), "samples"))
 
     def checkpoint(self, folder: Path, description: Path) -> None:
-        """Refer to a checkpoint: its place as a tag, its description as a file. Sends what is waiting."""
-        self._send()
+        """Refer to a checkpoint: its place as a tag, its description as a file."""
         self._try(lambda: self.client.set_tag(self.tracking.run_id, "checkpoint", str(folder)))
         place = f"checkpoints/{folder.name}"
         self._try(lambda: self.client.log_artifact(self.tracking.run_id, str(description), place))
 
-    def close(self) -> None:
-        """Send the rest and wait until it has arrived."""
+    def flush(self) -> None:
+        """Send the rest and wait until it has arrived: what a resumed run will not see again must not be lost."""
         self._send()
         for operation in self.sent:
             self._try(operation.wait)
