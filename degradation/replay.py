@@ -1,88 +1,62 @@
-"""Carrying a Plan out, and saying it in words. Images: uint8 [S, S, 3], RGB."""
-
-from collections.abc import Callable
+"""Carrying a Plan out. Images: uint8 [H, W, 3], RGB."""
 
 import numpy as np
 
-from degradation import operations
+from degradation.operations import FUNCTIONS
 from degradation.plan import Operation, Plan
 from records.errors import DataError
-
-_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
-    function.__name__: function
-    for function in (
-        operations.blur, operations.resize, operations.noise, operations.jpeg, operations.shift_colour,
-        operations.grey, operations.brightness, operations.contrast, operations.saturation, operations.hue,
-    )
-}
 
 
 def apply(image: np.ndarray, plan: Plan) -> np.ndarray:
     """Degrade an image as the plan says; the image itself is left as it is.
 
     Args:
-        image: uint8 [plan.size, plan.size, 3], RGB.
+        image: uint8 [H, W, 3], RGB, of any size; plans are drawn for a square of `plan.size`, and where one resizes to
+            `side` this image becomes side / plan.size times as large as it came, in both directions.
         plan: from `draw` or `Plan.from_json`.
 
     Returns:
-        uint8 [plan.size, plan.size, 3], RGB. The same image and plan give the same pixels.
+        uint8 [H, W, 3], RGB. The same image and plan give the same pixels.
 
     Raises:
-        DataError: an image of another kind or side, or an operation that this version does not know.
+        DataError: an image of another kind, or an operation that this version does not know; the field is named.
     """
-    if image.dtype != np.uint8 or image.shape != (plan.size, plan.size, 3):
-        raise DataError(
-            f"plan {plan.digest} is for uint8 [{plan.size}, {plan.size}, 3], the image is {image.dtype} "
-            f"{list(image.shape)}: draw a plan with size={image.shape[0]}, or resize the image")
-    result = image
+    check_image(image)
+    result, shape = image, image.shape[:2]
     for operation in plan.operations:
-        result = _carry_out(result, operation, plan)
-    return result.copy() if result is image else result
+        result = carry_out(result, operation, plan, shape)
+    if result.shape[:2] != shape:
+        raise DataError(f"plan {plan.digest} ends at {list(result.shape[:2])}, not at the image's {list(shape)}")
+    return result.copy() if np.may_share_memory(result, image) else np.ascontiguousarray(result)
 
 
-def _carry_out(image: np.ndarray, operation: Operation, plan: Plan) -> np.ndarray:
-    function = _FUNCTIONS.get(operation.name)
+def check_image(image: np.ndarray) -> None:
+    """Refuse what is not uint8 [H, W, 3] with at least one pixel.
+
+    Raises:
+        DataError: says what it is instead.
+    """
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"image: a NumPy array is needed, not {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise DataError(f"image: uint8 [H, W, 3] with at least one pixel is needed, not {image.dtype} "
+                        f"{list(image.shape)}")
+
+
+def carry_out(image: np.ndarray, operation: Operation, plan: Plan, shape: tuple[int, int]) -> np.ndarray:
+    """One operation of a plan on an image that came as [*shape, 3].
+
+    Raises:
+        DataError: an unknown operation, or parameters that it does not take.
+    """
+    function = FUNCTIONS.get(operation.name)
     if function is None:
-        raise DataError(f"plan {plan.digest}: no operation {operation.name!r}; known: {', '.join(_FUNCTIONS)}")
-    try:
-        return function(image, **operation.values)
-    except TypeError as error:
-        raise DataError(f"plan {plan.digest}: {operation.name} with {operation.values}: {error}") from error
-
-
-def explain(plan: Plan) -> str:
-    """The plan in words and units, one sentence."""
-    parts, side = [], plan.size
-    for operation in plan.operations:
-        after = int(operation.values.get("side", side))
-        if operation.name != "resize" or after != side:
-            parts.append(_words(operation, side))
-        side = after
-    return f"{plan.profile} at {plan.size} px: " + ", ".join(parts)
-
-
-def _words(operation: Operation, side: int) -> str:
-    """One operation in words; side: of the image before it, px."""
+        raise DataError(f"plan {plan.digest}: no operation {operation.name!r}; known: {', '.join(FUNCTIONS)}")
     values = operation.values
-    match operation.name:
-        case "blur" if values["sigma_x"] == values["sigma_y"]:
-            return f"round blur sigma {values['sigma_x']:.1f} px"
-        case "blur":
-            return (f"oval blur sigma {values['sigma_x']:.1f} x {values['sigma_y']:.1f} px "
-                    f"at {values['angle']:.0f} degrees")
-        case "resize" if values["side"] > side:
-            return f"enlarged {values['side'] / side:.1f} times to {values['side']} px"
-        case "resize":
-            return f"shrunk {side / values['side']:.1f} times to {values['side']} px"
-        case "noise":
-            return f"noise of {values['level']:.1f} levels"
-        case "jpeg":
-            return f"JPEG quality {values['quality']}"
-        case "shift_colour":
-            return "colour shifted by {red:+.0f} {green:+.0f} {blue:+.0f} levels".format(**values)
-        case "grey":
-            return "grey"
-        case "hue":
-            return f"hue turned by {values['turn']:+.0f} degrees"
-        case name:
-            return " ".join([name, *(f"times {v:.2f}" if k == "factor" else f"{k} {v}" for k, v in values.items())])
+    try:
+        if operation.name == "resize":
+            side = values.pop("side")
+            values["height"], values["width"] = (max(1, round(length * side / plan.size)) for length in shape)
+        return function(image, **values)
+    except (TypeError, KeyError) as error:
+        raise DataError(f"plan {plan.digest}: {operation.name} with {operation.values}: {error}") from error
