@@ -1,6 +1,6 @@
 """Everything a Plan can ask for: pure functions, uint8 [H, W, 3] RGB in, uint8 [h, w, 3] RGB out.
 
-Each takes the image, then its parameters by name; a Plan holds them. Images stay 8-bit between operations, with rounding
+Each takes the image, then its parameters by name; a Plan holds them. Images stay 8-bit between operations, rounded
 after each (our choice: the step after it is at least as coarse). A module lists its functions in OPERATIONS, and in
 WORDS how each is said: a template over its parameters, or a function of them.
 """
