@@ -71,7 +71,7 @@ def _plan(row: dict[str, Any] | None, place: int) -> Plan:
     if row is None:
         raise DataError(f"degradation plans, row {place}: there is no plan")
     if row["version"] != VERSION:
-        raise DataError(f"degradation plans, row {place}: version {row['version']}; this code replays version {VERSION}")
+        raise DataError(f"degradation plans, row {place}: version {row['version']}; this code replays {VERSION}")
     if row["size"] < 1:
         raise DataError(f"degradation plans, row {place}: size is {row['size']}, not a positive whole number")
     operations = tuple(
