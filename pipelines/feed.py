@@ -89,8 +89,8 @@ class FeedSettings:
         Raises:
             ConfigurationError: an unknown range or numbers that are none; the key is named.
         """
-        overrides = {key: dict(given) if given and _is_pairs(given) else given for key, given in self.degradation_overrides}
-        return degradation.profile(self.profile).with_ranges(overrides)
+        return degradation.profile(self.profile).with_ranges({
+            key: dict(given) if given and _is_pairs(given) else given for key, given in self.degradation_overrides})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,8 @@ def test_an_unreachable_bin_is_named_before_the_run_and_while_drawing():
 @pytest.mark.parametrize(("bins", "said"), [
     ((), "add up to 0"), (((10, 20, 0.5),), "add up to 0.5"), (((20, 10, 1),), "bin 0.*20 to 10"),
     (((10, 20, 0.5), (15, 30, 0.5)), "bin 1.*inside"), (((10, 20, -0.5), (20, 30, 1.5)), "bin 0"),
-    (((10, float("inf"), 1),), "bin 0"), (((10, 20),), "bin 0"), ((10, 20, 1), "bin 0.*10 is not"), ((("low", 20, 1),), "bin 0")])
+    (((10, float("inf"), 1),), "bin 0"), (((10, 20),), "bin 0"), ((10, 20, 1), "bin 0.*10 is not"),
+    ((("low", 20, 1),), "bin 0")])
 def test_bins_that_are_none_are_refused(bins, said):
     with pytest.raises(ConfigurationError, match=said):
         Severity(bins)

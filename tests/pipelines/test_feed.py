@@ -170,7 +170,7 @@ def test_settings_that_do_not_fit_are_refused(settings):
                             ("jpeg.quality", "mapping"), ((("jpeg.quality", 3, 4),), "mapping")):
         with pytest.raises(ConfigurationError, match=said):
             replace(settings, degradation_overrides=overrides)
-    with pytest.raises(ConfigurationError, match="severity.*add up to 0.5"):
+    with pytest.raises(ConfigurationError, match=r"severity.*add up to 0\.5"):
         replace(settings, severity=((10, 20, 0.5),))
     with pytest.raises(ConfigurationError, match="divide"):
         batches("", settings, 0, 1, world=3, engine="inline")
