@@ -2,7 +2,13 @@
 
     profiles/     what the field draws from: named ranges and the families that turn drawn numbers into operations
     operations/   what a Plan can ask for, one function each, on the CPU
+    batch/        the same on a batch of torch tensors, on an accelerator
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from degradation.explain import explain
 from degradation.plan import Operation, Plan
@@ -10,4 +16,14 @@ from degradation.profiles import draw, profile, profiles
 from degradation.ranges import Profile
 from degradation.replay import apply
 
-__all__ = ["Operation", "Plan", "Profile", "apply", "draw", "explain", "profile", "profiles"]
+__all__ = ["Operation", "Plan", "Profile", "apply", "apply_batch", "draw", "explain", "profile", "profiles"]
+
+if TYPE_CHECKING:
+    import torch
+
+
+def apply_batch(images: torch.Tensor, plans: Sequence[Plan], device: torch.device | str | None = None) -> torch.Tensor:
+    """As `apply`, for uint8 [B, H, W, 3] on a device: see `degradation.batch`. Only a call of it needs torch."""
+    from degradation.batch import apply_batch as carry_out_batch
+
+    return carry_out_batch(images, plans, device)
