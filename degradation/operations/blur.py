@@ -1,40 +1,62 @@
 """Blur by a kernel that a few numbers state. Images: uint8 [H, W, 3]."""
 
-import cv2
+import math
+
 import numpy as np
 
+from degradation import kernels
+from degradation.convolution import convolve
 
-def blur(image: np.ndarray, *, sigma_x: float, sigma_y: float, angle: float, kernel: int) -> np.ndarray:
-    """Gaussian blur, truncated to `kernel` x `kernel` pixels, mirrored at the border.
+__all__ = ["OPERATIONS", "WORDS", "blur", "convolve", "sinc"]
+
+
+def blur(image: np.ndarray, *, sigma_x: float, sigma_y: float, angle: float, kernel: int, kind: str = "gaussian",
+         beta: float = 1.0) -> np.ndarray:
+    """Blur with a bell over an ellipse, cut off at `kernel` x `kernel` pixels, mirrored at the border.
 
     Args:
         image: uint8 [H, W, 3].
-        sigma_x: standard deviation along the first axis, px.
-        sigma_y: the same along the second axis, px; equal to `sigma_x` means isotropic (separable, 10 times faster).
+        sigma_x: extent along the first axis, px; a Gaussian's standard deviation.
+        sigma_y: the same along the second axis, px; equal to `sigma_x` means round.
         angle: of the first axis against the picture's x axis, degrees.
         kernel: odd side of the kernel, px.
+        kind: gaussian, generalised (with the exponent `beta`) or plateau, as in `degradation.kernels.blur`.
+        beta: shape of the two latter; a generalised Gaussian of 1 is the Gaussian.
+
+    Raises:
+        DataError: an impossible parameter, which is named.
     """
+    return convolve(image, kernels.blur(
+        sigma_x=sigma_x, sigma_y=sigma_y, angle=angle, kernel=kernel, kind=kind, beta=beta))
+
+
+def sinc(image: np.ndarray, *, cutoff: float, kernel: int) -> np.ndarray:
+    """The circular low-pass that rings at edges, as of resizing and compressing.
+
+    Args:
+        image: uint8 [H, W, 3].
+        cutoff: radians per pixel, above 0, to pi.
+        kernel: odd side of the kernel, px.
+
+    Raises:
+        DataError: an impossible parameter, which is named.
+
+    Source: Real-ESRGAN, arXiv 2107.10833, section 3.2.
+    """
+    return convolve(image, kernels.sinc(cutoff=cutoff, kernel=kernel))
+
+
+def _blur_words(*, sigma_x: float, sigma_y: float, angle: float, kernel: int, kind: str = "gaussian",
+                beta: float = 1.0) -> str:
+    shape = {"gaussian": "", "generalised": f"generalised (beta {beta:.2g}) ", "plateau": f"plateau (beta {beta:.2g}) "}
     if sigma_x == sigma_y:
-        sigma = max(sigma_x, 1e-3)
-        return cv2.GaussianBlur(image, (kernel, kernel), sigma, sigmaY=sigma, hint=cv2.ALGO_HINT_ACCURATE)
-    return cv2.filter2D(image, -1, anisotropic_kernel(sigma_x, sigma_y, angle, kernel))
+        return f"round {shape[kind]}blur sigma {sigma_x:.1f} px"
+    return f"oval {shape[kind]}blur sigma {sigma_x:.1f} x {sigma_y:.1f} px at {angle:.0f} degrees"
 
 
-def anisotropic_kernel(sigma_x: float, sigma_y: float, angle: float, kernel: int) -> np.ndarray:
-    """A rotated Gaussian, float32 [kernel, kernel], sum 1. Units as in `blur`."""
-    across = np.arange(kernel, dtype=np.float64) - kernel // 2
-    x, y = np.meshgrid(across, across)
-    turn = np.deg2rad(angle)
-    first, second = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    weights = np.exp(-0.5 * ((first / max(sigma_x, 1e-3)) ** 2 + (second / max(sigma_y, 1e-3)) ** 2))
-    return (weights / weights.sum()).astype(np.float32)
+def _sinc_words(*, cutoff: float, kernel: int) -> str:
+    return f"sinc low-pass from {cutoff / (2 * math.pi):.2f} cycles per px over {kernel} px"
 
 
-def _words(*, sigma_x: float, sigma_y: float, angle: float, kernel: int) -> str:
-    if sigma_x == sigma_y:
-        return f"round blur sigma {sigma_x:.1f} px"
-    return f"oval blur sigma {sigma_x:.1f} x {sigma_y:.1f} px at {angle:.0f} degrees"
-
-
-OPERATIONS = (blur,)
-WORDS = {"blur": _words}
+OPERATIONS = (blur, sinc)
+WORDS = {"blur": _blur_words, "sinc": _sinc_words}

@@ -16,8 +16,7 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 
 def shift_colour(image: np.ndarray, *, red: float, green: float, blue: float) -> np.ndarray:
     """Add a constant to each channel, in 8-bit levels."""
-    table = np.stack([to_bytes(_LEVELS + shift) for shift in (red, green, blue)], axis=-1)
-    return cv2.LUT(image, table[None])
+    return affine(image, np.eye(3), (red, green, blue))
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -27,26 +26,35 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 def brightness(image: np.ndarray, *, factor: float) -> np.ndarray:
     """Multiply by `factor`."""
-    return cv2.LUT(image, to_bytes(_LEVELS * factor))
+    return affine(image, factor * np.eye(3))
 
 
 def contrast(image: np.ndarray, *, factor: float) -> np.ndarray:
     """Blend with the mean luma: 0 is flat, 1 unchanged."""
     mean = float(np.dot(cv2.mean(image)[:3], LUMA))
-    return cv2.LUT(image, to_bytes(_LEVELS * factor + (1.0 - factor) * mean))
+    return affine(image, factor * np.eye(3), ((1.0 - factor) * mean,) * 3)
 
 
 def saturation(image: np.ndarray, *, factor: float) -> np.ndarray:
     """Blend with the grey picture: 0 is grey, 1 unchanged."""
-    matrix = factor * np.eye(3) + (1.0 - factor) * np.array(LUMA)[None]
-    return cv2.transform(image, matrix)
+    return affine(image, factor * np.eye(3) + (1.0 - factor) * np.array(LUMA)[None])
 
 
 def hue(image: np.ndarray, *, turn: float) -> np.ndarray:
     """Rotate the hue by `turn` degrees."""
-    values = cv2.cvtColor(image.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2HSV)
-    values[..., 0] = (values[..., 0] + np.float32(turn)) % np.float32(360)
-    return to_bytes(cv2.cvtColor(values, cv2.COLOR_HSV2RGB) * np.float32(255))
+    # The levels stay as they are: hue does not depend on the scale, saturation and value return as they came.
+    values = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
+    values = cv2.add(values, (float(turn % 360.0), 0.0, 0.0, 0.0), dst=values)
+    return cv2.convertScaleAbs(cv2.cvtColor(values, cv2.COLOR_HSV2RGB, dst=values))
+
+
+def affine(image: np.ndarray, matrix: np.ndarray, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
+    """matrix @ (red, green, blue) + shift at every pixel, in 8-bit levels, rounded and clipped.
+
+    Args:
+        image: uint8 [H, W, 3]. matrix: [3, 3]. shift: levels.
+    """
+    return cv2.transform(image, np.column_stack([matrix, shift]))
 
 
 OPERATIONS = (shift_colour, grey, brightness, contrast, saturation, hue)
