@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cli import app
 
-VERBS = {"demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate"}
+VERBS = {"demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade"}
 
 
 def run(*words: str) -> tuple[int, str]:
