@@ -68,8 +68,8 @@ Pass = Callable[[], object]
 
 def passes(frames: np.ndarray, plan: ClipPlan) -> list[Pass]:
     """The codec passes of a plan, each ready to run alone on the planes of the frames that come to it."""
-    return [_ready(operation, list(before), plan) for operation, before, _ in stages(list(frames), plan)
-            if operation is not None and operation.name == "codec"]
+    return [_ready(stage.operation, stage.before, plan) for stage in stages(list(frames), plan)
+            if stage.operation is not None and stage.operation.name == "codec"]
 
 
 def _ready(operation: ClipOperation, before: list[np.ndarray], plan: ClipPlan) -> Pass:

@@ -7,16 +7,17 @@ seen in its place, so that frames are dropped and repeated.
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from degradation import codecs
 from degradation.clip_plan import ClipOperation, ClipPlan
+from degradation.clip_ranges import ClipDraws, ClipProfile
 from degradation.operations import WORDS
 from degradation.plan import Operation, Plan
 from degradation.profiles import MINIMUM_SIZE
-from degradation.clip_ranges import ClipDraws, ClipProfile
 from degradation.profiles.clips import PROFILES
 from degradation.ranges import REFERENCE_SIZE
 from degradation.replay import carry_out, check_image
@@ -86,34 +87,40 @@ def apply_clip(frames: np.ndarray, plan: ClipPlan) -> np.ndarray:
         ConfigurationError: a codec that the installed PyAV lacks.
     """
     check_clip(frames, plan)
-    pictures: Sequence[np.ndarray] = list(frames)
-    for _, _, pictures in stages(pictures, plan):
-        pass
-    shape = frames.shape[1:3]
-    if pictures[0].shape[:2] != shape:
-        raise DataError(f"clip plan {plan.digest} ends at {list(pictures[0].shape[:2])}, not at the frames' {list(shape)}")
-    return np.stack(pictures)
+    result, shape = list(frames), frames.shape[1:3]
+    for stage in stages(result, plan):
+        result = stage.after
+    sizes = sorted({frame.shape[:2] for frame in result} - {shape})
+    if sizes:
+        raise DataError(f"clip plan {plan.digest} ends at {list(sizes[0])}, not at the frames' {list(shape)}")
+    return np.stack(result)
 
 
-def stages(frames: Sequence[np.ndarray], plan: ClipPlan
-           ) -> Iterator[tuple[ClipOperation | None, Sequence[np.ndarray], list[np.ndarray]]]:
-    """Carry the plan out stage by stage: each operation on the whole clip, and each run of operations between them.
+@dataclass(frozen=True)
+class Stage:
+    """A part of a plan carried out. operation: on the whole clip, or None for a run of operations frame by frame.
+    before, after: the frames, uint8 [H, W, 3]."""
 
-    Yields:
-        The operation on the whole clip, or None for a run of others; the frames before it; the frames after it.
-    """
-    shape, run = frames[0].shape[:2], []
+    operation: ClipOperation | None
+    before: list[np.ndarray]
+    after: list[np.ndarray]
+
+
+def stages(frames: list[np.ndarray], plan: ClipPlan) -> Iterator[Stage]:
+    """Carry the plan out: each operation on the whole clip, and each run of operations between two of them."""
+    shape: tuple[int, ...] = frames[0].shape[:2]
+    run: list[ClipOperation] = []
     for operation in (*plan.operations, None):
         if operation is not None and operation.name not in CLIP_OPERATIONS:
             run.append(operation)
             continue
         if run:
             before, frames = frames, [_frame(frame, place, run, plan, shape) for place, frame in enumerate(frames)]
-            yield None, before, frames
+            yield Stage(None, before, frames)
             run = []
         if operation is not None:
             before, frames = frames, _whole(frames, operation, plan)
-            yield operation, before, frames
+            yield Stage(operation, before, frames)
 
 
 def check_clip(frames: np.ndarray, plan: ClipPlan) -> None:
@@ -140,8 +147,7 @@ def explain_clip(plan: ClipPlan) -> str:
         after = int(first.values.get("side", side))
         if operation.name != "resize" or after != side:
             one, two = (_in_words(step, side, plan.frames) for step in (first, last))
-            drifts = any(isinstance(value, tuple) for key, value in operation.parameters if key not in ("seed", "frame"))
-            parts.append(f"{one} (at the end {two})" if drifts and one != two else one)
+            parts.append(one if one == two else f"{one} (at the end {two})")
         side = after
     return (f"{plan.profile}, {plan.frames} frames at {plan.size} px and {plan.rate:g} a second: "
             + (", ".join(parts) or "nothing"))

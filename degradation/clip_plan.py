@@ -2,7 +2,7 @@
 
 A parameter is one value for the whole clip, or a tuple with one value per frame: that is how blur drifts and noise is
 new in every frame. Apart from that a ClipPlan is what a Plan is: every number that `apply_clip` needs, in canonical
-JSON, with a digest. Lengths and levels as in `degradation.plan`; frames are counted from 0, rates are frames per second.
+JSON, with a digest. Lengths and levels as in `degradation.plan`; rates are frames per second.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class ClipPlan:
     """What happens to a clean clip, in order.
 
     profile: the named profile it was drawn from. size: side of the square frames that it was drawn for, px, as in
-    Plan. frames: how many frames the clip has. rate: frames per second. version: of the JSON form and of the arithmetic.
+    Plan. frames: how many frames the clip has. rate: frames per second. version: see `degradation.plan`.
     """
 
     profile: str
@@ -67,7 +67,8 @@ class ClipPlan:
         for operation in self.operations:
             for key, value in operation.parameters:
                 if isinstance(value, tuple) and len(value) != self.frames:
-                    raise DataError(f"clip plan: {operation.name}.{key} has {len(value)} values for {self.frames} frames")
+                    raise DataError(
+                        f"clip plan: {operation.name}.{key} has {len(value)} values for {self.frames} frames")
                 for one in value if isinstance(value, tuple) else (value,):
                     check_values(Operation(operation.name, ((key, one),)))
 

@@ -108,7 +108,7 @@ def fresh_noise(draws: ClipDraws, step: str) -> ClipOperation:
 
 
 def video_call(draws: ClipDraws) -> Operations:
-    """A small sensor in a room's light, a hurried encoder, a bad line, perhaps the server's encoder, a waiting viewer."""
+    """A small sensor in a room's light, a hurried encoder, a bad line, perhaps a server's encoder, a waiting viewer."""
     operations = [
         ClipOperation.of("resize", side=max(16, int(draws.size / draws("camera.shrink"))), interpolation="area"),
         ClipOperation.of("brightness", factor=draws.drift("light.factor")),
@@ -227,7 +227,8 @@ PROFILES = (
         name="realbasicvsr", family=realbasicvsr,
         source="RealBasicVSR (arXiv 2111.12704) and its configuration realbasicvsr_wogan_c64b20",
         ranges={
-            **drifting_ranges("", sigma=3, up=1.5, down=0.15, resize_step=0.015, ways=(0.2, 0.7, 0.1), level=30, scale=3),
+            **drifting_ranges("", sigma=3, up=1.5, down=0.15, resize_step=0.015, ways=(0.2, 0.7, 0.1), level=30,
+                              scale=3),
             "codec.name": Choice(("libx264", "h264", "mpeg4")), "codec.bit_rate": Whole(10_000, 100_000),
             "blur2.chance": Chance(0.8),
             **drifting_ranges("2", sigma=1.5, up=1.2, down=0.3, resize_step=0.03, ways=(0.3, 0.4, 0.3), level=25,
@@ -250,8 +251,8 @@ PROFILES = (
     ClipProfile(
         name="video_call_clip", family=video_call, source="our choice",
         ranges={
-            "camera.shrink": Uniform(1.5, 5), "light.factor": Uniform(0.6, 1.2), "light.factor_step": Uniform(-0.01, 0.01),
-            "noise.level": Uniform(1, 8), "noise.level_step": Uniform(-0.1, 0.1),
+            "camera.shrink": Uniform(1.5, 5), "light.factor": Uniform(0.6, 1.2),
+            "light.factor_step": Uniform(-0.01, 0.01), "noise.level": Uniform(1, 8), "noise.level_step": Uniform(-0.1, 0.1),
             **line_ranges("line", "libx264", "libvpx-vp9", "libsvtav1", low=100_000, high=1_000_000),
             "server.chance": Chance(0.3),
             **line_ranges("server", "libx264", "libvpx-vp9", low=100_000, high=1_000_000),
