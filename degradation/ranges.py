@@ -8,7 +8,7 @@ per family. A key is `step.parameter` (`blur.sigma`); lengths are stated for 512
 import difflib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -110,13 +110,15 @@ class Draws:
 
     Attributes:
         scale: size / 512, by which lengths shrink for smaller images. side: of the image at this point of the plan,
-        px; a family keeps it true. seen: every (key, drawn value) so far, before any scaling.
+        px; a family keeps it true. seen: every (key, drawn value) so far, before any scaling. name: what the plan is
+        called, if a family sets it; otherwise it bears the profile's name.
     """
 
     def __init__(self, ranges: Mapping[str, Range], rng: np.random.Generator, size: int) -> None:
         self.ranges, self.rng, self.size = ranges, rng, size
         self.scale, self.side = size / REFERENCE_SIZE, size
         self.seen: list[tuple[str, Any]] = []
+        self.name = ""
 
     def __call__(self, key: str) -> Any:
         """Draw from the range of this key."""
@@ -145,17 +147,19 @@ class Profile:
     """A named way to make faces worse.
 
     family: draws the numbers and writes the operations. ranges: what it draws from. source: where the numbers are
-    from ("our choice" where nobody published them).
+    from ("our choice" where nobody published them). limits: key -> lowest and highest number that its range may hold,
+    or for a Choice all words that it may.
     """
 
     name: str
     family: Family
     ranges: Mapping[str, Range]
     source: str
+    limits: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, value in self.ranges.items():
-            if fault := value.fault():
+            if fault := value.fault() or _excess(value, self.limits.get(key)):
                 raise ConfigurationError(f"degradation profile {self.name!r}, {key}: {fault}")
 
     def with_ranges(self, overrides: Mapping[str, Any]) -> "Profile":
@@ -176,6 +180,17 @@ class Profile:
                                          + (f"; did you mean {', '.join(near)}?" if near else ""))
             ranges[key] = _as_range(ranges[key], given, f"degradation profile {self.name!r}, {key}")
         return replace(self, ranges=ranges)
+
+
+def _excess(given: Range, limit: tuple[Value, ...] | None) -> str | None:
+    """What a range holds beyond its limit, in words."""
+    if limit is None or isinstance(given, Chance):
+        return None
+    if isinstance(given, Choice):
+        strange = [repr(value) for value in given.values if value not in limit]
+        return f"{', '.join(strange)} is none of {', '.join(map(str, limit))}" if strange else None
+    low, high = limit
+    return None if low <= given.low and given.high <= high else f"{given.low} to {given.high} leaves {low} to {high}"
 
 
 def _as_range(old: Range, given: Any, what: str) -> Range:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from degradation.operations import blur, colour, compression, noise, resize
+from degradation.operations import blur, colour, compression, noise, resize, scene, sharpen
 
-MODULES = (blur, resize, noise, compression, colour)
+MODULES = (blur, resize, noise, compression, colour, sharpen, scene)
 
 FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     function.__name__: function for module in MODULES for function in module.OPERATIONS}

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from degradation.plan import Plan
-from degradation.profiles import first_order
+from degradation.profiles import bsrgan, first_order, iconface, second_order
 from degradation.ranges import REFERENCE_SIZE, Draws, Profile
 from records.errors import ConfigurationError
 
 MINIMUM_SIZE = 16
 
-_PROFILES: dict[str, Profile] = {one.name: one for module in (first_order,) for one in module.PROFILES}
+_MODULES = (first_order, second_order, bsrgan, iconface)
+_PROFILES: dict[str, Profile] = {one.name: one for module in _MODULES for one in module.PROFILES}
 
 
 def profiles() -> tuple[str, ...]:
@@ -55,4 +56,6 @@ def draw(name: str | Profile, rng: np.random.Generator, size: int = REFERENCE_SI
         chosen = chosen.with_ranges(overrides)
     if size < MINIMUM_SIZE:
         raise ConfigurationError(f"degradation for {size} px: the smallest size is {MINIMUM_SIZE} px")
-    return Plan(profile=chosen.name, size=size, operations=tuple(chosen.family(Draws(chosen.ranges, rng, size))))
+    draws = Draws(chosen.ranges, rng, size)
+    operations = tuple(chosen.family(draws))
+    return Plan(profile=draws.name or chosen.name, size=size, operations=operations)
