@@ -13,16 +13,19 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from degradation.operations.resize import resize
 from records.errors import DataError
 
 MIRRORED = cv2.BORDER_REFLECT_101
-DIRECT_AREA = 99
+DIRECT_AREA = 121
 """Up to so many weights the written-out sum is the cheapest way."""
 SEPARABLE_SIDE = 21
 """Up to so many weights a side, two passes cost no more than a pyramid."""
+SMALL_AREA = 192 * 192
+"""Up to so many pixels a pyramid costs more than it saves."""
 TRIMMED = 2e-3
 """Share of a kernel's weight that may be cut off at its rim: half a level at a step from black to white."""
-DETAIL = 0.6
+DETAIL = 0.5
 """Levels (root mean square) of a photograph's fine detail that a kernel may let through and still go half as fine."""
 FINE = 0.2
 """Where fine detail begins, cycles per pixel; a picture half as fine ends at 0.25."""
@@ -51,34 +54,40 @@ def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     Raises:
         DataError: an image or a kernel of another kind.
     """
-    kernel = _ready(image, kernel)
-    steps = pyramid_steps(kernel)
-    if not steps:
-        return dense_sum(image, kernel)
-    height, width = image.shape[:2]
-    result, skipped = _through_pyramid(image, kernel, steps, 0)
-    return np.ascontiguousarray(result[skipped:skipped + height, skipped:skipped + width])
+    kernel = _checked(image, kernel)
+    return _convolved(image, kernel, pyramid_steps(kernel, image.shape))
 
 
-def convolve_and_shrink(image: np.ndarray, kernel: np.ndarray, *, height: int, width: int) -> np.ndarray | None:
-    """`convolve` and then a bilinear resize to fewer pixels, without work on those that the resize throws away.
+def convolve_and_shrink(image: np.ndarray, kernel: np.ndarray, *, height: int, width: int) -> np.ndarray:
+    """`convolve` and then a bilinear resize, without work on pixels that the resize would throw away.
+
+    Args:
+        image, kernel: as of `convolve`. height, width: of the result, px.
 
     Returns:
-        Like `image`, [height, width] or [height, width, C]; None where the kernel leaves so much detail, or the
-        picture stays so large, that the two are as cheap one after the other.
+        Like `image`, [height, width] or [height, width, C].
     """
-    kernel = _ready(image, kernel)
-    steps = pyramid_steps(kernel)
+    kernel = _checked(image, kernel)
+    steps = pyramid_steps(kernel, image.shape)
     if steps < 2 or height > image.shape[0] or width > image.shape[1]:
-        return None
-    # One step finer than the blur itself, a straight line between two samples is as good as the dense sum.
-    result, skipped = _through_pyramid(image, kernel, steps, steps - 1)
-    grain = 2 ** (steps - 1)
+        return resize(_convolved(image, kernel, steps), height=height, width=width)
+    # Some steps finer than the blur itself, a straight line between two samples is as good as the dense sum.
+    stop = max(1, steps - 2)
+    result, skipped = _through_pyramid(image, kernel, steps, stop)
+    grain = 2**stop
     down, across = image.shape[0] / height, image.shape[1] / width
     places = np.array([[across / grain, 0, skipped + (across - 1) / 2 / grain],
                        [0, down / grain, skipped + (down - 1) / 2 / grain]])
     return cv2.warpAffine(result, places, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                           borderMode=cv2.BORDER_REPLICATE)
+
+
+def _convolved(image: np.ndarray, kernel: np.ndarray, steps: int) -> np.ndarray:
+    if not steps:
+        return dense_sum(image, kernel)
+    height, width = image.shape[:2]
+    result, skipped = _through_pyramid(image, kernel, steps, 0)
+    return np.ascontiguousarray(result[skipped:skipped + height, skipped:skipped + width])
 
 
 def dense_sum(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -119,10 +128,10 @@ def trimmed(kernel: np.ndarray) -> np.ndarray:
     return kept * (total / rest) if rest else kept
 
 
-def pyramid_steps(kernel: np.ndarray) -> int:
-    """How many halvings of a photograph leave all detail that this kernel lets through; 0 where none pays."""
+def pyramid_steps(kernel: np.ndarray, shape: tuple[int, ...]) -> int:
+    """How many halvings of a picture of this shape leave all detail that the kernel lets through; 0 where none pays."""
     longest = max(kernel.shape)
-    if longest <= 7 or (longest <= SEPARABLE_SIDE and two_passes(kernel) is not None):
+    if longest <= 7 or shape[0] * shape[1] <= SMALL_AREA or (longest <= SEPARABLE_SIDE and two_passes(kernel) is not None):
         return 0
     side = max(64, 1 << (longest - 1).bit_length())
     field = np.zeros((side, side), np.float32)
@@ -202,10 +211,13 @@ def _by_transform(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def _as_kind(values: np.ndarray, kind: np.dtype) -> np.ndarray:
     """Rounded and clipped where bytes are wanted."""
-    return cv2.convertScaleAbs(cv2.max(values, 0.0)) if kind == np.uint8 else values
+    if kind != np.uint8:
+        return values
+    # `cv2.max` would take a picture of one pixel for a colour.
+    return cv2.convertScaleAbs(cv2.threshold(values, 0, 0, cv2.THRESH_TOZERO)[1])
 
 
-def _ready(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def _checked(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     if image.dtype not in (np.uint8, np.float32) or image.ndim not in (2, 3) or 0 in image.shape:
         raise DataError(f"image: uint8 or float32 [H, W] or [H, W, C] is needed, not {image.dtype} {list(image.shape)}")
     if kernel.ndim != 2 or not all(side % 2 for side in kernel.shape) or not np.isfinite(kernel).all():

@@ -1,10 +1,19 @@
 """Carrying a Plan out. Images: uint8 [H, W, 3], RGB."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
 import numpy as np
 
 from degradation.operations import FUNCTIONS
+from degradation.operations.blur import blur_and_shrink
 from degradation.plan import Operation, Plan
-from records.errors import DataError
+from records.errors import AnchorfaceError, DataError
+
+MOST_ENLARGED = 16
+"""An image becomes at most so many times as large as the plan's: no plan of ours comes near, a damaged one could."""
+_FAULTS = (TypeError, KeyError, IndexError, ValueError, ArithmeticError, MemoryError, cv2.error)
 
 
 def apply(image: np.ndarray, plan: Plan) -> np.ndarray:
@@ -23,11 +32,20 @@ def apply(image: np.ndarray, plan: Plan) -> np.ndarray:
     """
     check_image(image)
     result, shape = image, image.shape[:2]
-    for operation in plan.operations:
-        result = carry_out(result, operation, plan, shape)
+    steps = list(plan.operations)
+    while steps:
+        count = 2 if fused(steps) else 1
+        result = carry_out(result, steps[0], plan, shape, *steps[1:count])
+        del steps[:count]
     if result.shape[:2] != shape:
         raise DataError(f"plan {plan.digest} ends at {list(result.shape[:2])}, not at the image's {list(shape)}")
     return result.copy() if np.may_share_memory(result, image) else np.ascontiguousarray(result)
+
+
+def fused(steps: Sequence[Operation]) -> bool:
+    """Whether the first two are done in one go: a blur and the bilinear resize after it, which throws pixels away."""
+    return (len(steps) > 1 and steps[0].name == "blur" and steps[1].name == "resize"
+            and steps[1].values.get("interpolation", "linear") == "linear")
 
 
 def check_image(image: np.ndarray) -> None:
@@ -43,20 +61,34 @@ def check_image(image: np.ndarray) -> None:
                         f"{list(image.shape)}")
 
 
-def carry_out(image: np.ndarray, operation: Operation, plan: Plan, shape: tuple[int, int]) -> np.ndarray:
-    """One operation of a plan on an image that came as [*shape, 3].
+def carry_out(image: np.ndarray, operation: Operation, plan: Plan, shape: tuple[int, int],
+              resize: Operation | None = None) -> np.ndarray:
+    """One operation of a plan on an image that came as [*shape, 3]; or a blur and the `resize` after it, see `fused`.
 
     Raises:
         DataError: an unknown operation, or parameters that it does not take.
     """
-    function = FUNCTIONS.get(operation.name)
+    function = FUNCTIONS.get(operation.name) if resize is None else blur_and_shrink
     if function is None:
         raise DataError(f"plan {plan.digest}: no operation {operation.name!r}; known: {', '.join(FUNCTIONS)}")
-    values = operation.values
     try:
-        if operation.name == "resize":
-            side = values.pop("side")
-            values["height"], values["width"] = (max(1, round(length * side / plan.size)) for length in shape)
+        values = arguments(operation, plan, shape)
+        if resize is not None:
+            values |= arguments(resize, plan, shape)
+            values.pop("interpolation", None)
         return function(image, **values)
-    except (TypeError, KeyError) as error:
+    except AnchorfaceError:
+        raise
+    except _FAULTS as error:
         raise DataError(f"plan {plan.digest}: {operation.name} with {operation.values}: {error}") from error
+
+
+def arguments(operation: Operation, plan: Plan, shape: tuple[int, int]) -> dict[str, Any]:
+    """The operation's parameters for an image that came as [*shape, 3]: a resize's side as height and width."""
+    values = operation.values
+    if operation.name == "resize":
+        side = values.pop("side")
+        if isinstance(side, str) or not 1 <= side <= MOST_ENLARGED * plan.size:
+            raise DataError(f"plan {plan.digest}: resize.side is {side!r}, not 1 to {MOST_ENLARGED * plan.size} px")
+        values["height"], values["width"] = (max(1, round(length * side / plan.size)) for length in shape)
+    return values

@@ -1,13 +1,14 @@
 """Blur by a kernel that a few numbers state. Images: uint8 [H, W, 3]."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from degradation import kernels
-from degradation.convolution import convolve
+from degradation.convolution import convolve, convolve_and_shrink
 
-__all__ = ["OPERATIONS", "WORDS", "blur", "convolve", "sinc"]
+__all__ = ["OPERATIONS", "WORDS", "blur", "blur_and_shrink", "convolve", "sinc"]
 
 
 def blur(image: np.ndarray, *, sigma_x: float, sigma_y: float, angle: float, kernel: int, kind: str = "gaussian",
@@ -28,6 +29,11 @@ def blur(image: np.ndarray, *, sigma_x: float, sigma_y: float, angle: float, ker
     """
     return convolve(image, kernels.blur(
         sigma_x=sigma_x, sigma_y=sigma_y, angle=angle, kernel=kernel, kind=kind, beta=beta))
+
+
+def blur_and_shrink(image: np.ndarray, *, height: int, width: int, **bell: Any) -> np.ndarray:
+    """`blur` with the parameters `bell`, then a bilinear `resize`, at the price of what is left after it."""
+    return convolve_and_shrink(image, kernels.blur(**bell), height=height, width=width)
 
 
 def sinc(image: np.ndarray, *, cutoff: float, kernel: int) -> np.ndarray:
