@@ -10,8 +10,8 @@ import simplejpeg
 
 from degradation.clip import apply_clip, clip_profiles, draw_clip, explain_clip
 from degradation.explain import explain
-from degradation.plan import Plan
 from degradation.profiles import clips, draw, profile, profiles
+from degradation.profiles.iconface import PUBLISHED, STRONGEST, iconface_at
 from degradation.ranges import Chance, Choice, LogUniform, Range, Uniform, Whole
 from degradation.replay import apply, check_image
 from records import storage
@@ -28,7 +28,7 @@ header, section, footer { max-width:1180px; margin:0 auto; padding:0 24px; }
 header { padding-top:44px; } section { padding-top:44px; } footer { padding:44px 24px 60px; color:var(--muted); }
 .brand { color:var(--accent); font-weight:650; font-size:14px; }
 h1 { font-size:34px; line-height:1.16; letter-spacing:-.018em; margin:.3em 0 .4em; }
-h2 { font-size:23px; letter-spacing:-.01em; margin:0; }
+h2 { font-size:23px; letter-spacing:-.01em; margin:0; } h3 { font-size:15px; margin:18px 0 0; }
 p { max-width:52em; margin:.4em 0 .9em; } .muted, figcaption, summary { color:var(--muted); }
 nav { display:flex; flex-wrap:wrap; gap:4px 18px; font-size:14px; margin-top:18px; }
 a { color:var(--accent); text-decoration:none; } a:hover { text-decoration:underline; }
@@ -45,14 +45,12 @@ code { font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",mono
 """
 
 
-def write_page(out: str, face: np.ndarray, *, seed: int = 0, draws: int = 5,
-               strips: Mapping[str, Sequence[tuple[str, Plan]]] | None = None) -> str:
+def write_page(out: str, face: np.ndarray, *, seed: int = 0, draws: int = 5) -> str:
     """Write the page.
 
     Args:
         out: the HTML file. face: uint8 [S, S, 3], RGB, square; shown and degraded at 256 px.
         seed: other seeds, other draws. draws: pictures of each profile.
-        strips: further rows of pictures by title: (caption, plan for 256 px) each.
 
     Returns:
         out.
@@ -62,9 +60,9 @@ def write_page(out: str, face: np.ndarray, *, seed: int = 0, draws: int = 5,
     """
     check_image(face)
     face = cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    sections = [(name, _pictures(name, face, seed, draws)) for name in profiles()]
+    sections = [("strengths", _strengths(face, seed))]
+    sections += [(name, _pictures(name, face, seed, draws)) for name in profiles()]
     sections += [(f"{name} (clips)", _clips(name, face, seed)) for name in clip_profiles()]
-    sections += [(title, _strip(title, plans, face)) for title, plans in (strips or {}).items()]
     links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, _ in sections)
     body = "".join(f'<section id="{_anchor(name)}">{content}</section>' for name, content in sections)
     page = (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>anchorface · degradations</title>'
@@ -114,9 +112,18 @@ def _clips(name: str, face: np.ndarray, seed: int) -> str:
     return _section(f"{name} (clips)", chosen.source, figures, chosen.ranges, said)
 
 
-def _strip(title: str, plans: Sequence[tuple[str, Plan]], face: np.ndarray) -> str:
-    figures = "".join(_figure(apply(face, plan), caption, "") for caption, plan in plans)
-    return f'<h2>{escape(title)}</h2><div class="strip">{figures}</div>'
+def _strengths(face: np.ndarray, seed: int) -> str:
+    """IConFace's strengths over the face: the same random numbers at every strength, a strip for each family."""
+    strips = []
+    for title, share in (("second order", 1), ("BSRGAN", 0)):
+        figures = []
+        for strength in range(STRONGEST + 1):
+            plan = draw(iconface_at(strength), rng(seed, f"page strengths {title}"), SIDE,
+                        {"family.second_order": share})
+            figures.append(_figure(apply(face, plan), f"strength {strength}", ""))
+        strips.append(f'<h3>{title}</h3><div class="strip">{"".join(figures)}</div>')
+    return (f"<h2>iconface, strength by strength</h2><p>One draw at each strength, {PUBLISHED} being the family as "
+            f'published. What strength scales is our choice: see the source.</p>{"".join(strips)}')
 
 
 def _section(title: str, source: str, figures: Sequence[str], ranges: Mapping[str, Range], said: str = "") -> str:
