@@ -59,10 +59,10 @@ def affine(image: np.ndarray, matrix: np.ndarray, shift: tuple[float, float, flo
 
 OPERATIONS = (shift_colour, grey, brightness, contrast, saturation, hue)
 WORDS = {
-    "shift_colour": "colour shifted by {red:+.0f} {green:+.0f} {blue:+.0f} levels",
+    "shift_colour": "colour shifted by {red:+z.0f} {green:+z.0f} {blue:+z.0f} levels",
     "grey": "grey",
     "brightness": "brightness times {factor:.2f}",
     "contrast": "contrast times {factor:.2f}",
     "saturation": "saturation times {factor:.2f}",
-    "hue": "hue turned by {turn:+.0f} degrees",
+    "hue": "hue turned by {turn:+z.0f} degrees",
 }

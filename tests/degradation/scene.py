@@ -24,6 +24,11 @@ def picture(height: int, width: int | None = None) -> np.ndarray:
     return np.stack(channels, axis=2).clip(0, 255).astype(np.uint8)
 
 
+def clip(frames: int, side: int) -> np.ndarray:
+    """The scene as it goes by, two pixels a frame; uint8 [frames, side, side, 3]."""
+    return np.stack([np.roll(picture(side), 2 * place, axis=1) for place in range(frames)])
+
+
 def plans(name: str, count: int, size: int = 512) -> list[Plan]:
     """Plans of the first positions of seed 0."""
     return [draw(name, rng(0, "degradation", position), size) for position in range(count)]
