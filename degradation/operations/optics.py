@@ -111,7 +111,7 @@ def fringe(image: np.ndarray, *, red: float, blue: float) -> np.ndarray:
 OPERATIONS = (defocus, motion, vignette, fringe)
 WORDS = {
     "defocus": "out of focus by a disc of {radius:.1f} px",
-    "motion": "moved by {length:.1f} px at {angle:.0f} degrees",
+    "motion": "motion blur of {length:.1f} px at {angle:.0f} degrees",
     "vignette": "corners darkened as at {field_angle:.0f} degrees from the axis",
-    "fringe": "colour fringes of {red:+.1f} px (red) and {blue:+.1f} px (blue) at the corner",
+    "fringe": "colour fringes of {red:+z.1f} px (red) and {blue:+z.1f} px (blue) at the corner",
 }

@@ -128,6 +128,6 @@ OPERATIONS = (sensor_noise, banding, exposure, white_balance)
 WORDS = {
     "sensor_noise": "sensor noise of ISO {iso:.0f}",
     "banding": "flicker bands every {period:.0f} rows, {amplitude:.0%} of the light",
-    "exposure": "exposed by {stops:+.1f} stops",
+    "exposure": "exposed by {stops:+z.1f} stops",
     "white_balance": "white balance for {temperature:.0f} K",
 }

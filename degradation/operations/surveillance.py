@@ -71,7 +71,7 @@ def blocks(image: np.ndarray, *, side: float, share: float, seed: int) -> np.nda
 
 OPERATIONS = (interlace, bit_depth, blocks)
 WORDS = {
-    "interlace": "interlaced, fields {offset:+.1f} px apart",
+    "interlace": "interlaced, fields {offset:+z.1f} px apart",
     "bit_depth": "{bits} bits per channel",
     "blocks": "{share:.0%} of blocks of {side:.0f} px reduced to their mean",
 }
