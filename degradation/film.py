@@ -31,7 +31,7 @@ def read_film(uri: str) -> tuple[np.ndarray, float]:
     except StorageError as error:
         raise PhotoError("unreadable", uri, str(error)) from error
     try:
-        with av.open(io.BytesIO(content)) as film:
+        with av.open(io.BytesIO(content), "r") as film:
             if not film.streams.video:
                 raise PhotoError("not a film", uri, "no stream of pictures in it")
             stream = film.streams.video[0]

@@ -77,10 +77,10 @@ class Plan:
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise DataError(f"degradation plan: size is {size!r}, not a positive whole number")
             return cls(profile=str(values["profile"]), size=size, operations=operations)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
-            raise DataError(f"not a degradation plan: {error!r} in {text[:80]!r}") from error
+            raise DataError(f"not a degradation plan: {error!r} in {str(text)[:80]!r}") from error
 
     @property
     def digest(self) -> str:

@@ -108,7 +108,8 @@ def test_images_of_another_kind_are_refused_and_described(image, said):
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("no json", "not a degradation plan"), ("[]", "not a degradation plan"), ("{}", "version"),
+    ("no json", "not a degradation plan"), (None, "not a degradation plan"), ("[" * 100_000, "not a degradation plan"),
+    ("[]", "not a degradation plan"), ("{}", "version"),
     ('{"version":1,"profile":"p","size":64,"operations":[]}', "version 1"),
     ('{"version":2,"profile":"p","size":0,"operations":[]}', "size is 0"),
     ('{"version":2,"profile":"p","size":64.5,"operations":[]}', "size is 64.5"),
@@ -126,6 +127,13 @@ def test_what_is_no_plan_is_refused_and_the_field_named(text, said):
 def test_an_operation_that_cannot_be_carried_out_is_named(step):
     with pytest.raises(DataError, match=step.name):
         apply(picture(32), Plan(profile="mine", size=32, operations=(step,)))
+
+
+@pytest.mark.parametrize("side", [0, -3, 10**9, 2.5e300, "half"])
+def test_a_resize_beyond_all_measure_is_refused(side):
+    plan = Plan(profile="mine", size=32, operations=(Operation.of("resize", side=side),))
+    with pytest.raises(DataError, match=r"resize\.side"):
+        apply(picture(32), plan)
 
 
 def test_a_plan_that_ends_at_another_size_is_refused():
