@@ -20,7 +20,7 @@ from degradation.plan import Operation, Plan
 from degradation.profiles import MINIMUM_SIZE
 from degradation.profiles.clips import PROFILES
 from degradation.ranges import REFERENCE_SIZE
-from degradation.replay import carry_out, check_image
+from degradation.replay import carry_out, check_image, fused
 from records.errors import ConfigurationError, DataError
 
 CLIP_OPERATIONS = ("codec", "show")
@@ -108,7 +108,7 @@ class Stage:
 
 def stages(frames: list[np.ndarray], plan: ClipPlan) -> Iterator[Stage]:
     """Carry the plan out: each operation on the whole clip, and each run of operations between two of them."""
-    shape: tuple[int, ...] = frames[0].shape[:2]
+    shape = (frames[0].shape[0], frames[0].shape[1])
     run: list[ClipOperation] = []
     for operation in (*plan.operations, None):
         if operation is not None and operation.name not in CLIP_OPERATIONS:
@@ -165,9 +165,12 @@ def _in_words(operation: Operation, side: int, frames: int) -> str:
 def _frame(frame: np.ndarray, place: int, run: Sequence[ClipOperation], plan: ClipPlan,
            shape: tuple[int, int]) -> np.ndarray:
     """A run of operations on one frame."""
-    one = Plan(profile=plan.profile, size=plan.size, operations=tuple(step.at(place) for step in run))
-    for operation in one.operations:
-        frame = carry_out(frame, operation, one, shape)
+    steps = [step.at(place) for step in run]
+    one = Plan(profile=plan.profile, size=plan.size, operations=tuple(steps))
+    while steps:
+        count = 2 if fused(steps) else 1
+        frame = carry_out(frame, steps[0], one, shape, *steps[1:count])
+        del steps[:count]
     return frame
 
 

@@ -11,16 +11,26 @@ from typing import Any
 import numpy as np
 
 from degradation.clip_plan import ClipOperation
-from degradation.ranges import DECIMALS, Draws, Profile, Range, Uniform, Whole
+from degradation.profiles.first_order import shrunk_side
+from degradation.ranges import DECIMALS, REFERENCE_SIZE, Draws, Profile, Range, Uniform, Whole
 
 
 class ClipDraws(Draws):
-    """The hand that draws one clip plan. frames: of the clip. rate: frames per second. The rest as in Draws."""
+    """The hand that draws one clip plan.
+
+    frames: of the clip. rate: frames per second. reference: what the side would be at this point of a plan for 512 px,
+    see `degradation.profiles.steps`. The rest as in Draws.
+    """
 
     def __init__(self, ranges: Mapping[str, Range], rng: np.random.Generator, size: int, frames: int,
                  rate: float) -> None:
         super().__init__(ranges, rng, size)
-        self.frames, self.rate = frames, rate
+        self.frames, self.rate, self.reference = frames, rate, float(REFERENCE_SIZE)
+
+    @property
+    def grain(self) -> float:
+        """By what lengths stated for 512 px are scaled at this point of the plan."""
+        return self.side / self.reference
 
     def drift(self, key: str, start: float | None = None) -> tuple[Any, ...]:
         """A value per frame, drifting as said above; start: the first one, where it is not drawn from `key`."""
@@ -33,8 +43,13 @@ class ClipDraws(Draws):
         return tuple(values)
 
     def drifting_length(self, key: str) -> tuple[float, ...]:
-        """A drifting length stated for 512 px, in pixels of this plan's size."""
-        return tuple(round(value * self.scale, DECIMALS) for value in self.drift(key))
+        """A drifting length stated for 512 px, in px of the frames as they are."""
+        return tuple(round(value * self.grain, DECIMALS) for value in self.drift(key))
+
+    def resized(self, reference: float) -> int:
+        """The side for a step that ends at `reference` in a plan for 512 px, where the frames are from then on."""
+        self.reference, self.side = reference, shrunk_side(REFERENCE_SIZE / reference, self.size)
+        return self.side
 
     def anew(self, key: str) -> tuple[Any, ...]:
         """A value per frame, each drawn for itself."""

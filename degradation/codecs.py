@@ -224,12 +224,9 @@ def to_planes(picture: np.ndarray, smallest: int = 2) -> np.ndarray:
                         cv2.COLOR_RGB2YCrCb)
     chroma = planes.reshape(-1)[height * width:].reshape(2, height // 2, width // 2)
     for plane, channel in zip(chroma, (2, 1), strict=True):
-        cv2.LUT(cv2.extractChannel(half, channel), _LIMITED, dst=plane)
+        # From the full range to the limited one, 128 in the middle.
+        cv2.convertScaleAbs(cv2.extractChannel(half, channel), dst=plane, alpha=224 / 255, beta=128 * (1 - 224 / 255))
     return planes
-
-
-_LIMITED = np.rint(128 + (np.arange(256) - 128) * 224 / 255).astype(np.uint8)
-"""Chroma of full range to limited range."""
 
 
 def to_picture(planes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -260,9 +257,9 @@ def _check(bit_rate: float, quality: float, rate: float, speed: str, keyframes: 
             raise DataError(f"codec.{field} is {chance}, no probability")
 
 
-def _words(*, codec: str, bit_rate: int = 0, quality: int = -1, lost: float = 0.0, corrupt: float = 0.0,
-           **_: Any) -> str:
-    how = f"{bit_rate / 1000:.0f} kbit/s" if bit_rate else f"quality {quality} of {QUALITIES}"
+def _words(*, codec: str, bit_rate: int = 0, quality: int = -1, rate: float = 25.0, lost: float = 0.0,
+           corrupt: float = 0.0, **_: Any) -> str:
+    how = f"{bit_rate / rate / 1000:.1f} kbit a frame" if bit_rate else f"quality {quality} of {QUALITIES}"
     harm = "".join(f", {chance:.0%} of packets {what}" for chance, what in ((lost, "lost"), (corrupt, "damaged"))
                    if chance)
     return f"{codec} at {how}{harm}"

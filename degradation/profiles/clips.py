@@ -1,4 +1,5 @@
-"""Profiles of clips: RealBasicVSR, VFHQ, and two of our own. Lengths for 512 px; they scale with the frames' size.
+"""Profiles of clips: RealBasicVSR, VFHQ, and two of our own. Lengths for 512 px; they scale with the frames' size,
+but for a camera's own (`lens.sigma`), which are px of its sensor.
 
 RealBasicVSR's numbers are those of its published configuration; VFHQ's order is published, its ranges are our choice,
 and so are the two others.
@@ -9,9 +10,11 @@ from typing import Any
 
 from degradation.clip_plan import ClipOperation
 from degradation.clip_ranges import ClipDraws, ClipProfile
-from degradation.ranges import Chance, Choice, LogUniform, Range, Uniform, Whole
+from degradation.ranges import DECIMALS, REFERENCE_SIZE, Chance, Choice, LogUniform, Range, Uniform, Whole
 
 Operations = list[ClipOperation]
+HIGHEST = 3.1415
+"""The highest cut-off, radians per pixel: pi, but not above it when rounded."""
 
 
 def realbasicvsr(draws: ClipDraws) -> Operations:
@@ -23,13 +26,15 @@ def realbasicvsr(draws: ClipDraws) -> Operations:
     if draws("blur2.chance"):
         operations.append(drifting_blur(draws, "blur2"))
     operations += drifting_stage(draws, "2")
-    coded = [published_coding(draws, "codec2")]
-    shrunk = [ClipOperation.of("resize", side=max(4, int(draws.size / draws("final.shrink"))),
-                               interpolation=draws("final.interpolation"))]
+    codec_first = draws("final.codec_first")
+    if codec_first:
+        operations.append(published_coding(draws, "codec2"))
+    operations.append(ClipOperation.of("resize", side=draws.resized(REFERENCE_SIZE / draws("final.shrink")),
+                                       interpolation=draws("final.interpolation")))
     if draws("final.sinc"):
-        shrunk.append(ringing(draws, "final", wide=False))
-    for turn in draws.order(2):
-        operations += (coded, shrunk)[turn]
+        operations.append(ringing(draws, "final", wide=False))
+    if not codec_first:
+        operations.append(published_coding(draws, "codec2"))
     return [*operations, ClipOperation.of("resize", side=draws.size)]
 
 
@@ -50,7 +55,9 @@ def ringing(draws: ClipDraws, step: str, *, wide: bool) -> ClipOperation:
     """The sinc filter with a drifting cut-off; wide: it may begin lower where the kernel has 13 px and more."""
     drawn = draws(f"{step}.kernel")
     cutoff = f"{step}.wide_cutoff" if wide and drawn >= 13 else f"{step}.cutoff"
-    return ClipOperation.of("sinc", cutoff=draws.drift(cutoff), kernel=scaled_side(draws, drawn))
+    # A cut-off beyond the smaller picture's highest frequency stops there.
+    scaled = tuple(min(HIGHEST, round(value / draws.grain, DECIMALS)) for value in draws.drift(cutoff))
+    return ClipOperation.of("sinc", cutoff=scaled, kernel=scaled_side(draws, drawn))
 
 
 def odd_side(draws: ClipDraws, step: str) -> int:
@@ -59,18 +66,19 @@ def odd_side(draws: ClipDraws, step: str) -> int:
 
 
 def scaled_side(draws: ClipDraws, kernel: int) -> int:
-    """Side of a kernel stated for 512 px."""
-    return max(3, 2 * int(kernel * draws.scale / 2) + 1)
+    """Side of a kernel stated for 512 px, in px of the frames as they are."""
+    return max(3, 2 * int(kernel * draws.grain / 2) + 1)
 
 
 def drifting_stage(draws: ClipDraws, number: str) -> Operations:
     """Resize, noise, JPEG; leaves the side of the first frame in `draws.side`, as the codec after it makes it all."""
     way = draws(f"resize{number}.way")
     scale = draws.drift(f"resize{number}.scale", 1.0 if way == "keep" else draws(f"resize{number}.{way}"))
-    side = tuple(max(4, 2 * int(draws.side * one / 2)) for one in scale)
+    before = draws.reference
+    side = tuple(2 * int(draws.resized(before * one) / 2) for one in reversed(scale))[::-1]
+    draws.side = side[0]  # and `reference` too is that of the first frame, as the codec makes all of them
     kind = draws(f"noise{number}.kind")
     level = "level" if kind == "noise" else "scale"
-    draws.side = side[0]
     return [
         ClipOperation.of("resize", side=side, interpolation=draws(f"resize{number}.interpolation")),
         ClipOperation.of(kind, **{level: draws.drift(f"{kind}{number}.{level}")}, seed=draws.seeds(),
@@ -81,7 +89,7 @@ def drifting_stage(draws: ClipDraws, number: str) -> Operations:
 
 def published_coding(draws: ClipDraws, step: str) -> ClipOperation:
     """RealBasicVSR's stream: it tells the encoder one frame a second, so that the bit rate is bits per frame."""
-    return ClipOperation.of("codec", codec=draws(f"{step}.name"), bit_rate=draws(f"{step}.bit_rate"), rate=1.0)
+    return ClipOperation.of("codec", codec=draws(f"{step}.name"), bit_rate=bits(draws, f"{step}.bit_rate"), rate=1.0)
 
 
 def vfhq(draws: ClipDraws) -> Operations:
@@ -93,7 +101,7 @@ def vfhq(draws: ClipDraws) -> Operations:
         ClipOperation.of("blur", sigma_x=first, sigma_y=second, angle=0.0 if is_round else draws("blur.angle"),
                          kernel=odd_side(draws, "blur")),
         fresh_noise(draws, "noise"),
-        ClipOperation.of("resize", side=max(4, int(draws.size / draws("resize.shrink"))),
+        ClipOperation.of("resize", side=draws.resized(REFERENCE_SIZE / draws("resize.shrink")),
                          interpolation=draws("resize.interpolation")),
         fresh_noise(draws, "noise2"),
         ClipOperation.of("codec", codec=draws("codec.name"), quality=draws("codec.quality"), rate=draws.rate),
@@ -110,7 +118,7 @@ def fresh_noise(draws: ClipDraws, step: str) -> ClipOperation:
 def video_call(draws: ClipDraws) -> Operations:
     """A small sensor in a room's light, a hurried encoder, a bad line, perhaps a server's encoder, a waiting viewer."""
     operations = [
-        ClipOperation.of("resize", side=max(16, int(draws.size / draws("camera.shrink"))), interpolation="area"),
+        *camera(draws),
         ClipOperation.of("brightness", factor=draws.drift("light.factor")),
         ClipOperation.of("noise", level=draws.drift("noise.level"), seed=draws.seeds(), grey=0),
         live_coding(draws, "line"),
@@ -118,6 +126,14 @@ def video_call(draws: ClipDraws) -> Operations:
     if draws("server.chance"):
         operations.append(live_coding(draws, "server"))
     return [*operations, shown(draws), ClipOperation.of("resize", side=draws.size)]
+
+
+def camera(draws: ClipDraws) -> Operations:
+    """What a camera makes of a scene: it adds up 2, 4 or 8 pixels a side, then its scaler goes to the size."""
+    side = draws.resized(REFERENCE_SIZE / draws("camera.shrink"))
+    binned = draws.size // 2 ** int(math.log2(draws.size / side))
+    operations = [ClipOperation.of("resize", side=binned, interpolation="area")] if binned < draws.size else []
+    return [*operations, ClipOperation.of("resize", side=side)]
 
 
 def live_coding(draws: ClipDraws, step: str) -> ClipOperation:
@@ -128,8 +144,8 @@ def live_coding(draws: ClipDraws, step: str) -> ClipOperation:
 
 
 def bits(draws: ClipDraws, key: str) -> int:
-    """A bit rate stated for frames of 512 px."""
-    return max(1000, round(draws(key) * draws.scale**2))
+    """A bit rate stated for a plan for 512 px; in others, so many bits per pixel."""
+    return max(100, round(draws(key) * draws.grain**2))
 
 
 def damage(draws: ClipDraws, step: str) -> dict[str, Any]:
@@ -156,9 +172,8 @@ def cctv(draws: ClipDraws) -> Operations:
     step = draws("camera.every")
     operations = [
         ClipOperation.of("show", frame=tuple(place - place % step for place in range(draws.frames))),
-        ClipOperation.of("blur", sigma_x=(sigma := draws.length("blur.sigma")), sigma_y=sigma, angle=0.0,
-                         kernel=odd_side(draws, "blur")),
-        ClipOperation.of("resize", side=max(16, int(draws.size / draws("camera.shrink"))), interpolation="area"),
+        *camera(draws),
+        ClipOperation.of("blur", sigma_x=(sigma := draws("lens.sigma")), sigma_y=sigma, angle=0.0, kernel=7),
         ClipOperation.of("contrast", factor=draws("light.contrast")),
         ClipOperation.of("brightness", factor=draws("light.factor")),
     ]
@@ -210,7 +225,7 @@ def drifting_ranges(number: str, *, sigma: float, up: float, down: float, resize
 
 def cutoffs(step: str, name: str, low: float) -> dict[str, Range]:
     """Radians per pixel."""
-    return {f"{step}.{name}": Uniform(low, math.pi), f"{step}.{name}_step": Uniform(-0.0628, 0.0628)}
+    return {f"{step}.{name}": Uniform(low, HIGHEST), f"{step}.{name}_step": Uniform(-0.0628, 0.0628)}
 
 
 def line_ranges(step: str, *codecs: str, low: float, high: float) -> dict[str, Range]:
@@ -234,7 +249,8 @@ PROFILES = (
             **drifting_ranges("2", sigma=1.5, up=1.2, down=0.3, resize_step=0.03, ways=(0.3, 0.4, 0.3), level=25,
                               scale=2.5),
             "codec2.name": Choice(("libx264", "h264", "mpeg4")), "codec2.bit_rate": Whole(10_000, 100_000),
-            "final.shrink": Uniform(4, 4), "final.interpolation": Choice(("linear", "area", "cubic")),
+            "final.codec_first": Chance(0.5), "final.shrink": Uniform(4, 4),
+            "final.interpolation": Choice(("linear", "area", "cubic")),
             "final.sinc": Chance(0.8), "final.kernel": Whole(7, 21, 2),
             **cutoffs("final", "cutoff", math.pi / 3),
         }),
@@ -251,8 +267,9 @@ PROFILES = (
     ClipProfile(
         name="video_call_clip", family=video_call, source="our choice",
         ranges={
-            "camera.shrink": Uniform(1.5, 5), "light.factor": Uniform(0.6, 1.2),
-            "light.factor_step": Uniform(-0.01, 0.01), "noise.level": Uniform(1, 8), "noise.level_step": Uniform(-0.1, 0.1),
+            "camera.shrink": Uniform(1, 4), "light.factor": Uniform(0.6, 1.2),
+            "light.factor_step": Uniform(-0.01, 0.01), "noise.level": Uniform(1, 8),
+            "noise.level_step": Uniform(-0.1, 0.1),
             **line_ranges("line", "libx264", "libvpx-vp9", "libsvtav1", low=100_000, high=1_000_000),
             "server.chance": Chance(0.3),
             **line_ranges("server", "libx264", "libvpx-vp9", low=100_000, high=1_000_000),
@@ -262,7 +279,7 @@ PROFILES = (
         name="cctv_clip", family=cctv, source="our choice",
         ranges={
             "camera.every": Choice((1, 2, 3, 5), (4, 3, 2, 1)), "camera.shrink": Uniform(3, 12),
-            "blur.sigma": Uniform(1, 6), "blur.kernel": Whole(41, 41), "light.contrast": Uniform(0.6, 1.1),
+            "lens.sigma": Uniform(0.2, 1.2), "light.contrast": Uniform(0.6, 1.1),
             "light.factor": Uniform(0.5, 1.1), "night.chance": Chance(0.4), "noise.level": Uniform(2, 15),
             "recorder.codec": Choice(("libx264", "libx265", "mpeg4", "mjpeg"), (4, 2, 2, 1)),
             "recorder.quality": Whole(26, 42), "recorder.speed": Choice(("ultrafast", "veryfast")),
