@@ -9,9 +9,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from degradation.operations import blur, colour, compression, noise, resize, scene, sharpen
+from degradation.operations import (
+    blur,
+    colour,
+    compression,
+    noise,
+    occlusion,
+    old_print,
+    optics,
+    resize,
+    scene,
+    screen,
+    sensor,
+    sharpen,
+    surveillance,
+    wear,
+)
 
-MODULES = (blur, resize, noise, compression, colour, sharpen, scene)
+MODULES = (blur, resize, noise, compression, colour, sharpen, scene, optics, sensor, old_print, wear, screen,
+           surveillance, occlusion)
 
 FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     function.__name__: function for module in MODULES for function in module.OPERATIONS}

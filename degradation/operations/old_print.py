@@ -148,8 +148,7 @@ def halftone(image: np.ndarray, *, lines: float, angle: float, hardness: float) 
     within("halftone.lines", lines, 1, 10000)
     within("halftone.angle", angle, -360, 360, "degrees")
     within("halftone.hardness", hardness, 0.1, 100)
-    height, width = image.shape[:2]
-    period = height / lines
+    period = image.shape[0] / lines
     red, green, blue = cv2.split(image)
     if np.array_equal(red, green) and np.array_equal(red, blue):
         grey = _dots(red, period, angle, hardness)
@@ -169,8 +168,8 @@ def _dots(channel: np.ndarray, period: float, angle: float, hardness: float) -> 
 
 
 def _ranks() -> np.ndarray:
-    """Level of the threshold whose wave has each of 256 values from -2 to 2: their share of all phases that is lower."""
-    wave = np.cos(2 * np.pi * (np.arange(1024) + 0.5) / 1024)
+    """Threshold, in levels, for each of 256 values of the wave from -2 to 2: the share of all phases that is lower."""
+    wave = np.cos(2 * np.pi * (np.arange(256) + 0.5) / 256)
     every = np.sort((wave[:, None] + wave[None]).ravel())
     return np.rint(np.searchsorted(every, np.arange(256) / 63.75 - 2) / every.size * 255).astype(np.uint8)
 

@@ -8,7 +8,7 @@ import numpy as np
 from degradation.convolution import convolve
 from degradation.light import centred, scale_light, within
 
-LONGEST = 300
+LONGEST = 500
 """Longest blur, px: far more than any lens or hand leaves of a face."""
 
 
@@ -17,7 +17,7 @@ def defocus(image: np.ndarray, *, radius: float) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3].
-        radius: of the circle of confusion, px, 0 to 300.
+        radius: of the circle of confusion, px, 0 to 500.
 
     Raises:
         DataError: an impossible radius.
@@ -39,7 +39,7 @@ def motion(image: np.ndarray, *, length: float, angle: float) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3].
-        length: of the path, px, 0 to 300.
+        length: of the path, px, 0 to 500.
         angle: of the path against the picture's x axis, degrees, clockwise as seen.
 
     Raises:
@@ -88,13 +88,13 @@ def fringe(image: np.ndarray, *, red: float, blue: float) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3].
-        red, blue: how far the corner of that channel moves outwards, px, -20 to 20; pictures of less than 3 px stay.
+        red, blue: how far the corner of that channel moves outwards, px, -100 to 100; pictures of less than 3 px stay.
 
     Raises:
         DataError: an impossible distance.
     """
-    within("fringe.red", red, -20, 20, "px")
-    within("fringe.blue", blue, -20, 20, "px")
+    within("fringe.red", red, -100, 100, "px")
+    within("fringe.blue", blue, -100, 100, "px")
     height, width = image.shape[:2]
     corner = math.hypot(width - 1, height - 1) / 2
     if corner < 1.5:

@@ -79,6 +79,6 @@ def glare(image: np.ndarray, *, x: float, y: float, width: float, height: float,
 
 OPERATIONS = (moire, glare)
 WORDS = {
-    "moire": "moire of a screen with {pitch:.2f} px pitch at {angle:.0f} degrees",
+    "moire": "moire of a screen with {pitch:.3f} px pitch at {angle:.1f} degrees",
     "glare": "glare of a {kind}, {strength:.0%} of white",
 }

@@ -44,21 +44,21 @@ def bit_depth(image: np.ndarray, *, bits: int) -> np.ndarray:
     return cv2.LUT(image, table[None])
 
 
-def blocks(image: np.ndarray, *, side: float, share: float, seed: int) -> np.ndarray:
+def blocks(image: np.ndarray, *, block: float, share: float, seed: int) -> np.ndarray:
     """Blocks of which nothing but the mean is left, as where a video coder ran out of bits.
 
     Args:
         image: uint8 [H, W, 3].
-        side: of a block, px, 1 to 512, rounded.
+        block: its side, px, 1 to 512, rounded.
         share: of the blocks that are hit, 0 to 1; which, the seed's words say.
 
     Raises:
         DataError: an impossible number.
     """
-    within("blocks.side", side, 1, 512, "px")
+    within("blocks.block", block, 1, 512, "px")
     within("blocks.share", share, 0, 1)
     height, width = image.shape[:2]
-    step = max(1, round(side))
+    step = max(1, round(block))
     down, across = -(-height // step), -(-width // step)
     whole = cv2.copyMakeBorder(image, 0, down * step - height, 0, across * step - width, cv2.BORDER_REPLICATE)
     means = cv2.resize(whole, (across, down), interpolation=cv2.INTER_AREA)
@@ -73,5 +73,5 @@ OPERATIONS = (interlace, bit_depth, blocks)
 WORDS = {
     "interlace": "interlaced, fields {offset:+z.1f} px apart",
     "bit_depth": "{bits} bits per channel",
-    "blocks": "{share:.0%} of blocks of {side:.0f} px reduced to their mean",
+    "blocks": "{share:.0%} of blocks of {block:.0f} px reduced to their mean",
 }

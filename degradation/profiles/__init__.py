@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from degradation.plan import Plan
-from degradation.profiles import bsrgan, first_order, iconface, second_order
+from degradation.profiles import bsrgan, camera, first_order, iconface, photographs, second_order, wild
 from degradation.ranges import REFERENCE_SIZE, Draws, Profile
 from records.errors import ConfigurationError
 
 MINIMUM_SIZE = 16
 
-_MODULES = (first_order, second_order, bsrgan, iconface)
+_MODULES = (first_order, second_order, bsrgan, iconface, camera, photographs, wild)
 _PROFILES: dict[str, Profile] = {one.name: one for module in _MODULES for one in module.PROFILES}
 
 
