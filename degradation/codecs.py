@@ -211,11 +211,11 @@ def to_planes(picture: np.ndarray, smallest: int = 2) -> np.ndarray:
         picture: uint8 [H, W, 3]. smallest: side to which a smaller picture is filled up, px.
 
     Returns:
-        uint8 [1.5 h, w], the planes Y, U, V one after the other; h and w are even, filled up with the last row and
-        column.
+        uint8 [1.5 h, w], the planes Y, U, V one after the other; w is even and h a multiple of 4 (else PyAV looks for
+        chroma in the wrong place), filled up with the last row and column.
     """
     height, width = picture.shape[:2]
-    right, below = (max(length + length % 2, smallest) - length for length in (width, height))
+    right, below = max(width + width % 2, smallest) - width, max(height + -height % 4, smallest) - height
     if right or below:
         picture = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE)
         height, width = picture.shape[:2]
