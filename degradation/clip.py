@@ -15,13 +15,16 @@ import numpy as np
 from degradation import codecs
 from degradation.clip_plan import ClipOperation, ClipPlan
 from degradation.clip_ranges import ClipDraws, ClipProfile
-from degradation.operations import WORDS
-from degradation.plan import Operation, Plan
+from degradation.explain import explain_clip
+from degradation.plan import Plan
 from degradation.profiles import MINIMUM_SIZE
 from degradation.profiles.clips import PROFILES
 from degradation.ranges import REFERENCE_SIZE
 from degradation.replay import carry_out, check_image, fused
 from records.errors import ConfigurationError, DataError
+
+__all__ = ["CLIP_OPERATIONS", "Stage", "apply_clip", "check_clip", "clip_profiles", "draw_clip", "explain_clip", "show",
+           "stages"]
 
 CLIP_OPERATIONS = ("codec", "show")
 _PROFILES = {one.name: one for one in PROFILES}
@@ -137,29 +140,6 @@ def check_clip(frames: np.ndarray, plan: ClipPlan) -> None:
     check_image(frames[0])
     if len(frames) != plan.frames:
         raise DataError(f"clip of {len(frames)} frames: the plan {plan.digest} is for {plan.frames} frames")
-
-
-def explain_clip(plan: ClipPlan) -> str:
-    """The plan in words and units, one sentence; what changes is said by its first and last value."""
-    parts, side = [], plan.size
-    for operation in plan.operations:
-        first, last = operation.at(0), operation.at(plan.frames - 1)
-        after = int(first.values.get("side", side))
-        if operation.name != "resize" or after != side:
-            one, two = (_in_words(step, side, plan.frames) for step in (first, last))
-            parts.append(one if one == two else f"{one} (at the end {two})")
-        side = after
-    return (f"{plan.profile}, {plan.frames} frames at {plan.size} px and {plan.rate:g} a second: "
-            + (", ".join(parts) or "nothing"))
-
-
-def _in_words(operation: Operation, side: int, frames: int) -> str:
-    if operation.name == "show":
-        return "frames dropped and repeated"
-    said = {**WORDS, **codecs.WORDS}[operation.name]
-    if isinstance(said, str):
-        return said.format(**operation.values)
-    return said(**operation.values, before=side) if operation.name == "resize" else said(**operation.values)
 
 
 def _frame(frame: np.ndarray, place: int, run: Sequence[ClipOperation], plan: ClipPlan,
