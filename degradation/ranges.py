@@ -183,14 +183,16 @@ class Profile:
 
 
 def _excess(given: Range, limit: tuple[Value, ...] | None) -> str | None:
-    """What a range holds beyond its limit, in words."""
+    """What a range holds beyond its limit, in words: two numbers are ends, anything else is all that may be chosen."""
     if limit is None or isinstance(given, Chance):
         return None
-    if isinstance(given, Choice):
-        strange = [repr(value) for value in given.values if value not in limit]
-        return f"{', '.join(strange)} is none of {', '.join(map(str, limit))}" if strange else None
-    low, high = limit
-    return None if low <= given.low and given.high <= high else f"{given.low} to {given.high} leaves {low} to {high}"
+    values: tuple[Any, ...] = given.values if isinstance(given, Choice) else (given.low, given.high)
+    if len(limit) == 2 and not any(isinstance(value, str) for value in (*limit, *values)):
+        ends: tuple[Any, ...] = limit
+        strange = [value for value in values if not ends[0] <= value <= ends[1]]
+        return f"{' to '.join(map(str, values))} leaves {ends[0]} to {ends[1]}" if strange else None
+    strange = [value for value in values if value not in limit]
+    return f"{', '.join(map(repr, strange))} is none of {', '.join(map(str, limit))}" if strange else None
 
 
 def _as_range(old: Range, given: Any, what: str) -> Range:

@@ -63,7 +63,8 @@ def noise(image: np.ndarray, *, level: float, seed: int, grey: int = 0) -> np.nd
 def poisson(image: np.ndarray, *, scale: float, seed: int, grey: int = 0) -> np.ndarray:
     """Photon noise: of a level v are left v + scale (255/256 K - v), where K counts 256/255 v photons on average.
 
-    So the mean stays, and the standard deviation is about scale times the root of the level.
+    So the mean stays, and the standard deviation is about scale times the root of the level. The result is rounded to
+    whole levels.
 
     Args:
         image: uint8 [H, W, 3].
@@ -128,8 +129,8 @@ def correlated_noise(image: np.ndarray, *, red: float, green: float, blue: float
     for field, value in (("red_green", red_green), ("red_blue", red_blue), ("green_blue", green_blue)):
         _check(f"correlated_noise.{field}", value, -1, 1)
     mixing = np.diag([red, green, blue]) @ _root(red_green, red_blue, green_blue)
-    field = np.take(_normal(), words(seed, image.size)).reshape(image.shape)
-    return cv2.add(image, cv2.transform(field, mixing), dtype=cv2.CV_8U)
+    normal = np.take(_normal(), words(seed, image.size)).reshape(image.shape)
+    return cv2.add(image, cv2.transform(normal, mixing), dtype=cv2.CV_8U)
 
 
 def _root(red_green: float, red_blue: float, green_blue: float) -> np.ndarray:

@@ -7,17 +7,18 @@ it is the factor by which the side shrinks to the target (at least 1), and it sc
     g = strength / 4 up to 4, then its square root: 0 at strength 0, 1 at 4, 2 at 16
     a = min(1, strength / 4)
 
-    blur widths, noise levels, Poisson scale       times g (variances and one over electrons times g^2); kernels' sides
-                                                   times g, never smaller than published
-    JPEG's loss, 100 - quality                     times g, quality not below 10
+    blur widths, the square roots of variances     times g; kernels' sides too, never smaller than published
+    JPEG's loss, 100 - quality                     times g, quality not below 20
+    noise levels, Poisson scale, the square root   times g up to 4, then its square root: on fewer pixels a face suffers
+    of one over electrons                          more from the same noise
     chances of sharpening, second blur, sinc,      times a
     halving, JPEG, camera noise
     sides of the resizes of second order           to the power a
     sinc's cut-off                                 its distance from pi times a
     BSRGAN's resize by chance                      1 + (factor - 1) strength / 4
 
-So strength 0 is nearly clean (JPEG of quality 100), 16 ends at 32 px of 512. In the table stand the ranges of strength
-4; a plan bears the strength in its name: `iconface-07`.
+So strength 0 is nearly clean (JPEG of quality 100), and 16 ends at 32 px of 512. In the table stand the ranges of
+strength 4; a plan bears the strength in its name: `iconface-07`.
 """
 
 import math
@@ -31,7 +32,7 @@ from degradation.ranges import Chance, Choice, Draws, LogUniform, Profile, Range
 PUBLISHED = 4
 """The strength at which both families are as published."""
 STRONGEST = 16
-LOWEST_QUALITY = 10
+LOWEST_QUALITY = 20
 BUCKETS = ((range(4), 0.5), (range(4, 9), 0.3), (range(9, 17), 0.2))
 FAMILIES = {"second_order": second_order.PROFILES[0], "bsrgan": bsrgan.PROFILES[0]}
 
@@ -68,7 +69,8 @@ def _scaled(key: str, old: Range, share: float) -> Range:
     """A range at a share of the published strength."""
     if share == 1:
         return old
-    gain, part = (share if share < 1 else math.sqrt(share)), min(1.0, share)
+    part = min(1.0, share)
+    gain, grain = (share, share) if share < 1 else (math.sqrt(share), math.sqrt(math.sqrt(share)))
     step, parameter = key.split(".")
     what = parameter.split("_")[0]
     if isinstance(old, Chance):
@@ -81,16 +83,20 @@ def _scaled(key: str, old: Range, share: float) -> Range:
             return Uniform(max(1.0, low * share), max(1.0, high * share))
         case "factor":
             return Uniform(1 + (low - 1) * share, 1 + (high - 1) * share)
-        case "sigma" | "level" | "scale" if step != "sharpen":
+        case "sigma" if step != "sharpen":
             return Uniform(low * gain, high * gain)
+        case "level" | "scale":
+            return Uniform(low * grain, high * grain)
         case "variance":
             return Uniform(low * gain**2, high * gain**2)
-        case "electrons" if gain > 0:
-            return LogUniform(low / gain**2, high / gain**2)
+        case "electrons" if grain > 0:
+            return LogUniform(low / grain**2, high / grain**2)
         case "kernel" if gain > 1 and step != "sharpen":
-            return Whole(*(2 * round((side * gain - 1) / 2) + 1 for side in (low, high)), 2)
+            least, most = (2 * round((side * gain - 1) / 2) + 1 for side in (low, high))
+            return Whole(least, most, 2)
         case "quality":
-            return Whole(*(max(LOWEST_QUALITY, round(100 - (100 - quality) * gain)) for quality in (low, high)))
+            least, most = (max(LOWEST_QUALITY, round(100 - (100 - quality) * gain)) for quality in (low, high))
+            return Whole(least, most)
         case "up" | "down":
             return Uniform(low**part, high**part)
         case "cutoff":
