@@ -4,6 +4,8 @@ Light: uint16, 0 is none and 65535 the brightest that an 8-bit sRGB picture can 
 of a JPEG pass, and saturation at 65535 is the clipping of highlights. Images: uint8 [H, W, 3].
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -11,6 +13,8 @@ from degradation.operations.noise import NORMAL, words
 from records.errors import DataError
 
 WHITE = 65535
+STRIP = 16384
+"""Pixels that are worked on at a time, where an operation has many steps."""
 
 
 def srgb_to_linear(values: np.ndarray) -> np.ndarray:
@@ -46,14 +50,35 @@ def levels_of(light: np.ndarray) -> np.ndarray:
     return np.rint(linear_to_srgb(np.clip(light, 0, 1)) * 255).astype(np.uint8)
 
 
-def scale_light(image: np.ndarray, gain: np.ndarray) -> np.ndarray:
+def by_strips(image: np.ndarray, work: Callable[[slice, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Carry out pixelwise work strip by strip, so that what it holds meanwhile stays in the processor's cache.
+
+    Args:
+        work: gets the rows of a strip, a multiple of four but for the last, and that part of the image; gives back
+            levels, uint8.
+    """
+    height, width = image.shape[:2]
+    result = np.empty(image.shape, np.uint8)
+    step = max(4, STRIP // width // 4 * 4)
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        result[rows] = work(rows, image[rows])
+    return result
+
+
+def scale_light(image: np.ndarray, gain: Callable[[slice], np.ndarray]) -> np.ndarray:
     """Multiply the light of every pixel.
 
     Args:
-        gain: float32 [H, W] for all channels alike, or [H, W, 3]; from 0. Light above white is lost.
+        gain: of some rows, float32 [rows, W] for all channels alike, or [rows, W, 3]; from 0. Light above white is
+            lost.
     """
-    gain = cv2.merge([gain, gain, gain]) if gain.ndim == 2 else gain
-    return from_light(cv2.multiply(to_light(image), gain, dtype=cv2.CV_16U))
+    def work(rows: slice, part: np.ndarray) -> np.ndarray:
+        factor = gain(rows)
+        factor = cv2.merge([factor, factor, factor]) if factor.ndim == 2 else factor
+        return from_light(cv2.multiply(to_light(part), factor, dtype=cv2.CV_16U))
+
+    return by_strips(image, work)
 
 
 def fractions(seed: int, *shape: int) -> np.ndarray:
@@ -61,16 +86,22 @@ def fractions(seed: int, *shape: int) -> np.ndarray:
     return ((words(seed, int(np.prod(shape))) + 0.5) / 65536).reshape(shape)
 
 
+def normal(field: np.ndarray) -> np.ndarray:
+    """Words, uint16 of any shape up to [H, W, 4], to standard normal numbers, float32."""
+    return cv2.LUT(field, _NORMAL[None])
+
+
 def normal_field(seed: int, height: int, width: int) -> np.ndarray:
     """White standard normal noise, float32 [height, width]."""
-    return cv2.LUT(words(seed, height * width).reshape(height, width), _NORMAL[None])
+    return normal(words(seed, height * width).reshape(height, width))
 
 
-def smooth_field(seed: int, height: int, width: int, grain: float) -> np.ndarray:
-    """Normal noise between whose knots lie `grain` px, float32 [height, width]; its standard deviation is about 0.8.
+def smooth_field(seed: int, shape: tuple[int, ...], grain: float) -> np.ndarray:
+    """Normal noise between whose knots lie `grain` px, float32 [H, W]; its standard deviation is about 0.8.
 
-    The knots, standard normal, are joined by cubic curves; grain from 1 px, where it is white noise.
+    The knots, standard normal, are joined by cubic curves; up to 1 px it is white noise. shape: begins with H and W.
     """
+    height, width = shape[:2]
     if grain <= 1:
         return normal_field(seed, height, width)
     knots = normal_field(seed, int(np.ceil(height / grain)) + 1, int(np.ceil(width / grain)) + 1)
@@ -94,18 +125,27 @@ def centred(length: int) -> np.ndarray:
     return np.arange(length) - (length - 1) / 2
 
 
-def paint(image: np.ndarray, mask: np.ndarray, colour: tuple[float, float, float],
+def paint(image: np.ndarray, mask: np.ndarray, colour: tuple[float, float, float], strength: float = 1.0,
           shade: np.ndarray | None = None) -> np.ndarray:
     """Lay a colour over the picture, mixed in 8-bit levels.
 
     Args:
-        mask: float32 [H, W], 0 leaves the picture, 1 covers it.
-        colour: levels of red, green, blue. shade: float32 [H, W] that multiplies the colour.
+        mask: uint8 [H, W]; a share mask / 255 * strength of the pixel is covered.
+        colour: levels of red, green, blue.
+        strength: 0 to 1.
+        shade: float32 [H, W] that multiplies the colour.
     """
-    left = 1 - mask
-    cover = mask if shade is None else mask * shade
-    return cv2.add(cv2.multiply(image, cv2.merge([left, left, left]), dtype=cv2.CV_32F),
-                   cv2.merge([cover * np.float32(level) for level in colour]), dtype=cv2.CV_8U)
+    def work(rows: slice, part: np.ndarray) -> np.ndarray:
+        if not cv2.countNonZero(mask[rows]):
+            return part
+        cover = mask[rows].astype(np.float32) * np.float32(strength / 255)
+        left = 1 - cover
+        if shade is not None:
+            cover *= shade[rows]
+        return cv2.add(cv2.multiply(part, cv2.merge([left, left, left]), dtype=cv2.CV_32F),
+                       cv2.merge([cover * np.float32(level) for level in colour]), dtype=cv2.CV_8U)
+
+    return by_strips(image, work)
 
 
 def within(what: str, value: float, low: float, high: float, unit: str = "") -> None:

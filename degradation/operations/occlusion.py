@@ -8,7 +8,7 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import fractions, paint, smooth_field, within
+from degradation.light import by_strips, fractions, paint, smooth_field, within
 from records.errors import DataError
 
 _BITS = 4
@@ -57,7 +57,7 @@ def occlude(image: np.ndarray, *, kind: str, x: float, y: float, size: float, an
     if softness > 0.2:
         side = 2 * math.ceil(2.5 * softness) + 1
         mask = cv2.GaussianBlur(mask, (side, side), softness)
-    return paint(image, mask.astype(np.float32) / 255, (red, green, blue), _rounded(core, size))
+    return paint(image, mask, (red, green, blue), shade=_rounded(core, size))
 
 
 def _bulged(middle: np.ndarray, size: float, angle: float, seed: int) -> np.ndarray:
@@ -154,10 +154,17 @@ def stamp(image: np.ndarray, *, kind: str, x: float, y: float, radius: float, an
         closed(1.05, 0.03)
     else:
         raise DataError(f"stamp.kind is {kind!r}; ring or rosette")
-    patches = np.clip(0.75 + 0.45 * smooth_field(seed, height, width, max(1.0, radius / 5)), 0, 1)
-    ink = cv2.multiply(mask, patches, scale=strength / 255, dtype=cv2.CV_32F)
-    return cv2.multiply(image, cv2.merge([1 - ink * np.float32(1 - level / 255) for level in (red, green, blue)]),
-                        dtype=cv2.CV_8U)
+    patches = smooth_field(seed, image.shape, max(1.0, radius / 5))
+
+    def work(rows: slice, part: np.ndarray) -> np.ndarray:
+        if not cv2.countNonZero(mask[rows]):
+            return part
+        ink = cv2.multiply(mask[rows], np.clip(0.75 + 0.45 * patches[rows], 0, 1), scale=strength / 255,
+                           dtype=cv2.CV_32F)
+        return cv2.multiply(part, cv2.merge([1 - ink * np.float32(1 - level / 255) for level in (red, green, blue)]),
+                            dtype=cv2.CV_8U)
+
+    return by_strips(image, work)
 
 
 def _stroke(mask: np.ndarray, line: np.ndarray, width: float) -> None:
@@ -194,7 +201,7 @@ def date_imprint(image: np.ndarray, *, text: str, height: float, strength: float
             ends = np.array(_STROKES[stroke]) * half + (left + place * 1.6 * half, top)
             _stroke(mask, ends, height * 0.14)
     glow = cv2.GaussianBlur(mask, (5, 5), 1.0)
-    return paint(image, glow.astype(np.float32) * np.float32(strength / 255), (red, green, blue))
+    return paint(image, glow, (red, green, blue), strength)
 
 
 OPERATIONS = (occlude, stamp, date_imprint)

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import LIGHT, centred, levels_of, scale_light, smooth_field, waves, within
+from degradation.light import LIGHT, by_strips, centred, levels_of, scale_light, smooth_field, waves, within
 from records.errors import DataError
 
 BLACK = 2.2
@@ -55,7 +55,7 @@ def stains(image: np.ndarray, *, density: float, grain: float, seed: int) -> np.
 
     Args:
         image: uint8 [H, W, 3].
-        density: for blue light where the field is 1, 0 to 3; it is proportional to the field above 0.5.
+        density: for blue light where the field is 1, 0 to 3; it grows evenly with the field from 0.5 on.
         grain: px from one knot of the field to the next, 1 to 10,000.
         seed: of the field, see `light.smooth_field`.
 
@@ -64,12 +64,16 @@ def stains(image: np.ndarray, *, density: float, grain: float, seed: int) -> np.
     """
     within("stains.density", density, 0, 3)
     within("stains.grain", grain, 1, 1e4, "px")
-    field = smooth_field(seed, *image.shape[:2], grain)
+    field = smooth_field(seed, image.shape, grain)
     # In steps of 1/64 of the field's unit: a look-up instead of three powers.
-    index = cv2.add(cv2.multiply(field, 64), -32, dtype=cv2.CV_8U)
     depth = np.arange(256) / 32
-    return scale_light(image, cv2.merge([
-        cv2.LUT(index, (10.0 ** (-density * share * depth)).astype(np.float32)[None]) for share in STAIN]))
+    tables = [(10.0 ** (-density * share * depth)).astype(np.float32)[None] for share in STAIN]
+
+    def gain(rows: slice) -> np.ndarray:
+        index = cv2.add(cv2.multiply(field[rows], 64), -32, dtype=cv2.CV_8U)
+        return cv2.merge([cv2.LUT(index, table) for table in tables])
+
+    return scale_light(image, gain)
 
 
 def film_grain(image: np.ndarray, *, strength: float, grain: float, seed: int) -> np.ndarray:
@@ -87,10 +91,15 @@ def film_grain(image: np.ndarray, *, strength: float, grain: float, seed: int) -
     """
     within("film_grain.strength", strength, 0, 128, "levels")
     within("film_grain.grain", grain, 1, 1000, "px")
-    field = smooth_field(seed, *image.shape[:2], grain)
+    field = smooth_field(seed, image.shape, grain)
     values = np.arange(256) / 255
-    amplitude = cv2.LUT(image, (strength * 2 * np.sqrt(values * (1 - values))).astype(np.float32)[None])
-    return cv2.add(image, cv2.multiply(amplitude, cv2.merge([field, field, field])), dtype=cv2.CV_8U)
+    amplitude = (strength * 2 * np.sqrt(values * (1 - values))).astype(np.float32)[None]
+
+    def work(rows: slice, part: np.ndarray) -> np.ndarray:
+        grains = cv2.merge([field[rows]] * 3)
+        return cv2.add(part, cv2.multiply(cv2.LUT(part, amplitude), grains), dtype=cv2.CV_8U)
+
+    return by_strips(image, work)
 
 
 def paper(image: np.ndarray, *, strength: float, grain: float, kind: str, seed: int) -> np.ndarray:
@@ -111,22 +120,26 @@ def paper(image: np.ndarray, *, strength: float, grain: float, kind: str, seed: 
     within("paper.grain", grain, 1, 1000, "px")
     height, width = image.shape[:2]
     if kind == "fibre":
-        field = smooth_field(seed, height, width, grain)
-    elif kind == "silk":
-        field = honeycomb(height, width, grain, int(seed) % 60)
-    else:
+        field = smooth_field(seed, image.shape, grain)
+        return scale_light(image, lambda rows: cv2.max(1 + np.float32(strength) * field[rows], 0.0))
+    if kind != "silk":
         raise DataError(f"paper.kind is {kind!r}; fibre or silk")
-    gain = cv2.max(1 + np.float32(strength) * field, 0.0)
+    columns, lines = _honeycomb(height, width, grain, int(seed) % 60)
+
+    def gain(rows: slice) -> np.ndarray:
+        first, second, third = (waves(across, down[rows]) for across, down in zip(columns, lines, strict=True))
+        return 1 + np.float32(strength / 3) * (first + second + third)
+
     return scale_light(image, gain)
 
 
-def honeycomb(height: int, width: int, grain: float, angle: float) -> np.ndarray:
-    """Three waves at 60 degrees to each other, their mean; float32 [height, width], -0.5 to 1, mean 0."""
+def _honeycomb(height: int, width: int, grain: float, angle: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Turns along x and along y of three waves at 60 degrees to each other, whose sum has its tops at the bumps."""
     # Rows of bumps lie sqrt(3)/2 of a bump's distance apart.
     period = grain * math.sqrt(3) / 2
     turns = [math.radians(angle + step) for step in (0, 60, 120)]
-    return sum(waves(centred(width) * (math.cos(turn) / period), centred(height) * (math.sin(turn) / period))
-               for turn in turns) / np.float32(3)
+    return ([centred(width) * (math.cos(turn) / period) for turn in turns],
+            [centred(height) * (math.sin(turn) / period) for turn in turns])
 
 
 def halftone(image: np.ndarray, *, lines: float, angle: float, hardness: float) -> np.ndarray:
@@ -148,23 +161,22 @@ def halftone(image: np.ndarray, *, lines: float, angle: float, hardness: float) 
     within("halftone.lines", lines, 1, 10000)
     within("halftone.angle", angle, -360, 360, "degrees")
     within("halftone.hardness", hardness, 0.1, 100)
-    period = image.shape[0] / lines
-    red, green, blue = cv2.split(image)
-    if np.array_equal(red, green) and np.array_equal(red, blue):
-        grey = _dots(red, period, angle, hardness)
-        return cv2.merge([grey, grey, grey])
-    return cv2.merge([_dots(channel, period, angle + turn, hardness)
-                      for channel, turn in ((red, 0), (green, 30), (blue, 60))])
+    height, width = image.shape[:2]
+    turns = [math.radians(angle + step) for step in (0, 30, 60)]
+    if np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(image[..., 0], image[..., 2]):
+        turns = turns[:1]
+    x, y = centred(width) * (lines / height), centred(height) * (lines / height)
 
+    def work(rows: slice, part: np.ndarray) -> np.ndarray:
+        ranks = []
+        for turn in turns:
+            screen = (waves(x * math.cos(turn), y[rows] * math.sin(turn))
+                      + waves(x * -math.sin(turn), y[rows] * math.cos(turn)))
+            ranks.append(cv2.LUT(cv2.add(cv2.multiply(screen, 63.75), 127.5, dtype=cv2.CV_8U), _RANKS[None]))
+        threshold = cv2.merge(ranks if len(ranks) == 3 else ranks * 3)
+        return cv2.addWeighted(part, hardness, threshold, -hardness, 127.5)
 
-def _dots(channel: np.ndarray, period: float, angle: float, hardness: float) -> np.ndarray:
-    height, width = channel.shape
-    turn = math.radians(angle)
-    along, across = math.cos(turn) / period, math.sin(turn) / period
-    x, y = centred(width), centred(height)
-    screen = waves(x * along, y * across) + waves(-x * across, y * along)
-    index = cv2.add(cv2.multiply(screen, 63.75), 127.5, dtype=cv2.CV_8U)
-    return cv2.addWeighted(channel, hardness, cv2.LUT(index, _RANKS[None]), -hardness, 127.5)
+    return by_strips(image, work)
 
 
 def _ranks() -> np.ndarray:

@@ -79,8 +79,13 @@ def vignette(image: np.ndarray, *, field_angle: float) -> np.ndarray:
     y, x = centred(height), centred(width)
     # cos^4 = 1 / (1 + tan^2)^2, and the tangent grows evenly from the axis to the corner.
     grow = math.tan(math.radians(field_angle)) ** 2 / max(x[0] ** 2 + y[0] ** 2, 0.25)
-    square = (1 + grow * x**2).astype(np.float32)[None] + (grow * y**2).astype(np.float32)[:, None]
-    return scale_light(image, 1 / (square * square))
+    across, down = (1 + grow * x**2).astype(np.float32), (grow * y**2).astype(np.float32)
+
+    def gain(rows: slice) -> np.ndarray:
+        square = across[None] + down[rows, None]
+        return 1 / (square * square)
+
+    return scale_light(image, gain)
 
 
 def fringe(image: np.ndarray, *, red: float, blue: float) -> np.ndarray:

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import centred, from_light, scale_light, to_light, waves, within
+from degradation.light import WHITE, by_strips, centred, from_light, scale_light, to_light, waves, within
 from records.errors import DataError
 
 EDGES = {"lamp": 2, "window": 8}
@@ -38,13 +38,16 @@ def moire(image: np.ndarray, *, pitch: float, angle: float, depth: float, bend: 
     turn = math.radians(angle)
     x, y = centred(width), centred(height)
     corner = max(x[0] ** 2 + y[0] ** 2, 1.0)
-    bent = [bend * places**2 / corner for places in (x, y)]
-    stripes = [1 + np.float32(depth) * waves((x * math.cos(turn) + bent[0]) / pitch,
-                                             (y * math.sin(turn) + bent[1]) / pitch, channel / 3)
-               for channel in range(3)]
-    rows = 1 + np.float32(depth / 2) * waves((-x * math.sin(turn) + bent[0]) / pitch,
-                                             (y * math.cos(turn) + bent[1]) / pitch)
-    return scale_light(image, cv2.merge([stripe * rows for stripe in stripes]))
+    bent_x, bent_y = (bend * places**2 / corner for places in (x, y))
+    along_x, along_y = (x * math.cos(turn) + bent_x) / pitch, (y * math.sin(turn) + bent_y) / pitch
+    down_x, down_y = (x * -math.sin(turn) + bent_x) / pitch, (y * math.cos(turn) + bent_y) / pitch
+
+    def gain(rows: slice) -> np.ndarray:
+        lines = 1 + np.float32(depth / 2) * waves(down_x, down_y[rows])
+        return cv2.merge([lines * (1 + np.float32(depth) * waves(along_x, along_y[rows], channel / 3))
+                          for channel in range(3)])
+
+    return scale_light(image, gain)
 
 
 def glare(image: np.ndarray, *, x: float, y: float, width: float, height: float, strength: float, veil: float,
@@ -70,11 +73,15 @@ def glare(image: np.ndarray, *, x: float, y: float, width: float, height: float,
     within("glare.veil", veil, 0, 1)
     if kind not in EDGES:
         raise DataError(f"glare.kind is {kind!r}; one of {', '.join(EDGES)}")
-    rows, columns = (
+    down, across = (
         np.exp(-np.minimum(np.abs((np.arange(count) + 0.5 - place * count) / reach), 100) ** EDGES[kind])
         .astype(np.float32) for count, place, reach in ((image.shape[0], y, height), (image.shape[1], x, width)))
-    added = np.float32(65535 * strength) * rows[:, None] * columns[None] + np.float32(65535 * veil)
-    return from_light(cv2.add(to_light(image), cv2.merge([added, added, added]), dtype=cv2.CV_16U))
+
+    def work(rows: slice, part: np.ndarray) -> np.ndarray:
+        added = np.float32(WHITE * strength) * down[rows, None] * across[None] + np.float32(WHITE * veil)
+        return from_light(cv2.add(to_light(part), cv2.merge([added, added, added]), dtype=cv2.CV_16U))
+
+    return by_strips(image, work)
 
 
 OPERATIONS = (moire, glare)

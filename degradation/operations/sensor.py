@@ -5,7 +5,8 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import LIGHT, WHITE, from_light, levels_of, normal_field, scale_light, to_light, within
+from degradation.light import LIGHT, WHITE, by_strips, from_light, levels_of, normal, scale_light, to_light, within
+from degradation.operations.noise import words
 
 NEUTRAL = 6504.0
 """Colour temperature of sRGB's white, kelvin: there nothing changes."""
@@ -38,9 +39,13 @@ def sensor_noise(image: np.ndarray, *, iso: float, seed: int, full_well: float =
     height, width = image.shape[:2]
     electrons = full_well * 100 / iso
     deviation = (np.sqrt(LIGHT * electrons + read_noise**2) * (WHITE / electrons)).astype(np.float32)
-    field = normal_field(seed, height, width * 3).reshape(height, width, 3)
-    cv2.multiply(field, cv2.LUT(image, deviation[None]), dst=field)
-    return from_light(cv2.add(to_light(image), field, dtype=cv2.CV_16U))
+    field = words(seed, height * width * 3).reshape(height, width, 3)
+
+    def work(rows: slice, part: np.ndarray) -> np.ndarray:
+        noise = cv2.multiply(normal(field[rows]), cv2.LUT(part, deviation[None]))
+        return from_light(cv2.add(to_light(part), noise, dtype=cv2.CV_16U))
+
+    return by_strips(image, work)
 
 
 def banding(image: np.ndarray, *, period: float, amplitude: float, phase: float) -> np.ndarray:
@@ -59,8 +64,8 @@ def banding(image: np.ndarray, *, period: float, amplitude: float, phase: float)
     within("banding.amplitude", amplitude, 0, 1)
     within("banding.phase", phase, -360, 360, "degrees")
     height, width = image.shape[:2]
-    rows = 1 + amplitude * np.cos(2 * np.pi * np.arange(height) / period + math.radians(phase))
-    return scale_light(image, np.repeat(rows.astype(np.float32)[:, None], width, axis=1))
+    light = (1 + amplitude * np.cos(2 * np.pi * np.arange(height) / period + math.radians(phase))).astype(np.float32)
+    return scale_light(image, lambda rows: np.repeat(light[rows, None], width, axis=1))
 
 
 def exposure(image: np.ndarray, *, stops: float) -> np.ndarray:

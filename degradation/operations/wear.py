@@ -54,8 +54,8 @@ def scratches(image: np.ndarray, *, count: int, length: float, width: float, ang
         _draw(mask, line, width, 0.3 + 0.7 * depth)
     # Each scratch is deeper here and shallower there.
     depth = 1 + 0.35 * normal_field(seed, -(-height // 8) + 1, -(-across // 8) + 1)
-    uneven = cv2.resize(np.clip(depth, 0, 1), (across, height))
-    return paint(image, cv2.multiply(mask, uneven, scale=strength / 255, dtype=cv2.CV_32F), (level, level, level))
+    uneven = cv2.resize(np.rint(np.clip(depth, 0, 1) * 255).astype(np.uint8), (across, height))
+    return paint(image, cv2.multiply(mask, uneven, scale=1 / 255), (level, level, level), strength)
 
 
 def _draw(mask: np.ndarray, line: np.ndarray, width: float, strength: float) -> None:
@@ -96,7 +96,7 @@ def dust(image: np.ndarray, *, count: int, size: float, level: float, strength: 
         faint = min(1.0, 2 * axes[0]) * min(1.0, 2 * axes[1])
         cv2.ellipse(mask, (round(x * width * 2**_BITS), round(y * height * 2**_BITS)), (shown[0], shown[1]),
                     180 * turn, 0, 360, 255 * (0.5 + 0.5 * depth) * faint, -1, cv2.LINE_AA, _BITS)
-    return paint(image, mask.astype(np.float32) * np.float32(strength / 255), (level, level, level))
+    return paint(image, mask, (level, level, level), strength)
 
 
 def fold(image: np.ndarray, *, position: float, angle: float, width: float, spread: float, strength: float,
@@ -123,14 +123,19 @@ def fold(image: np.ndarray, *, position: float, angle: float, width: float, spre
     height, across = image.shape[:2]
     turn = math.radians(angle)
     x, y = centred(across), centred(height)
-    distance = ((x * -math.sin(turn)).astype(np.float32)[None]
-                + (y * math.cos(turn) - position * height / 2).astype(np.float32)[:, None])
+    across_it = (x * -math.sin(turn)).astype(np.float32)
+    down_it = (y * math.cos(turn) - position * height / 2).astype(np.float32)
     # 128 is the crease and 32 steps a `spread`.
-    index = cv2.add(cv2.multiply(distance, 32 / spread), 128, dtype=cv2.CV_8U)
     away = (np.arange(256) - 128) / 32
     shade = 1 + 0.5 * strength * np.sign(away) * np.exp(-np.abs(away))
     shade[[0, 255]] = 1.0
-    result = scale_light(image, cv2.LUT(index, shade.astype(np.float32)[None]))
+    table = shade.astype(np.float32)[None]
+
+    def gain(rows: slice) -> np.ndarray:
+        distance = across_it[None] + down_it[rows, None]
+        return cv2.LUT(cv2.add(cv2.multiply(distance, 32 / spread), 128, dtype=cv2.CV_8U), table)
+
+    result = scale_light(image, gain)
     mask = np.zeros((height, across), np.uint8)
     middle = np.array([(across - 1) / 2, (height - 1) / 2])
     ahead, aside = np.array([math.cos(turn), math.sin(turn)]), np.array([-math.sin(turn), math.cos(turn)])
@@ -140,7 +145,7 @@ def fold(image: np.ndarray, *, position: float, angle: float, width: float, spre
             + (position * height / 2 + (wander[:, :1] - 0.5) * (width + 1)) * aside)
     for place in range(64):
         _draw(mask, line[place:place + 2], width * (0.4 + 0.8 * wander[place, 1]), 0.35 + 0.65 * wander[place, 1])
-    return paint(result, mask.astype(np.float32) * np.float32(strength / 255), (238, 234, 224))
+    return paint(result, mask, (238, 234, 224), strength)
 
 
 OPERATIONS = (scratches, dust, fold)

@@ -110,8 +110,8 @@ RANGES: dict[str, Range] = {
 
 BOUNDS: dict[str, tuple[Value, ...]] = {
     "amplitude": (0, 1), "amount": (0, 10), "angle": (-360, 360), "beat": (2, 1e4), "bend": (-100, 100),
-    "bits": (1, 8), "block": (1, 64), "count": (0, 2000), "cyan": (0, 1), "day": (1, 31), "density": (0, 3), "depth": (0, 1),
-    "drop": (0, 90), "field": (0, 80), "full": (100, 1e6), "grain": (1, 1000), "hardness": (0.1, 100),
+    "bits": (1, 8), "block": (1, 64), "count": (0, 2000), "cyan": (0, 1), "day": (1, 31), "density": (0, 3),
+    "depth": (0, 1), "drop": (0, 90), "field": (0, 80), "full": (100, 1e6), "grain": (1, 1000), "hardness": (0.1, 100),
     "height": (0.1, 1e4), "iso": (25, 1e6), "length": (0, 100), "level": (0, 255), "lines": (1, 1000),
     "magenta": (0, 1), "month": (1, 12), "number": (1, 8), "offset": (-50, 50), "period": (4, 1e4),
     "phase": (-360, 360), "position": (-1, 1), "radius": (0, 60), "read": (0, 1000), "shrink": (1, 32),

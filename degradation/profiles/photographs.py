@@ -251,7 +251,7 @@ CCTV: dict[str, Range] = {
     "sensor.iso": LogUniform(400, 6400), "sensor.full_well": LogUniform(4000, 12000),
     "interlace.offset": Uniform(-5, 5), "bits.bits": Whole(4, 6), "jpeg.quality": Whole(10, 50),
     "blocks.block": Whole(8, 8, 8), "blocks.share": Uniform(0.02, 0.15), "recorder.quality": Whole(25, 80),
-    "back.interpolation": Choice(INTERPOLATIONS[1:] + ("nearest",), (0.6, 0.3, 0.1)),
+    "back.interpolation": Choice((*INTERPOLATIONS[1:], "nearest"), (0.6, 0.3, 0.1)),
 }
 
 VIDEO_CALL: dict[str, Range] = {
@@ -259,8 +259,9 @@ VIDEO_CALL: dict[str, Range] = {
                                   white_balance=0.7),
     "size.shrink": LogUniform(1.5, 6), "exposure.stops": Uniform(-1.5, 1.2), "defocus.radius": LogUniform(0.6, 4),
     "motion.length": LogUniform(2, 15), "sensor.iso": LogUniform(200, 3200),
-    "sensor.full_well": LogUniform(4000, 10000), "sharpen.amount": Uniform(0.3, 1.5), "sharpen.sigma": Uniform(0.7, 1.5),
-    "video.codec": Choice(CODECS[:2]), "video.quality": Whole(8, 50), "blocks.block": Whole(8, 16, 8),
+    "sensor.full_well": LogUniform(4000, 10000), "sharpen.amount": Uniform(0.3, 1.5),
+    "sharpen.sigma": Uniform(0.7, 1.5), "video.codec": Choice(CODECS[:2]), "video.quality": Whole(8, 50),
+    "blocks.block": Whole(8, 16, 8),
     "blocks.share": Uniform(0.02, 0.2),
 }
 
