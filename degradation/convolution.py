@@ -78,8 +78,9 @@ def convolve_and_shrink(image: np.ndarray, kernel: np.ndarray, *, height: int, w
     down, across = image.shape[0] / height, image.shape[1] / width
     places = np.array([[across / grain, 0, skipped + (across - 1) / 2 / grain],
                        [0, down / grain, skipped + (down - 1) / 2 / grain]])
-    return cv2.warpAffine(result, places, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                          borderMode=cv2.BORDER_REPLICATE)
+    result = cv2.warpAffine(result, places, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                            borderMode=cv2.BORDER_REPLICATE)
+    return _as_kind(result, image.dtype)
 
 
 def _convolved(image: np.ndarray, kernel: np.ndarray, steps: int) -> np.ndarray:
@@ -87,7 +88,8 @@ def _convolved(image: np.ndarray, kernel: np.ndarray, steps: int) -> np.ndarray:
         return dense_sum(image, kernel)
     height, width = image.shape[:2]
     result, skipped = _through_pyramid(image, kernel, steps, 0)
-    return np.ascontiguousarray(result[skipped:skipped + height, skipped:skipped + width])
+    result = result[skipped:skipped + height, skipped:skipped + width]
+    return np.ascontiguousarray(_as_kind(result, image.dtype))
 
 
 def dense_sum(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -131,7 +133,9 @@ def trimmed(kernel: np.ndarray) -> np.ndarray:
 def pyramid_steps(kernel: np.ndarray, shape: tuple[int, ...]) -> int:
     """How many halvings of a picture of this shape leave all detail that the kernel lets through; 0 where none pays."""
     longest = max(kernel.shape)
-    if longest <= 7 or shape[0] * shape[1] <= SMALL_AREA or (longest <= SEPARABLE_SIDE and two_passes(kernel) is not None):
+    if longest <= 7 or shape[0] * shape[1] <= SMALL_AREA:
+        return 0
+    if longest <= SEPARABLE_SIDE and two_passes(kernel) is not None:
         return 0
     side = max(64, 1 << (longest - 1).bit_length())
     field = np.zeros((side, side), np.float32)
@@ -160,10 +164,10 @@ def _through_pyramid(image: np.ndarray, kernel: np.ndarray, steps: int, stop: in
     """Halve `steps` times, convolve there, double until `stop` halvings are left.
 
     Returns:
-        The picture with some rows and columns too many on every side, and how many at the top and on the left; its
-        sample of place i lies on the image's pixel (i - that number) * 2^stop.
+        The picture, uint8 or float32, with some rows and columns too many on every side, and how many at the top and
+        on the left; its sample of place i lies on the image's pixel (i - that number) * 2^stop.
     """
-    reach, grain = max(kernel.shape) // 2, 2**steps
+    reach, grain, overshoots = max(kernel.shape) // 2, 2**steps, bool((kernel < 0).any())
     for _ in range(steps):
         kernel = _halved(kernel)
     kernel = trimmed(kernel)
@@ -175,6 +179,9 @@ def _through_pyramid(image: np.ndarray, kernel: np.ndarray, steps: int, stop: in
                                (width + beyond) * grain - image.shape[1], MIRRORED)
     for _ in range(steps):
         small = cv2.pyrDown(small)
+    if overshoots:
+        # What lies beyond black and white at a coarse sample may lie between them at the pixels around it.
+        small = small.astype(np.float32, copy=False)
     small = dense_sum(small, kernel)
     skipped = 1
     small = small[beyond - skipped:beyond + height + skipped, beyond - skipped:beyond + width + skipped]

@@ -4,6 +4,7 @@ What `operations.blur` convolves with, cheaply, and what an accelerator or a tes
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ LARGEST = 1023
 """Longest side of a kernel, px (our choice: far more than any profile draws)."""
 SMALLEST_SIGMA = 1e-3
 """A narrower kernel is a single pixel anyway."""
+SMALLEST_CUTOFF, LARGEST_CUTOFF = 1e-3, math.pi * math.sqrt(2)
 
 
 def dense(name: str, **values: Any) -> np.ndarray:
@@ -49,7 +51,7 @@ def blur(*, sigma_x: float, sigma_y: float, angle: float, kernel: int, kind: str
     Source: the kernels of Real-ESRGAN (arXiv 2107.10833, section 3.1); generalised Gaussian and plateau after
     arXiv 1701.00823.
     """
-    _check_side(kernel)
+    kernel = _checked_side("blur", kernel)
     for field, value in (("sigma_x", sigma_x), ("sigma_y", sigma_y)):
         if not 0 <= value < math.inf:
             raise DataError(f"blur.{field} is {value}; from 0 px up")
@@ -64,16 +66,17 @@ def blur(*, sigma_x: float, sigma_y: float, angle: float, kernel: int, kind: str
     first = (x * math.cos(turn) + y * math.sin(turn)) / max(sigma_x, SMALLEST_SIGMA)
     second = (y * math.cos(turn) - x * math.sin(turn)) / max(sigma_y, SMALLEST_SIGMA)
     square = first**2 + second**2
-    if kind == "plateau":
-        return _normal(1.0 / (1.0 + square**beta))
-    return _normal(np.exp(-0.5 * (square if kind == "gaussian" else square**beta)))
+    if kind != "gaussian":
+        with np.errstate(over="ignore"):
+            square **= beta
+    return _normal(1.0 / (1.0 + square) if kind == "plateau" else np.exp(-0.5 * square))
 
 
 def sinc(*, cutoff: float, kernel: int) -> np.ndarray:
     """The circular low-pass: in frequency a disc of radius `cutoff`, cut off at `kernel` px, so that it rings.
 
     Args:
-        cutoff: radians per pixel, above 0, to pi.
+        cutoff: radians per pixel, from 0.001; from pi times root 2 up a picture holds nothing to cut off.
         kernel: odd side, px.
 
     Raises:
@@ -81,9 +84,9 @@ def sinc(*, cutoff: float, kernel: int) -> np.ndarray:
 
     Source: Real-ESRGAN, equation 6: cutoff * J1(cutoff * distance) / (2 pi distance).
     """
-    _check_side(kernel, "sinc")
-    if not 0 < cutoff <= math.pi * math.sqrt(2):
-        raise DataError(f"sinc.cutoff is {cutoff}; above 0, to pi radians per pixel")
+    kernel = _checked_side("sinc", kernel)
+    if not SMALLEST_CUTOFF <= cutoff <= LARGEST_CUTOFF:
+        raise DataError(f"sinc.cutoff is {cutoff}; from {SMALLEST_CUTOFF} to {LARGEST_CUTOFF:.3f} radians per pixel")
     distance = np.hypot(*_grid(kernel))
     centre = kernel // 2
     distance[centre, centre] = 1.0
@@ -102,9 +105,10 @@ def _normal(weights: np.ndarray) -> np.ndarray:
     return (weights / weights.sum()).astype(np.float32)
 
 
-def _check_side(kernel: int, name: str = "blur") -> None:
+def _checked_side(name: str, kernel: int) -> int:
     if kernel != int(kernel) or kernel % 2 != 1 or not 1 <= kernel <= LARGEST:
         raise DataError(f"{name}.kernel is {kernel}; an odd number of px from 1 to {LARGEST} is needed")
+    return int(kernel)
 
 
-_DENSE = {"blur": blur, "sinc": sinc}
+_DENSE: dict[str, Callable[..., np.ndarray]] = {"blur": blur, "sinc": sinc}

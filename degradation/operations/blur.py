@@ -41,7 +41,7 @@ def sinc(image: np.ndarray, *, cutoff: float, kernel: int) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3].
-        cutoff: radians per pixel, above 0, to pi.
+        cutoff: radians per pixel, 0.001 to pi.
         kernel: odd side of the kernel, px.
 
     Raises:

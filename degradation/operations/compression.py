@@ -4,13 +4,13 @@ import io
 
 import cv2
 import numpy as np
-import simplejpeg
 from PIL import Image, features
 
 from degradation.light import within
 from records.errors import ConfigurationError, DataError
 
-SUBSAMPLINGS = ("444", "422", "420", "440", "411")
+SUBSAMPLINGS = {name: getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}") for name in (
+    "444", "422", "420", "440", "411")}
 LARGEST = {"jpeg": 65500, "webp": 16383, "avif": 65535}
 """Longest side that the format can hold, px."""
 
@@ -29,10 +29,10 @@ def jpeg(image: np.ndarray, *, quality: int, subsampling: str = "420") -> np.nda
     _check("jpeg", image, quality)
     if str(subsampling) not in SUBSAMPLINGS:
         raise DataError(f"jpeg.subsampling is {subsampling!r}; one of {', '.join(SUBSAMPLINGS)}")
-    encoded = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(image), quality=int(quality), colorspace="RGB", colorsubsampling=str(subsampling),
-        fastdct=False)
-    return simplejpeg.decode_jpeg(encoded, colorspace="RGB", fastdct=False, fastupsample=False)
+    # Not simplejpeg's encoder: below quality 96 it takes the fast transform, a level off, whatever `fastdct` says.
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (
+        cv2.IMWRITE_JPEG_QUALITY, int(quality), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLINGS[str(subsampling)]))
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
 
 
 def webp(image: np.ndarray, *, quality: int) -> np.ndarray:
