@@ -2,7 +2,8 @@
 
     stack.py     images of several sizes in one tensor
     fields.py    the published noise bits
-    blur.py, resize.py, noise.py, jpeg.py, colour.py    operations, each of the name it has in `operations`
+    light.py     linear light and fields over a stack
+    the others   operations, each of the name it has in `operations`
 
 Levels are rounded to 8 bits after each operation, as on the CPU path, and the result differs from it by the rounding
 of floats only; noise has the same bits.
@@ -13,29 +14,38 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
-from degradation.batch import blur, colour, jpeg, noise, resize
-from degradation.batch.stack import Size, Stack, gather
+from degradation.batch import blur, colour, jpeg, noise, optics, prints, resize, scene, sensor, surveillance
+from degradation.batch.stack import Size, Stack, gather, send
+from degradation.batch.tables import POINTWISE, pointwise
 from degradation.operations import FUNCTIONS
 from degradation.plan import Operation, Plan
-from records.errors import DataError
+from degradation.replay import arguments
+from records.errors import AnchorfaceError, DataError
 
 Batched = Callable[[Stack, list[dict[str, Any]]], Stack]
 
-ON_DEVICE: dict[str, Batched] = {
-    "blur": blur.blur, "resize": resize.resize, "noise": noise.noise, "jpeg": jpeg.jpeg,
-    "shift_colour": colour.shift_colour, "grey": colour.grey, "brightness": colour.brightness,
-    "contrast": colour.contrast, "saturation": colour.saturation, "hue": colour.hue,
-}
+ON_DEVICE: dict[str, Batched] = {name: pointwise(name) for name in POINTWISE} | {
+    function.__name__: function for function in (
+        blur.blur, blur.sinc, blur.sharpen, resize.resize, jpeg.jpeg,
+        noise.noise, noise.poisson, noise.correlated_noise, noise.camera_noise,
+        colour.grey, colour.contrast, colour.saturation, colour.hue, scene.shift, scene.uneven,
+        optics.defocus, optics.motion, optics.vignette, optics.fringe, sensor.sensor_noise, sensor.banding,
+        prints.stains, prints.film_grain, prints.paper, prints.halftone, prints.moire, prints.glare,
+        surveillance.interlace, surveillance.blocks)}
 """Operations that run where the tensors are."""
 
-ON_CPU: frozenset[str] = frozenset()
+ON_CPU = frozenset(("webp", "avif", "scratches", "dust", "fold", "occlude", "stamp", "date_imprint"))
 """Operations that are codecs or drawing by nature: their images go to the CPU path and come back, which waits for the
 device."""
 
+_FAULTS = (TypeError, KeyError, IndexError, ValueError, ArithmeticError, cv2.error)
 _SMALLEST_BUCKET = 6
+_APART = {"jpeg": "subsampling", "paper": "kind"}
+"""Operations whose images go together only if this parameter is the same."""
 
 
 def apply_batch(images: torch.Tensor, plans: Sequence[Plan], device: torch.device | str | None = None) -> torch.Tensor:
@@ -114,28 +124,26 @@ def _steps(plan: Plan, shape: Size) -> list[Step]:
     steps, size = [], shape
     for operation in plan.operations:
         _where(plan, operation)
-        values = operation.values
         try:
-            if operation.name == "resize":
-                side = values.pop("side")
-                after = tuple(max(1, round(length * side / plan.size)) for length in shape)
-                if after == size:
-                    continue
-                values["height"], values["width"] = size = after
+            values = arguments(operation, plan, shape)
             bound = inspect.signature(FUNCTIONS[operation.name]).bind(None, **values)
         except (TypeError, KeyError) as error:
             raise DataError(f"plan {plan.digest}: {operation.name} with {operation.values}: {error}") from error
+        if operation.name == "resize":
+            before, size = size, (values["height"], values["width"])
+            if size == before:
+                continue
         bound.apply_defaults()
         steps.append((operation.name, dict(list(bound.arguments.items())[1:])))
     return steps[::-1]
 
 
-def _group(step: Step, place: tuple[Stack, int]) -> tuple[str, int, int]:
+def _group(step: Step, place: tuple[Stack, int]) -> tuple[str, int, int, str]:
     """What images must share to go together: the operation, and about the size before and after."""
     name, values = step
     before = place[0].sizes[place[1]]
     after = (values["height"], values["width"]) if name == "resize" else before
-    return name, _bucket(before), _bucket(after)
+    return name, _bucket(before), _bucket(after), str(values[_APART[name]]) if name in _APART else ""
 
 
 def _bucket(size: Size) -> int:
@@ -143,13 +151,16 @@ def _bucket(size: Size) -> int:
 
 
 def _carry_out(name: str, stack: Stack, values: list[dict[str, Any]]) -> Stack:
-    if name in ON_DEVICE:
-        return ON_DEVICE[name](stack, values)
+    try:
+        return ON_DEVICE[name](stack, values) if name in ON_DEVICE else _on_cpu(name, stack, values)
+    except AnchorfaceError:
+        raise
+    except _FAULTS as error:
+        raise DataError(f"{name} with {values}: {error}") from error
+
+
+def _on_cpu(name: str, stack: Stack, values: list[dict[str, Any]]) -> Stack:
     pixels = stack.pixels.permute(0, 2, 3, 1).cpu().numpy()
-    results = [FUNCTIONS[name](np.ascontiguousarray(one[:height, :width]), **given)
-               for one, (height, width), given in zip(pixels, stack.sizes, values, strict=True)]
-    sizes = [(one.shape[0], one.shape[1]) for one in results]
-    canvas = np.zeros((len(results), max(h for h, _ in sizes), max(w for _, w in sizes), 3), np.uint8)
-    for place, one in zip(canvas, results, strict=True):
-        place[:one.shape[0], :one.shape[1]] = one
-    return Stack(torch.from_numpy(canvas).to(stack.device).permute(0, 3, 1, 2).contiguous(), sizes)
+    for place, (height, width), given in zip(pixels, stack.sizes, values, strict=True):
+        place[:height, :width] = FUNCTIONS[name](np.ascontiguousarray(place[:height, :width]), **given)
+    return Stack(send(pixels, stack.device).permute(0, 3, 1, 2).contiguous(), stack.sizes)

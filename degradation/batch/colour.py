@@ -8,22 +8,15 @@ from degradation.batch.stack import Stack, upload
 from degradation.operations.colour import LUMA
 
 
-def shift_colour(stack: Stack, values: list[dict[str, Any]]) -> Stack:
-    """Add a constant to each channel."""
-    shifts = upload([[one["red"], one["green"], one["blue"]] for one in values], stack.device, torch.float32)
-    return stack.with_pixels(stack.pixels + shifts[..., None, None])
-
-
 def grey(stack: Stack, values: list[dict[str, Any]]) -> Stack:
     """Luma in all three channels, with OpenCV's 15-bit weights."""
-    red, green, blue = stack.pixels.float().unbind(1)
-    luma = (9798 * red + 19235 * green + 3735 * blue + 16384).div_(32768).floor_()
-    return stack.with_pixels(luma[:, None].expand(-1, 3, -1, -1))
+    return stack.with_pixels(luma(stack.pixels)[:, None].expand(-1, 3, -1, -1))
 
 
-def brightness(stack: Stack, values: list[dict[str, Any]]) -> Stack:
-    """Multiply."""
-    return stack.with_pixels(stack.pixels * stack.column([one["factor"] for one in values], torch.float64))
+def luma(pixels: torch.Tensor) -> torch.Tensor:
+    """Whole levels, float32 [B, H, W], of uint8 [B, 3, H, W]."""
+    red, green, blue = pixels.float().unbind(1)
+    return (9798 * red + 19235 * green + 3735 * blue + 16384).div_(32768).floor_()
 
 
 def contrast(stack: Stack, values: list[dict[str, Any]]) -> Stack:
@@ -37,8 +30,8 @@ def contrast(stack: Stack, values: list[dict[str, Any]]) -> Stack:
 def saturation(stack: Stack, values: list[dict[str, Any]]) -> Stack:
     """Blend with the grey picture."""
     factor, image = stack.column([one["factor"] for one in values]), stack.pixels.float()
-    luma = LUMA[0] * image[:, :1] + LUMA[1] * image[:, 1:2] + LUMA[2] * image[:, 2:]
-    return stack.with_pixels(image * factor + (1 - factor) * luma)
+    flat = LUMA[0] * image[:, :1] + LUMA[1] * image[:, 1:2] + LUMA[2] * image[:, 2:]
+    return stack.with_pixels(image * factor + (1 - factor) * flat)
 
 
 def hue(stack: Stack, values: list[dict[str, Any]]) -> Stack:

@@ -1,4 +1,4 @@
-"""JPEG there and back on the device, bit for bit as libjpeg's slow integer transform does it with 4:2:0 chroma.
+"""JPEG there and back on the device, bit for bit as libjpeg's slow integer transform does it.
 
 Every step of libjpeg is integer arithmetic; here the integers travel in floats that hold them exactly: float32 for
 colours (below 2^24), float64 for the transform. libjpeg's butterfly (13-bit constants) is one 8 x 8 integer matrix,
@@ -38,18 +38,27 @@ _CHROMA = (
 """Annex K's tables, row by row."""
 
 
+_FACTORS = {"444": (1, 1), "422": (1, 2), "420": (2, 2), "440": (2, 1), "411": (1, 4)}
+"""By how much chroma is coarser, down and across."""
+
+
 def jpeg(stack: Stack, values: list[dict[str, Any]]) -> Stack:
-    """As `operations.compression.jpeg`; quality per image."""
+    """As `operations.compression.jpeg`; quality per image, one subsampling for all."""
     device, (height, width) = stack.device, stack.canvas
-    tall, wide = -(-height // 16) * 16, -(-width // 16) * 16
+    name = str(values[0].get("subsampling", "420"))
+    if name not in _FACTORS:
+        raise DataError(f"jpeg: subsampling is {name!r}; known: {', '.join(_FACTORS)}")
+    down, across = _FACTORS[name]
+    tall, wide = -(-height // 16) * 16, -(-width // 32) * 32
     image = take(stack.pixels, clamped(stack.heights, tall), clamped(stack.widths, wide)).float()
     luma, chroma = _to_ycc(image)
-    chroma = take_rows(_halved(chroma), clamped((stack.heights + 1) // 2, tall // 2))
+    high = (stack.heights + down - 1).div(down, rounding_mode="floor")
+    chroma = take_rows(_reduced(chroma, down, across), clamped(high, tall // down))
     quality = [int(one["quality"]) for one in values]
     luma = _quantised(luma[:, None], upload([scaled(_LUMA, one) for one in quality], device, torch.float64))
     chroma = _quantised(chroma, upload([scaled(_CHROMA, one) for one in quality], device, torch.float64))
-    full = _enlarged(chroma, stack)
-    return Stack(_to_rgb(luma[:, 0, :height, :width], full), stack.sizes)
+    chroma = _enlarged(chroma, stack, down, across)
+    return Stack(_to_rgb(luma[:, 0, :height, :width], chroma), stack.sizes)
 
 
 def scaled(table: tuple[int, ...], quality: int) -> list[int]:
@@ -79,31 +88,46 @@ def _to_rgb(luma: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
     return torch.stack((red, green, blue), dim=1).clamp_(0, 255).to(torch.uint8)
 
 
-def _halved(chroma: torch.Tensor) -> torch.Tensor:
-    """Means of 2 x 2; halves are rounded down and up in turns, by column."""
-    total = chroma[..., ::2, ::2] + chroma[..., 1::2, ::2] + chroma[..., ::2, 1::2] + chroma[..., 1::2, 1::2]
-    total[..., ::2] += 1
-    total[..., 1::2] += 2
-    return total.div_(4).floor_()
+def _reduced(chroma: torch.Tensor, down: int, across: int) -> torch.Tensor:
+    """Means of down x across; in libjpeg's own ways to reduce by two, halves go down and up in turns, by column."""
+    count = down * across
+    if count == 1:
+        return chroma
+    total = chroma.unflatten(2, (-1, down)).unflatten(4, (-1, across)).sum((3, 5))
+    if across == 2:
+        total += count // 2 - 1 + torch.arange(total.shape[3], device=chroma.device) % 2
+    else:
+        total += count // 2
+    return total.div_(count).floor_()
 
 
-def _enlarged(chroma: torch.Tensor, stack: Stack) -> torch.Tensor:
-    """Chroma [B, 2, h, w] to the canvas, weights 3/4 and 1/4 along either axis; up to 4 px of width, repeated."""
+def _enlarged(chroma: torch.Tensor, stack: Stack, down: int, across: int) -> torch.Tensor:
+    """Chroma [B, 2, h, w] to the canvas: doubled by weights 3/4 and 1/4; four times, or up to 4 px wide, repeated."""
     (height, width), device = stack.canvas, stack.device
-    high, wide = (stack.heights + 1) // 2, (stack.widths + 1) // 2
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
-    near = (rows // 2).minimum(high[:, None] - 1)
-    far = (near + rows % 2 * 2 - 1).clamp(min=0).minimum(high[:, None] - 1)
-    tall = 3 * take_rows(chroma, near) + take_rows(chroma, far)
-    near_column = (columns // 2).minimum(wide[:, None] - 1)
-    far_column = (near_column + columns % 2 * 2 - 1).clamp(min=0).minimum(wide[:, None] - 1)
-    result = 3 * take_columns(tall, near_column) + take_columns(tall, far_column)
-    result = (result + (8 - columns % 2)).div_(16).floor_()
-    narrow = [place for place, size in enumerate(stack.sizes) if size[1] <= 4]
+    near, far = _neighbours(rows, stack.heights, down)
+    near_column, far_column = _neighbours(columns, stack.widths, across)
+    result = 3 * take_rows(chroma, near) + take_rows(chroma, far) if down == 2 else take_rows(chroma, near)
+    if across == 2:
+        result = 3 * take_columns(result, near_column) + take_columns(result, far_column)
+        result = result + (8 - columns % 2 if down == 2 else 1 + columns % 2)
+        result.div_(16 if down == 2 else 4).floor_()
+    else:
+        result = take_columns(result, near_column)
+        if down == 2:
+            result = (result + (1 + rows % 2)[:, None]).div_(4).floor_()
+    narrow = [place for place, size in enumerate(stack.sizes) if size[1] <= 4] if across == 2 else []
     if narrow:
         chosen = upload(narrow, device, torch.int64)
         result[chosen] = take(chroma[chosen], near[chosen], near_column[chosen])
     return result
+
+
+def _neighbours(places: torch.Tensor, lengths: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each place [L], the coarse place that it lies in and the next nearest one; int64 [B, L] both."""
+    last = (lengths[:, None] + factor - 1).div(factor, rounding_mode="floor") - 1
+    near = places.div(factor, rounding_mode="floor").minimum(last)
+    return near, (near + places % 2 * 2 - 1).clamp(min=0).minimum(last)
 
 
 def _quantised(planes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:

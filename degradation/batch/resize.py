@@ -1,8 +1,8 @@
 """Other sizes, many at once: each of OpenCV's interpolations is a matrix along either axis, one pair per image.
 
-So images of different sizes and interpolations go through the same two products. Fractions are cut to the bits that
-OpenCV keeps for 8-bit images: 8 for `linear` (INTER_LINEAR_EXACT), 11 for `cubic` (a = -0.75); `area` weighs by
-overlap, and where it enlarges it is OpenCV's own kind of linear; `nearest` is INTER_NEAREST_EXACT.
+So images of different sizes and interpolations go through the same two products. The fractions of `linear`
+(INTER_LINEAR_EXACT) have 8 bits; `cubic` has a = -0.75; `area` weighs by overlap, and where it enlarges it is another
+linear one, whose sums OpenCV cuts and this does not (a level on some pixels); `nearest` is INTER_NEAREST_EXACT.
 """
 
 from functools import lru_cache
@@ -61,6 +61,16 @@ def matrices(before: list[int], after: list[int], kinds: list[str], canvas: int,
     return result.float()
 
 
+def linear_matrix(centre: torch.Tensor, lengths: torch.Tensor, canvas: int) -> torch.Tensor:
+    """Straight lines between pixels to the places `centre`, [B, wanted], ends repeated: float32 [B, wanted, canvas]."""
+    first = centre.floor()
+    result = torch.zeros((*centre.shape, canvas), dtype=torch.float64, device=centre.device)
+    for step, weight in enumerate((1 - (centre - first), centre - first)):
+        column = (first + step).clamp(min=0).minimum(lengths[:, None] - 1).long()
+        result.scatter_add_(2, column[..., None], weight[..., None])
+    return result.float()
+
+
 def _overlap(place: torch.Tensor, length: torch.Tensor, count: torch.Tensor, canvas: int) -> torch.Tensor:
     """How much of each wanted pixel lies over each given one; [B, wanted, canvas]."""
     scale = (length / count)[..., None]
@@ -94,7 +104,7 @@ def _cubic(place: torch.Tensor, length: torch.Tensor, count: torch.Tensor) -> tu
                ((a + 2) * x - (a + 3)) * x * x + 1,
                ((a + 2) * (1 - x) - (a + 3)) * (1 - x) * (1 - x) + 1]
     weights.append(1 - weights[0] - weights[1] - weights[2])
-    return first - 1, [(weight * 2048).round() / 2048 for weight in weights]
+    return first - 1, weights
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ nothing that counts. So images that a plan has shrunk to different sides still g
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
 
 Size = tuple[int, int]
@@ -14,9 +15,26 @@ Size = tuple[int, int]
 
 
 def upload(values: Sequence[object], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Parameters on the device; through pinned memory, so that the host does not wait for an accelerator."""
-    host = torch.tensor(values, dtype=dtype)
+    """Numbers, on the device."""
+    return _sent(torch.tensor(values, dtype=dtype), device)
+
+
+def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array, on the device."""
+    return _sent(torch.from_numpy(np.ascontiguousarray(array)), device)
+
+
+def _sent(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    # Through pinned memory, so that the host does not wait for an accelerator.
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+
+
+def joined(arrays: Sequence[np.ndarray], canvas: Size) -> np.ndarray:
+    """Arrays [h, w] of several sizes in the corners of zeros: [B, *canvas]."""
+    result = np.zeros((len(arrays), *canvas), arrays[0].dtype)
+    for place, one in zip(result, arrays, strict=True):
+        place[:one.shape[0], :one.shape[1]] = one
+    return result
 
 
 class Stack:

@@ -18,9 +18,9 @@ from records import DataError, rng
 from tests.degradation.scene import picture, plans
 
 SHAPES = ((96, 80), (33, 47), (64, 64), (1, 1), (7, 3), (16, 5), (50, 64))
-BAR, WORST = 1.5, 4.0
-"""Absolute difference from the CPU path, 8-bit levels: mean of a profile, and of any one image. A blur that is a tenth
-of a level apart is more after a JPEG, where some coefficients then round the other way."""
+BAR, WORST = 1.5, 8.0
+"""Absolute difference from the CPU path, 8-bit levels: mean of a profile, and of any one image. A level on one pixel in
+a hundred grows in the coders after it: coefficients round the other way, and WebP predicts each block from the last."""
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +71,25 @@ def test_words_are_those_of_the_cpu_path():
 
 @pytest.mark.parametrize(("name", "values"), [
     ("noise", [{"level": 3.0 * place, "seed": 77 * place, "grey": place % 2} for place in range(7)]),
+    ("poisson", [{"scale": 0.3 * place, "seed": place, "grey": place % 2} for place in range(7)]),
+    ("correlated_noise", [{"red": 3.0 * place, "green": 5.0, "blue": 9.0, "red_green": 0.3, "red_blue": -0.2,
+                           "green_blue": 0.5, "seed": place} for place in range(7)]),
+    ("shift", [{"x": 5 * place - 9, "y": 31 - 7 * place} for place in range(7)]),
+    ("haze", [{"alpha": 0.1 * place + 0.3} for place in range(7)]),
+    ("vignette", [{"field_angle": 8.0 * place} for place in range(7)]),
+    ("sensor_noise", [{"iso": 400.0 * (place + 1), "seed": place, "full_well": 12000.0, "read_noise": 3.0} for place in
+                      range(7)]),
+    ("banding", [{"period": 10.0 + place, "amplitude": 0.1 * place, "phase": 30.0 * place} for place in range(7)]),
+    ("exposure", [{"stops": 0.5 * place - 2} for place in range(7)]),
+    ("white_balance", [{"temperature": 2000.0 + 1200 * place, "tint": 0.2 * place} for place in range(7)]),
+    ("bit_depth", [{"bits": place + 1} for place in range(7)]),
+    ("fade", [{"cyan": 0.1 * place, "magenta": 0.05 * place, "yellow": 0.02 * place} for place in range(7)]),
+    ("yellow", [{"density": 0.1 * place} for place in range(7)]),
+    ("glare", [{"x": 0.2 * place, "y": 0.5, "width": 10.0 + place, "height": 20.0, "strength": 0.2 * place,
+                "veil": 0.01 * place, "kind": ("lamp", "window")[place % 2]} for place in range(7)]),
+    ("interlace", [{"offset": 1.3 * place - 3} for place in range(7)]),
+    ("blocks", [{"block": 2.0 + 3 * place, "share": 0.15 * place, "seed": place} for place in range(7)]),
     ("brightness", [{"factor": factor} for factor in (0.5, 0.7, 1.3, 1.5, 0.0, 1.0, 0.9)]),
-    ("contrast", [{"factor": factor} for factor in (0.5, 0.7, 1.3, 1.5, 0.0, 1.0, 0.9)]),
     ("shift_colour", [{"red": 3.5, "green": -20.0, "blue": 0.3}] * 7),
     ("grey", [{}] * 7),
     *[("resize", [{"height": height, "width": width, "interpolation": how} for height, width in (
@@ -87,7 +104,19 @@ def test_whole_number_operations_have_the_same_bytes(name, values):
     ("blur", [{"sigma_x": first, "sigma_y": second, "angle": angle, "kernel": kernel} for
               first, second, angle, kernel in ((3, 3, 0, 41), (2, 5, 30, 41), (10, 10, 0, 41), (1, 1, 0, 3),
                                                (2, 3, 10, 21), (4, 4, 0, 21), (0.0, 2, 45, 13))]),
+    ("camera_noise", [{"electrons": 500.0 * (place + 1), "read": 3.0 + place, "red_gain": 1.9, "blue_gain": 1.4,
+                       "seed": place} for place in range(7)]),
+    ("defocus", [{"radius": 0.3 * place} for place in range(7)]),
+    ("motion", [{"length": 1.5 * place, "angle": 20.0 * place} for place in range(7)]),
+    ("fringe", [{"red": 0.5 * place - 1, "blue": 1.5 - 0.4 * place} for place in range(7)]),
+    ("film_grain", [{"strength": 4.0 * place, "grain": 1 + 0.5 * place, "seed": place} for place in range(7)]),
+    *[("paper", [{"strength": 0.03 * place, "grain": 1.0 + place, "kind": kind, "seed": 17 * place} for place in
+                 range(7)]) for kind in ("fibre", "silk")],
+    ("halftone", [{"lines": 20.0 + 5 * place, "angle": 13.0 * place, "hardness": 2.0 + place} for place in range(7)]),
+    ("moire", [{"pitch": 1.1 + 0.3 * place, "angle": 3.0 * place, "depth": 0.05 * place, "bend": 1.0 * place} for place
+               in range(7)]),
     ("saturation", [{"factor": factor} for factor in (0.5, 0.7, 1.3, 1.5, 0.0, 1.0, 0.9)]),
+    ("contrast", [{"factor": factor} for factor in (0.5, 0.7, 1.3, 1.5, 0.0, 1.0, 0.9)]),
     ("hue", [{"turn": turn} for turn in (-36, 36, 10, -5, 0, 1, 180)]),
     *[("resize", [{"height": height, "width": width, "interpolation": how} for height, width in (
         (48, 40), (100, 200), (37, 55), (5, 3), (20, 21), (8, 3), (96, 33))]) for how in ("area", "cubic")],
@@ -98,12 +127,22 @@ def test_float_operations_are_a_level_apart_at_most(name, values):
         assert difference.max() <= 1 and difference.mean() <= 0.35
 
 
-def test_jpeg_is_libjpegs_slow_transform_bit_for_bit():
+def test_sharpening_is_near_though_a_level_decides_where_it_acts():
+    values = [{"amount": 0.5, "sigma": 1 + place / 2, "kernel": 11, "threshold": 10.0} for place in range(7)]
+    for batched, alone in both_ways("sharpen", values, images()):
+        difference = apart(batched, alone)
+        assert difference.max() <= 8 and difference.mean() <= 0.35
+
+
+@pytest.mark.parametrize(("subsampling", "factors"), [
+    ("444", 0x111111), ("422", 0x211111), ("420", 0x221111), ("440", 0x121111), ("411", 0x411111)])
+def test_jpeg_is_libjpegs_slow_transform_bit_for_bit(subsampling, factors):
     given, qualities = images(), (1, 30, 50, 75, 90, 95, 100)
-    made = both_ways("jpeg", [{"quality": quality} for quality in qualities], given)
+    made = both_ways("jpeg", [{"quality": quality, "subsampling": subsampling} for quality in qualities], given)
     for (batched, _), one, quality in zip(made, given, qualities, strict=True):
-        coded = cv2.imencode(".jpg", cv2.cvtColor(one, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        assert np.array_equal(batched, cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+        coded = cv2.imencode(".jpg", cv2.cvtColor(one, cv2.COLOR_RGB2BGR), [
+            cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factors])[1]
+        assert np.array_equal(batched, cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB))
     assert np.mean([apart(batched, alone).mean() for batched, alone in made]) <= BAR
 
 
