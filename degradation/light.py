@@ -66,6 +66,14 @@ def by_strips(image: np.ndarray, work: Callable[[slice, np.ndarray], np.ndarray]
     return result
 
 
+def steps(values: np.ndarray, scale: float, middle: float) -> np.ndarray:
+    """values * scale + middle as a whole number 0..255, uint8, for a look-up in a table of 256 places."""
+    # NumPy, for OpenCV takes an array of four numbers for one colour.
+    result = values * np.float32(scale)
+    result += np.float32(middle + 0.5)
+    return np.clip(result, 0, 255, out=result).astype(np.uint8)
+
+
 def scale_light(image: np.ndarray, gain: Callable[[slice], np.ndarray]) -> np.ndarray:
     """Multiply the light of every pixel.
 

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import LIGHT, by_strips, centred, levels_of, scale_light, smooth_field, waves, within
+from degradation.light import LIGHT, by_strips, centred, levels_of, scale_light, smooth_field, steps, waves, within
 from records.errors import DataError
 
 BLACK = 2.2
@@ -70,7 +70,7 @@ def stains(image: np.ndarray, *, density: float, grain: float, seed: int) -> np.
     tables = [(10.0 ** (-density * share * depth)).astype(np.float32)[None] for share in STAIN]
 
     def gain(rows: slice) -> np.ndarray:
-        index = cv2.add(cv2.multiply(field[rows], 64), -32, dtype=cv2.CV_8U)
+        index = steps(field[rows], 64, -32)
         return cv2.merge([cv2.LUT(index, table) for table in tables])
 
     return scale_light(image, gain)
@@ -121,7 +121,7 @@ def paper(image: np.ndarray, *, strength: float, grain: float, kind: str, seed: 
     height, width = image.shape[:2]
     if kind == "fibre":
         field = smooth_field(seed, image.shape, grain)
-        return scale_light(image, lambda rows: cv2.max(1 + np.float32(strength) * field[rows], 0.0))
+        return scale_light(image, lambda rows: np.maximum(1 + np.float32(strength) * field[rows], 0))
     if kind != "silk":
         raise DataError(f"paper.kind is {kind!r}; fibre or silk")
     columns, lines = _honeycomb(height, width, grain, int(seed) % 60)
@@ -172,7 +172,7 @@ def halftone(image: np.ndarray, *, lines: float, angle: float, hardness: float) 
         for turn in turns:
             screen = (waves(x * math.cos(turn), y[rows] * math.sin(turn))
                       + waves(x * -math.sin(turn), y[rows] * math.cos(turn)))
-            ranks.append(cv2.LUT(cv2.add(cv2.multiply(screen, 63.75), 127.5, dtype=cv2.CV_8U), _RANKS[None]))
+            ranks.append(cv2.LUT(steps(screen, 63.75, 127.5), _RANKS[None]))
         threshold = cv2.merge(ranks if len(ranks) == 3 else ranks * 3)
         return cv2.addWeighted(part, hardness, threshold, -hardness, 127.5)
 

@@ -9,7 +9,7 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import centred, fractions, normal_field, paint, scale_light, within
+from degradation.light import centred, fractions, normal_field, paint, scale_light, steps, within
 
 MOST = 2000
 """Most shapes that one operation draws."""
@@ -132,8 +132,7 @@ def fold(image: np.ndarray, *, position: float, angle: float, width: float, spre
     table = shade.astype(np.float32)[None]
 
     def gain(rows: slice) -> np.ndarray:
-        distance = across_it[None] + down_it[rows, None]
-        return cv2.LUT(cv2.add(cv2.multiply(distance, 32 / spread), 128, dtype=cv2.CV_8U), table)
+        return cv2.LUT(steps(across_it[None] + down_it[rows, None], 32 / spread, 128), table)
 
     result = scale_light(image, gain)
     mask = np.zeros((height, across), np.uint8)
