@@ -38,8 +38,8 @@ from records.seeds import rng
 
 Batch = dict[str, NDArray[Any]]
 
-SEVERITY_FACES, SEVERITY_SIDE = 4, 64
-"""The faces that severity is measured on, and their side, px: our choice, about a millisecond a plan."""
+SEVERITY_FACES, SEVERITY_SIDE = 2, 64
+"""The faces that severity is measured on, and their side, px: our choice, about a millisecond a try."""
 
 
 @dataclass(frozen=True, kw_only=True)

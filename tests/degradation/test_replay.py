@@ -36,7 +36,7 @@ def test_a_plan_survives_json(name):
             type(value) for step in plan.operations for _, value in step.parameters]
         assert all(type(value) in (int, float, str) for step in plan.operations for _, value in step.parameters)
         assert len(plan.to_json()) < 4000
-    assert len({plan.digest for plan in drawn}) == 30
+    assert len({plan.digest for plan in drawn}) > 25, "a short chain may come twice"
 
 
 @pytest.mark.parametrize("name", profiles())
