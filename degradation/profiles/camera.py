@@ -32,8 +32,25 @@ def camera(draws: Draws) -> list[Operation]:
     reference = FULL / draws("size.shrink")
     operations += resized(draws, reference, "area")
     operations += light(draws, reference) + sensor(draws, reference)
-    operations.append(Operation.of("jpeg", quality=draws("jpeg.quality")))
+    operations.append(stored(draws, "jpeg", draws("jpeg.quality"), reference))
     return operations + enlarged_back(draws, "linear")
+
+
+def stored(draws: Draws, codec: str, quality: int, reference: float) -> Operation:
+    """A codec at a quality stated for the reference side.
+
+    Where the plan's picture is a times smaller, a pixel stands for the mean of a^2 of the larger one's. So the loss
+    100 - quality is a times smaller (above 50 JPEG's errors are in proportion to it), and from a = 1.5 on JPEG leaves
+    the chroma whole, which the larger picture halves no further.
+    """
+    smaller = times_smaller(draws, reference)
+    whole = {"subsampling": "444"} if codec == "jpeg" and smaller >= 1.5 else {}
+    return Operation.of(codec, quality=round(100 - (100 - quality) / smaller), **whole)
+
+
+def times_smaller(draws: Draws, reference: float) -> float:
+    """How much smaller the picture is in this plan than in one for 512 px; at least 1."""
+    return max(1.0, int(reference) / draws.side)
 
 
 def lens(draws: Draws) -> list[Operation]:
@@ -80,7 +97,7 @@ def sensor(draws: Draws, reference: float) -> list[Operation]:
     """Noise of a sensor with as many pixels as the reference; where a plan has fewer, each gathers those of several."""
     if not draws("sensor.chance"):
         return []
-    binned = max(1.0, reference / draws.side) ** 2
+    binned = times_smaller(draws, reference) ** 2
     return [Operation.of("sensor_noise", iso=draws("sensor.iso"), seed=draws.seed(),
                          full_well=round(min(1e6, draws("sensor.full_well") * binned), DECIMALS),
                          read_noise=round(min(1e3, draws("sensor.read_noise") * binned**0.5), DECIMALS))]
@@ -105,7 +122,7 @@ RANGES: dict[str, Range] = {
     **LIGHT,
     "sensor.chance": Chance(0.8), "sensor.iso": LogUniform(200, 12800), "sensor.full_well": LogUniform(5000, 50000),
     "sensor.read_noise": Uniform(1.5, 5),
-    "size.shrink": LogUniform(1, 4), "jpeg.quality": Whole(50, 96),
+    "size.shrink": LogUniform(1, 4),
 }
 
 BOUNDS: dict[str, tuple[Value, ...]] = {
@@ -137,4 +154,4 @@ def photograph(name: str, family: Family, ranges: dict[str, Range],
                    source="our choice")
 
 
-PROFILES = (photograph("camera", camera, RANGES),)
+PROFILES = (photograph("camera", camera, {**RANGES, "jpeg.quality": Whole(50, 96)}),)

@@ -17,6 +17,7 @@ from degradation.profiles.camera import (
     light,
     photograph,
     sensor,
+    stored,
 )
 from degradation.profiles.steps import INTERPOLATIONS, enlarged_back, length, odd_side, resized
 from degradation.ranges import DECIMALS, Chance, Choice, Draws, LogUniform, Range, Uniform, Whole
@@ -54,8 +55,9 @@ def old_print(draws: Draws) -> list[Operation]:
         operations.append(Operation.of(
             "date_imprint", text=f"'{year % 100:02d} {month:2d} {day:2d}", strength=0.9, red=255, green=130, blue=40,
             height=length(draws, draws("date.side"), FULL)))
-    operations += resized(draws, FULL / draws("scan.shrink"), "area")
-    operations.append(Operation.of("jpeg", quality=draws("jpeg.quality")))
+    reference = FULL / draws("scan.shrink")
+    operations += resized(draws, reference, "area")
+    operations.append(stored(draws, "jpeg", draws("jpeg.quality"), reference))
     return operations + enlarged_back(draws, "linear")
 
 
@@ -136,10 +138,10 @@ def cctv(draws: Draws) -> list[Operation]:
         operations.append(Operation.of("interlace", offset=length(draws, draws("interlace.offset"), reference)))
     if draws("bits.chance"):
         operations.append(Operation.of("bit_depth", bits=draws("bits.bits")))
-    operations.append(Operation.of("jpeg", quality=draws("jpeg.quality")))
+    operations.append(stored(draws, "jpeg", draws("jpeg.quality"), reference))
     operations += lost_blocks(draws)
     if draws("recorder.chance"):
-        operations.append(Operation.of("jpeg", quality=draws("recorder.quality")))
+        operations.append(stored(draws, "jpeg", draws("recorder.quality"), reference))
     return operations + enlarged_back(draws, draws("back.interpolation"))
 
 
@@ -161,7 +163,7 @@ def video_call(draws: Draws) -> list[Operation]:
         operations.append(Operation.of("sharpen", amount=draws("sharpen.amount"), sigma=sigma, threshold=0,
                                        kernel=odd_side(draws, 9, reference)))
     # A still of VP8 is what WebP stores; other coders' blocks are nearer to JPEG's.
-    operations.append(Operation.of(draws("video.codec"), quality=draws("video.quality")))
+    operations.append(stored(draws, draws("video.codec"), draws("video.quality"), reference))
     operations += lost_blocks(draws)
     return operations + enlarged_back(draws, "linear")
 
@@ -173,7 +175,7 @@ def messenger(draws: Draws) -> list[Operation]:
     for _ in range(draws("hops.number")):
         reference /= draws("hop.shrink")
         operations += resized(draws, reference, draws("hop.interpolation"))
-        operations.append(Operation.of(draws("hop.codec"), quality=quality))
+        operations.append(stored(draws, draws("hop.codec"), quality, reference))
         quality = max(LOWEST_QUALITY, quality - draws("hop.drop"))
     return operations + enlarged_back(draws, "linear")
 
@@ -195,7 +197,7 @@ def screen(draws: Draws) -> list[Operation]:
     reference = FULL / draws("size.shrink")
     operations += resized(draws, reference, "area")
     operations += light(draws, reference) + sensor(draws, reference)
-    operations.append(Operation.of("jpeg", quality=draws("jpeg.quality")))
+    operations.append(stored(draws, "jpeg", draws("jpeg.quality"), reference))
     return operations + enlarged_back(draws, "linear")
 
 
@@ -279,7 +281,7 @@ SCREEN: dict[str, Range] = {
     "moire.beat_along": LogUniform(8, 150), "moire.beat_across": LogUniform(8, 150),
     "moire.finer_along": Chance(0.5), "moire.finer_across": Chance(0.5),
     "glare.x": Uniform(-0.1, 1.1), "glare.y": Uniform(-0.1, 1.1), "glare.width": LogUniform(30, 200),
-    "glare.height": LogUniform(30, 200), "glare.strength": LogUniform(0.05, 0.8), "glare.veil": Uniform(0, 0.06),
+    "glare.height": LogUniform(30, 200), "glare.strength": LogUniform(0.05, 0.5), "glare.veil": Uniform(0, 0.06),
     "glare.kind": Choice(tuple(EDGES)),
     "lens.blur": Choice(("none", "defocus", "motion"), (0.4, 0.45, 0.15)), "defocus.radius": LogUniform(0.6, 2.5),
     "motion.length": LogUniform(2, 8), "exposure.stops": Uniform(-1.2, 0.5),

@@ -9,7 +9,7 @@ the papers keep a fifth, so that nothing of theirs is unknown to what learns fro
 
 from degradation.plan import Operation
 from degradation.profiles import bsrgan, first_order, second_order
-from degradation.profiles.camera import FULL, photograph
+from degradation.profiles.camera import FULL, photograph, stored
 from degradation.profiles.camera import PROFILES as CAMERA
 from degradation.profiles.photographs import PROFILES as PHOTOGRAPHS
 from degradation.profiles.photographs import from_either_side
@@ -34,7 +34,7 @@ def wild(draws: Draws) -> list[Operation]:
         operations += part(draws, "camera")
     operations += part(draws, kind)
     if kind != "messenger" and draws("passed_on.chance"):
-        operations.append(Operation.of("jpeg", quality=draws("passed_on.quality")))
+        operations.append(stored(draws, "jpeg", draws("passed_on.quality"), FULL))
     return operations
 
 
