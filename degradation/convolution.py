@@ -217,8 +217,8 @@ def _by_transform(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def _as_kind(values: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """Rounded and clipped where bytes are wanted."""
-    if kind != np.uint8:
+    """Rounded and clipped where bytes are wanted of floating-point values."""
+    if values.dtype == kind:
         return values
     # `cv2.max` would take a picture of one pixel for a colour.
     return cv2.convertScaleAbs(cv2.threshold(values, 0, 0, cv2.THRESH_TOZERO)[1])
