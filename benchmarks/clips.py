@@ -82,7 +82,7 @@ def _ready(operation: ClipOperation, before: list[np.ndarray], plan: ClipPlan) -
     def run() -> object:
         packets = codecs.encode(planes, asked, **values)
         if lost or corrupt:
-            packets = codecs.damage(packets, lost, corrupt, seed)
+            packets = codecs.damage(packets, lost, corrupt, seed, asked.conceals)
         return codecs.decode(packets, asked, planes[0].shape, len(planes))
 
     return run

@@ -31,7 +31,8 @@ QUALITIES = 51
 @dataclass(frozen=True)
 class Codec:
     """How one codec is asked. decoder: PyAV's name. smallest: side of the smallest frame that it takes, px. quality:
-    what it calls constant quality. speed: its option for each of `SPEEDS`. options: always given."""
+    what it calls constant quality. speed: its option for each of `SPEEDS`. options: always given. conceals: whether the
+    decoder fills the gaps that damage leaves; one that does not shows whatever its memory holds."""
 
     encoder: str
     decoder: str
@@ -39,6 +40,7 @@ class Codec:
     quality: str = "crf"
     speed: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
+    conceals: bool = True
 
 
 def _speeds(option: str, *values: str) -> tuple[tuple[str, str], ...]:
@@ -49,10 +51,11 @@ _X264 = Codec("libx264", "h264", 16, speed=_speeds("preset", *SPEEDS))
 CODECS = {
     "libx264": _X264,
     "h264": _X264,  # what libavcodec takes when it is asked for "h264"; RealBasicVSR names both
-    "mpeg4": Codec("mpeg4", "mpeg4", 16, quality="quantiser"),
-    # It writes past its buffers where a frame is smaller than one coding tree unit, 64 px.
-    "libx265": Codec("libx265", "hevc", 64, speed=_speeds("preset", *SPEEDS), options=(
-        ("x265-params", "pools=none:frame-threads=1:wpp=0:log-level=none"),)),
+    "mpeg4": Codec("mpeg4", "mpeg4", 16, quality="quantiser", conceals=False),
+    # It writes past its buffers where a frame is smaller than one coding tree unit, 64 px, and gives other packets each
+    # time where it is just one.
+    "libx265": Codec("libx265", "hevc", 96, speed=_speeds("preset", *SPEEDS), options=(
+        ("x265-params", "pools=none:frame-threads=1:wpp=0:log-level=none"),), conceals=False),
     "libvpx-vp9": Codec("libvpx-vp9", "vp9", 16, quality="crf63", speed=_speeds("cpu-used", "8", "6", "4"), options=(
         ("deadline", "good"), ("row-mt", "0"), ("lag-in-frames", "0"))),
     "libsvtav1": Codec("libsvtav1", "libdav1d", 64, quality="crf63", speed=_speeds("preset", "9", "8", "7"), options=(
@@ -118,7 +121,7 @@ def codec(frames: Sequence[np.ndarray], *, codec: str, bit_rate: int = 0, qualit
     planes = [to_planes(_fit(frame, height, width), asked.smallest) for frame in frames]
     packets = encode(planes, asked, bit_rate=bit_rate, quality=quality, rate=rate, speed=speed, keyframes=keyframes)
     if lost or corrupt:
-        packets = damage(packets, lost, corrupt, seed)
+        packets = damage(packets, lost, corrupt, seed, asked.conceals)
     return [to_picture(one, height, width) for one in decode(packets, asked, planes[0].shape, len(frames))]
 
 
@@ -161,12 +164,15 @@ def encode(planes: Sequence[np.ndarray], asked: Codec, *, bit_rate: int, quality
     return packets
 
 
-def damage(packets: Sequence[av.Packet], lost: float, corrupt: float, seed: int) -> list[av.Packet]:
-    """Packets as they come over a bad line; the first one comes whole, so that there is a picture at all."""
+def damage(packets: Sequence[av.Packet], lost: float, corrupt: float, seed: int, conceals: bool) -> list[av.Packet]:
+    """Packets as they come over a bad line; the first one comes whole, so that there is a picture at all.
+
+    conceals: as of Codec; where the decoder does not, the receiver throws a damaged packet away.
+    """
     left = list(packets[:1])
     chances = words(seed, 4 * len(packets)).reshape(-1, 4) / 65536.0
     for packet, (fate, harm, place, length) in zip(packets[1:], chances[1:], strict=True):
-        if fate < lost:
+        if fate < lost or (harm < corrupt and not conceals):
             continue
         left.append(packet)
         if harm < corrupt:
@@ -211,11 +217,12 @@ def to_planes(picture: np.ndarray, smallest: int = 2) -> np.ndarray:
         picture: uint8 [H, W, 3]. smallest: side to which a smaller picture is filled up, px.
 
     Returns:
-        uint8 [1.5 h, w], the planes Y, U, V one after the other; w is even and h a multiple of 4 (else PyAV looks for
-        chroma in the wrong place), filled up with the last row and column.
+        uint8 [1.5 h, w], the planes Y, U, V one after the other; w and h are multiples of 16, as x264 reads past the
+        ends of other rows and its packets then depend on what lies there (and of less than 4, PyAV looks for chroma
+        in the wrong place), filled up with the last row and column.
     """
     height, width = picture.shape[:2]
-    right, below = max(width + width % 2, smallest) - width, max(height + -height % 4, smallest) - height
+    right, below = (max(side + -side % 16, smallest) - side for side in (width, height))
     if right or below:
         picture = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE)
         height, width = picture.shape[:2]
