@@ -43,7 +43,8 @@ class DatasetVersion:
         if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
             uri = join(uri, inside(read_bytes(join(uri, "latest")).decode().strip()))
         if not exists(join(uri, "manifest.json")):
-            raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that `shards` wrote")
+            raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that "
+                            "`shards` wrote")
         manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
         content = read_bytes(join(uri, "faces.parquet"))
         if hashlib.sha256(content).hexdigest() != manifest.faces_sha256:
