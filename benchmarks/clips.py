@@ -80,7 +80,7 @@ def _ready(operation: ClipOperation, before: list[np.ndarray], plan: ClipPlan) -
     planes = [codecs.to_planes(cv2.resize(one, (width, height)), asked.smallest) for one in before]
 
     def run() -> object:
-        packets = codecs.encode(planes, asked, **values)
+        packets = codecs.encode(planes, asked, live=bool(lost or corrupt), **values)
         if lost or corrupt:
             packets = codecs.damage(packets, lost, corrupt, seed, asked.conceals)
         return codecs.decode(packets, asked, planes[0].shape, len(planes))

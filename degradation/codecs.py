@@ -47,7 +47,8 @@ def _speeds(option: str, *values: str) -> tuple[tuple[str, str], ...]:
     return tuple((option, value) for value in values)
 
 
-_X264 = Codec("libx264", "h264", 16, speed=_speeds("preset", *SPEEDS))
+# Its macroblock tree gives other packets from run to run on small frames (144 x 144, 192 x 192, without threads).
+_X264 = Codec("libx264", "h264", 16, speed=_speeds("preset", *SPEEDS), options=(("x264-params", "mbtree=0"),))
 CODECS = {
     "libx264": _X264,
     "h264": _X264,  # what libavcodec takes when it is asked for "h264"; RealBasicVSR names both
@@ -119,24 +120,28 @@ def codec(frames: Sequence[np.ndarray], *, codec: str, bit_rate: int = 0, qualit
     _check(bit_rate, quality, rate, speed, keyframes, lost, corrupt)
     height, width = frames[0].shape[:2]
     planes = [to_planes(_fit(frame, height, width), asked.smallest) for frame in frames]
-    packets = encode(planes, asked, bit_rate=bit_rate, quality=quality, rate=rate, speed=speed, keyframes=keyframes)
+    packets = encode(planes, asked, bit_rate=bit_rate, quality=quality, rate=rate, speed=speed, keyframes=keyframes,
+                     live=bool(lost or corrupt))
     if lost or corrupt:
         packets = damage(packets, lost, corrupt, seed, asked.conceals)
     return [to_picture(one, height, width) for one in decode(packets, asked, planes[0].shape, len(frames))]
 
 
 def encode(planes: Sequence[np.ndarray], asked: Codec, *, bit_rate: int, quality: int, rate: float, speed: str,
-           keyframes: int) -> list[av.Packet]:
+           keyframes: int, live: bool = False) -> list[av.Packet]:
     """The packets, in decoding order.
 
     Args:
-        planes: uint8 [1.5 h, w] each, as `to_planes` makes them. The rest: as in `codec`.
+        planes: uint8 [1.5 h, w] each, as `to_planes` makes them. live: no frame refers to a later one, as where packets
+        go over a line; H.264's concealment is the same in every run only then. The rest: as in `codec`.
     """
     encoder: Any = av.CodecContext.create(asked.encoder, "w")
     encoder.width, encoder.height, encoder.pix_fmt = planes[0].shape[1], planes[0].shape[0] * 2 // 3, "yuv420p"
     encoder.framerate = Fraction(rate).limit_denominator(1001)
     encoder.time_base = 1 / encoder.framerate
     encoder.thread_count = 1
+    if live:
+        encoder.max_b_frames = 0
     if keyframes:
         encoder.gop_size = keyframes
     encoder.options = dict(asked.options) | dict([asked.speed[SPEEDS.index(speed)]] if asked.speed else [])

@@ -41,9 +41,10 @@ def old_print(draws: Draws) -> list[Operation]:
     if surface == "halftone":
         # Lines per height are the same for every size, but dots must be large enough to be dots.
         lines = draws("halftone.lines")
+        printed = Operation.of("halftone", lines=lines, angle=draws("halftone.angle"),
+                               hardness=draws("halftone.hardness"))
         if draws.side / lines >= FINEST:
-            operations.append(Operation.of("halftone", lines=lines, angle=draws("halftone.angle"),
-                                           hardness=draws("halftone.hardness")))
+            operations.append(printed)
     operations += aged(draws, monochrome)
     if surface in ("fibre", "silk"):
         texture = grained(draws, "paper", surface, kind=surface)

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import cv2
 import numpy as np
 
 from degradation import Plan, draw
@@ -25,8 +26,9 @@ def picture(height: int, width: int | None = None) -> np.ndarray:
 
 
 def clip(frames: int, side: int) -> np.ndarray:
-    """The scene as it goes by, two pixels a frame; uint8 [frames, side, side, 3]."""
-    return np.stack([np.roll(picture(side), 2 * place, axis=1) for place in range(frames)])
+    """The scene out of focus, as it goes by, two pixels a frame; uint8 [frames, side, side, 3]."""
+    soft = cv2.resize(cv2.GaussianBlur(picture(512), (0, 0), 8), (side, side), interpolation=cv2.INTER_AREA)
+    return np.stack([np.roll(soft, 2 * place, axis=1) for place in range(frames)])
 
 
 def plans(name: str, count: int, size: int = 512) -> list[Plan]:

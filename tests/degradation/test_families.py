@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from degradation import Plan, Profile, apply, draw, explain, profile
+from degradation import Plan, Profile, apply, draw, explain, profile, profiles
 from degradation.operations.blur import blur
 from degradation.operations.resize import resize
 from degradation.profiles.bsrgan import order
@@ -24,7 +24,7 @@ from tests.degradation.scene import picture
 NAMES = ["restoreformer", "restoreformer++", "real-esrgan", "bsrgan", "iconface"]
 PLANS = 10_000
 RARE = 1e-4
-"""Below this probability a drawn sample contradicts its distribution; about 150 are judged, with fixed seeds."""
+"""Below this probability a drawn sample contradicts its distribution; about 730 are judged, with fixed seeds."""
 
 
 def seen(chosen: Profile, count: int, size: int = 512) -> dict[str, list[Any]]:
@@ -67,14 +67,15 @@ def chance_of(values: list[Any], stated: Range) -> float:
     raise AssertionError(stated)
 
 
-@pytest.mark.parametrize("name", ["restoreformer++", "real-esrgan", "bsrgan"])
+@pytest.mark.parametrize("name", [name for name in profiles() if name != "iconface"])
 def test_drawn_numbers_follow_the_stated_distributions(name):
     chosen = profile(name)
     values = seen(chosen, PLANS)
-    # A plateau of exponent 1 and a factor of 4 are ranges too; every one is drawn, but a rare branch seldom.
-    assert set(values) == set(chosen.ranges)
     for key, stated in chosen.ranges.items():
-        assert chance_of(values[key], stated) > RARE, f"{key}: {stated}"
+        if key in values:
+            assert chance_of(values[key], stated) > RARE, f"{key}: {stated}"
+        else:  # every range is drawn, a rare branch seldom; only behind a chance of zero none is
+            assert chosen.ranges[f"{key.rpartition('.')[0]}.chance"] == Chance(0.0), key
 
 
 @pytest.mark.parametrize("strength", [2, 11])
