@@ -37,7 +37,7 @@ FLOOR = {"sensor_noise", *(operation.__name__ for module in (compression, resize
 
 
 def hue_turned(image: np.ndarray, turn: float) -> np.ndarray:
-    """Hue as public code turns it, by OpenCV in floating point: the plain definition in NumPy would be no fair rival."""
+    """Hue as public code turns it, by OpenCV in floating point: the definition in NumPy would be no fair rival."""
     values = cv2.cvtColor(np.clip(image, 0, 255).astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     values[..., 0] = (values[..., 0] + turn) % 360
     return 255 * cv2.cvtColor(values, cv2.COLOR_HSV2RGB)
