@@ -148,11 +148,10 @@ def encode(planes: Sequence[np.ndarray], asked: Codec, *, bit_rate: int, quality
     if asked.encoder == "mjpeg":
         encoder.options |= {"strict": "unofficial"}  # it wants to be asked twice for less than the full range
     if quality < 0:
-        encoder.bit_rate = bit_rate
+        encoder.bit_rate = encoder.bit_rate_tolerance = bit_rate  # within a second
     elif asked.quality == "quantiser":
         # The step of H.264's quantiser doubles every 6, from 1 at 4; a step of MPEG-4's and JPEG's tables is 2.
-        encoder.flags |= Flags.qscale
-        encoder.global_quality = 118 * min(max(round(2.0 ** ((quality - 4) / 6) / 2), 1), 31)
+        encoder.qmin = encoder.qmax = min(max(round(2.0 ** ((quality - 4) / 6) / 2), 2), 31)
     else:
         encoder.options |= {"crf": str(round(quality * 63 / QUALITIES) if asked.quality == "crf63" else quality)}
         encoder.bit_rate = 0

@@ -55,7 +55,7 @@ def old_print(draws: Draws) -> list[Operation]:
         day, month, year = (draws(f"date.{part}") for part in ("day", "month", "year"))
         operations.append(Operation.of(
             "date_imprint", text=f"'{year % 100:02d} {month:2d} {day:2d}", strength=0.9, red=255, green=130, blue=40,
-            height=length(draws, draws("date.side"), FULL)))
+            height=max(1.0, length(draws, draws("date.side"), FULL))))
     reference = FULL / draws("scan.shrink")
     operations += resized(draws, reference, "area")
     operations.append(stored(draws, "jpeg", draws("jpeg.quality"), reference))

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -172,13 +173,17 @@ OPERATIONS = {
 }
 
 
-def apply(image: np.ndarray, plan: Plan) -> np.ndarray:
+def apply(image: np.ndarray, plan: Plan,
+          operations: Mapping[str, Callable[..., np.ndarray]] = OPERATIONS) -> np.ndarray:
     """A whole plan for a square image of the plan's size, in float32 between the steps; uint8 at the end.
+
+    Args:
+        operations: the plain forms to use.
 
     Raises:
         KeyError: an operation without a plain form.
     """
     result = image.astype(np.float32)
     for operation in plan.operations:
-        result = OPERATIONS[operation.name](result, **operation.values).astype(np.float32)
+        result = operations[operation.name](result, **operation.values).astype(np.float32)
     return bytes_of(result)
