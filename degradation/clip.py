@@ -20,7 +20,7 @@ from degradation.plan import Plan
 from degradation.profiles import MINIMUM_SIZE
 from degradation.profiles.clips import PROFILES
 from degradation.ranges import REFERENCE_SIZE
-from degradation.replay import carry_out, check_image, fused
+from degradation.replay import carried, check_image
 from records.errors import ConfigurationError, DataError
 
 __all__ = ["CLIP_OPERATIONS", "Stage", "apply_clip", "check_clip", "clip_profiles", "draw_clip", "explain_clip", "show",
@@ -145,13 +145,8 @@ def check_clip(frames: np.ndarray, plan: ClipPlan) -> None:
 def _frame(frame: np.ndarray, place: int, run: Sequence[ClipOperation], plan: ClipPlan,
            shape: tuple[int, int]) -> np.ndarray:
     """A run of operations on one frame."""
-    steps = [step.at(place) for step in run]
-    one = Plan(profile=plan.profile, size=plan.size, operations=tuple(steps))
-    while steps:
-        count = 2 if fused(steps) else 1
-        frame = carry_out(frame, steps[0], one, shape, *steps[1:count])
-        del steps[:count]
-    return frame
+    one = Plan(profile=plan.profile, size=plan.size, operations=tuple(step.at(place) for step in run))
+    return carried(frame, one.operations, one, shape)
 
 
 def _whole(frames: Sequence[np.ndarray], operation: ClipOperation, plan: ClipPlan) -> list[np.ndarray]:

@@ -31,15 +31,25 @@ def apply(image: np.ndarray, plan: Plan) -> np.ndarray:
         DataError: an image of another kind, or an operation that this version does not know; the field is named.
     """
     check_image(image)
-    result, shape = image, image.shape[:2]
-    steps = list(plan.operations)
-    while steps:
-        count = 2 if fused(steps) else 1
-        result = carry_out(result, steps[0], plan, shape, *steps[1:count])
-        del steps[:count]
+    shape = image.shape[:2]
+    result = carried(image, plan.operations, plan, shape)
     if result.shape[:2] != shape:
         raise DataError(f"plan {plan.digest} ends at {list(result.shape[:2])}, not at the image's {list(shape)}")
     return result.copy() if np.may_share_memory(result, image) else np.ascontiguousarray(result)
+
+
+def carried(image: np.ndarray, operations: Sequence[Operation], plan: Plan, shape: tuple[int, int]) -> np.ndarray:
+    """Operations of a plan, one after another or fused, on an image that came as [*shape, 3].
+
+    Raises:
+        DataError: as `carry_out`.
+    """
+    steps = list(operations)
+    while steps:
+        count = 2 if fused(steps) else 1
+        image = carry_out(image, steps[0], plan, shape, *steps[1:count])
+        del steps[:count]
+    return image
 
 
 def fused(steps: Sequence[Operation]) -> bool:
