@@ -2,24 +2,48 @@
 
     python benchmarks/degradation.py [--images 60] [--image photo.jpg]
 
-One thread. Unit and profiles are measured in turns in the same run, as CPU time, so that other work on the machine
-shifts both alike.
+One thread. Everything is measured in turns in the same run, as CPU time, so that other work on the machine shifts all
+alike. Per profile, at 512 px:
+
+    plain       the plain reference of the tests on the same plans: floating point, dense kernels, all at full size, as
+                public code does it; and how many times longer it takes. A dash: there is no plain form.
+    floor       what the plan's codec passes, resizes and noise cost alone, on the very pictures that they get
+    over        our time, in floors
+    slowest     the costliest of the plans, in u
 """
 
 import argparse
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from degradation import apply, draw, profiles
+from degradation import Plan, apply, draw, profiles
+from degradation.operations import compression, noise, resize
+from degradation.replay import carry_out
 from records import rng
+from tests.degradation import plain
 
 SIZES = (512, 128)
+FLOOR = {"sensor_noise", *(operation.__name__ for module in (compression, resize, noise)
+                           for operation in module.OPERATIONS)}
+"""What no implementation of a plan can leave out."""
+
+
+def hue_turned(image: np.ndarray, turn: float) -> np.ndarray:
+    """Hue as public code turns it, by OpenCV in floating point: the definition in NumPy would be no fair rival."""
+    values = cv2.cvtColor(np.clip(image, 0, 255).astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    values[..., 0] = (values[..., 0] + turn) % 360
+    return 255 * cv2.cvtColor(values, cv2.COLOR_HSV2RGB)
+
+
+RIVAL = {**plain.OPERATIONS, "hue": hue_turned}
 
 
 def scene(size: int) -> np.ndarray:
@@ -45,6 +69,23 @@ def unit(image: np.ndarray) -> None:
     cv2.imdecode(encoded, cv2.IMREAD_COLOR)
 
 
+def floor(image: np.ndarray, plan: Plan) -> float:
+    """Milliseconds of the plan's codec passes, resizes and noise, each alone."""
+    spent, result = 0.0, image
+    for operation in plan.operations:
+        work = partial(carry_out, result, operation, plan, image.shape[:2])
+        if operation.name in FLOOR:
+            spent += milliseconds(work)
+        result = work()
+    return spent
+
+
+def has_plain(name: str) -> bool:
+    """Whether the plain reference knows every operation that the profile's plans hold."""
+    drawn = (draw(name, rng(0, "benchmark", position)) for position in range(100))
+    return {operation.name for plan in drawn for operation in plan.operations} <= set(plain.OPERATIONS)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=60, help="images per profile and size")
@@ -55,19 +96,31 @@ def main() -> None:
     if first is None:
         parser.error(f"{options.image}: not a readable image")
     images = {size: cv2.resize(first, (size, size), interpolation=cv2.INTER_AREA) for size in SIZES}
+    rivals = [name for name in profiles() if has_plain(name)]
     units: list[float] = []
-    times: dict[tuple[str, int], list[float]] = {(name, size): [] for name in profiles() for size in SIZES}
+    times: dict[tuple[str, int | str], list[float]] = defaultdict(list)
+    for name in profiles():  # Tables that are made once per process.
+        for size, image in images.items():
+            apply(image, draw(name, rng(1, "benchmark"), size))
     for position in range(options.images):
-        units.append(milliseconds(lambda: unit(images[512])))
-        for (name, size), spent in times.items():
-            plan = draw(name, rng(0, "benchmark", position), size)
-            spent.append(milliseconds(lambda image=images[size], plan=plan: apply(image, plan)))  # type: ignore[misc]
+        for name in profiles():
+            plans = {size: draw(name, rng(0, "benchmark", position), size) for size in SIZES}
+            units.append(milliseconds(partial(unit, images[512])))
+            for size in SIZES:
+                times[name, size].append(milliseconds(partial(apply, images[size], plans[size])))
+            times[name, "floor"].append(floor(images[512], plans[512]))
+            if name in rivals:
+                times[name, "plain"].append(milliseconds(partial(plain.apply, images[512], plans[512], RIVAL)))
     u = float(np.mean(units))
     print(f"u = {u:.2f} ms   ({options.images} images, mean CPU time, one thread)")
-    print(f"{'profile':<18}" + "".join(f"{size:>9} px       u" for size in SIZES))
+    print(f"{'profile':<18}{'512 px':>11}{'u':>7}{'slowest':>9}{'floor u':>9}{'over':>6}{'plain u':>9}{'times':>7}"
+          f"{'128 px':>11}{'u':>7}")
     for name in profiles():
-        cells = (float(np.mean(times[name, size])) for size in SIZES)
-        print(f"{name:<18}" + "".join(f"{value:>9.2f} ms{value / u:>8.2f}" for value in cells))
+        ours, small, least = (float(np.mean(times[name, key])) for key in (512, 128, "floor"))
+        rival = float(np.mean(times[name, "plain"])) if name in rivals else None
+        beside = f"{'-':>9}{'-':>7}" if rival is None else f"{rival / u:>9.1f}{rival / ours:>7.1f}"
+        print(f"{name:<18}{ours:>8.2f} ms{ours / u:>7.2f}{max(times[name, 512]) / u:>9.1f}{least / u:>9.2f}"
+              f"{ours / least:>6.1f}{beside}{small:>8.2f} ms{small / u:>7.2f}")
 
 
 if __name__ == "__main__":

@@ -1,88 +1,104 @@
-"""Carrying a Plan out, and saying it in words. Images: uint8 [S, S, 3], RGB."""
+"""Carrying a Plan out. Images: uint8 [H, W, 3], RGB."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
+import cv2
 import numpy as np
 
-from degradation import operations
+from degradation.operations import FUNCTIONS
+from degradation.operations.blur import blur_and_shrink
 from degradation.plan import Operation, Plan
-from records.errors import DataError
+from records.errors import AnchorfaceError, DataError
 
-_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
-    function.__name__: function
-    for function in (
-        operations.blur, operations.resize, operations.noise, operations.jpeg, operations.shift_colour,
-        operations.grey, operations.brightness, operations.contrast, operations.saturation, operations.hue,
-    )
-}
+MOST_ENLARGED = 16
+"""An image becomes at most so many times as large as the plan's: no plan of ours comes near, a damaged one could."""
+_FAULTS = (TypeError, KeyError, IndexError, ValueError, ArithmeticError, MemoryError, cv2.error)
 
 
 def apply(image: np.ndarray, plan: Plan) -> np.ndarray:
     """Degrade an image as the plan says; the image itself is left as it is.
 
     Args:
-        image: uint8 [plan.size, plan.size, 3], RGB.
+        image: uint8 [H, W, 3], RGB, of any size; plans are drawn for a square of `plan.size`, and where one resizes to
+            `side` this image becomes side / plan.size times as large as it came, in both directions.
         plan: from `draw` or `Plan.from_json`.
 
     Returns:
-        uint8 [plan.size, plan.size, 3], RGB. The same image and plan give the same pixels.
+        uint8 [H, W, 3], RGB. The same image and plan give the same pixels.
 
     Raises:
-        DataError: an image of another kind or side, or an operation that this version does not know.
+        DataError: an image of another kind, or an operation that this version does not know; the field is named.
     """
-    if image.dtype != np.uint8 or image.shape != (plan.size, plan.size, 3):
-        raise DataError(
-            f"plan {plan.digest} is for uint8 [{plan.size}, {plan.size}, 3], the image is {image.dtype} "
-            f"{list(image.shape)}: draw a plan with size={image.shape[0]}, or resize the image")
-    result = image
-    for operation in plan.operations:
-        result = _carry_out(result, operation, plan)
-    return result.copy() if result is image else result
+    check_image(image)
+    shape = image.shape[:2]
+    result = carried(image, plan.operations, plan, shape)
+    if result.shape[:2] != shape:
+        raise DataError(f"plan {plan.digest} ends at {list(result.shape[:2])}, not at the image's {list(shape)}")
+    return result.copy() if np.may_share_memory(result, image) else np.ascontiguousarray(result)
 
 
-def _carry_out(image: np.ndarray, operation: Operation, plan: Plan) -> np.ndarray:
-    function = _FUNCTIONS.get(operation.name)
+def carried(image: np.ndarray, operations: Sequence[Operation], plan: Plan, shape: tuple[int, int]) -> np.ndarray:
+    """Operations of a plan, one after another or fused, on an image that came as [*shape, 3].
+
+    Raises:
+        DataError: as `carry_out`.
+    """
+    steps = list(operations)
+    while steps:
+        count = 2 if fused(steps) else 1
+        image = carry_out(image, steps[0], plan, shape, *steps[1:count])
+        del steps[:count]
+    return image
+
+
+def fused(steps: Sequence[Operation]) -> bool:
+    """Whether the first two are done in one go: a blur and the bilinear resize after it, which throws pixels away."""
+    return (len(steps) > 1 and steps[0].name == "blur" and steps[1].name == "resize"
+            and steps[1].values.get("interpolation", "linear") == "linear")
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse what is not uint8 [H, W, 3] with at least one pixel.
+
+    Raises:
+        DataError: says what it is instead.
+    """
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"image: a NumPy array is needed, not {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise DataError(f"image: uint8 [H, W, 3] with at least one pixel is needed, not {image.dtype} "
+                        f"{list(image.shape)}")
+
+
+def carry_out(image: np.ndarray, operation: Operation, plan: Plan, shape: tuple[int, int],
+              resize: Operation | None = None) -> np.ndarray:
+    """One operation of a plan on an image that came as [*shape, 3]; or a blur and the `resize` after it, see `fused`.
+
+    Raises:
+        DataError: an unknown operation, or parameters that it does not take.
+    """
+    function = FUNCTIONS.get(operation.name) if resize is None else blur_and_shrink
     if function is None:
-        raise DataError(f"plan {plan.digest}: no operation {operation.name!r}; known: {', '.join(_FUNCTIONS)}")
+        raise DataError(f"plan {plan.digest}: no operation {operation.name!r}; known: {', '.join(FUNCTIONS)}")
     try:
-        return function(image, **operation.values)
-    except TypeError as error:
+        values = arguments(operation, plan, shape)
+        if resize is not None:
+            values |= arguments(resize, plan, shape)
+            values.pop("interpolation", None)
+        return function(image, **values)
+    except AnchorfaceError:
+        raise
+    except _FAULTS as error:
         raise DataError(f"plan {plan.digest}: {operation.name} with {operation.values}: {error}") from error
 
 
-def explain(plan: Plan) -> str:
-    """The plan in words and units, one sentence."""
-    parts, side = [], plan.size
-    for operation in plan.operations:
-        after = int(operation.values.get("side", side))
-        if operation.name != "resize" or after != side:
-            parts.append(_words(operation, side))
-        side = after
-    return f"{plan.profile} at {plan.size} px: " + ", ".join(parts)
-
-
-def _words(operation: Operation, side: int) -> str:
-    """One operation in words; side: of the image before it, px."""
+def arguments(operation: Operation, plan: Plan, shape: tuple[int, int]) -> dict[str, Any]:
+    """The operation's parameters for an image that came as [*shape, 3]: a resize's side as height and width."""
     values = operation.values
-    match operation.name:
-        case "blur" if values["sigma_x"] == values["sigma_y"]:
-            return f"round blur sigma {values['sigma_x']:.1f} px"
-        case "blur":
-            return (f"oval blur sigma {values['sigma_x']:.1f} x {values['sigma_y']:.1f} px "
-                    f"at {values['angle']:.0f} degrees")
-        case "resize" if values["side"] > side:
-            return f"enlarged {values['side'] / side:.1f} times to {values['side']} px"
-        case "resize":
-            return f"shrunk {side / values['side']:.1f} times to {values['side']} px"
-        case "noise":
-            return f"noise of {values['level']:.1f} levels"
-        case "jpeg":
-            return f"JPEG quality {values['quality']}"
-        case "shift_colour":
-            return "colour shifted by {red:+.0f} {green:+.0f} {blue:+.0f} levels".format(**values)
-        case "grey":
-            return "grey"
-        case "hue":
-            return f"hue turned by {values['turn']:+.0f} degrees"
-        case name:
-            return " ".join([name, *(f"times {v:.2f}" if k == "factor" else f"{k} {v}" for k, v in values.items())])
+    if operation.name == "resize":
+        side = values.pop("side")
+        if isinstance(side, str) or not 1 <= side <= MOST_ENLARGED * plan.size:
+            raise DataError(f"plan {plan.digest}: resize.side is {side!r}, not 1 to {MOST_ENLARGED * plan.size} px")
+        values["height"], values["width"] = (max(1, round(length * side / plan.size)) for length in shape)
+    return values

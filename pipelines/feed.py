@@ -17,7 +17,7 @@ a batch is made, never which one comes next.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import degradation
+from degradation.balance import Severity, acceptance, draw_balanced
 from faces.images import decode_jpeg
 from identity_index import Chosen, MismatchPolicy, references
 from pipelines.dataset import CropReader, Dataset, open_dataset, shard_sizes
@@ -37,12 +38,18 @@ from records.seeds import rng
 
 Batch = dict[str, NDArray[Any]]
 
+SEVERITY_FACES, SEVERITY_SIDE = 2, 64
+"""The faces that severity is measured on, and their side, px: our choice, about a millisecond a try."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeedSettings:
     """What decides a sample, beside its position and the dataset version.
 
     dataset: the version's URI, or the folder with `latest`. batch: global, over all ranks.
+    profile: of degradations. degradation_overrides: ranges to use instead of the profile's own, range by key as in
+    `Profile.with_ranges` (a mapping is taken, and kept as its pairs). severity: bins (lowest dB, highest dB, share)
+    that the severities of the plans shall follow, measured on the split's first faces; none for the profile's own.
     reference_count_probabilities: of 0, 1, 2, ... references. size: pixels. flip: mirror half of the samples, target
     and references together. embedder: the network that the embeddings must come from, None for any.
     identities: only these persons' faces as targets, None for all of the split.
@@ -53,6 +60,8 @@ class FeedSettings:
     seed: int = 0
     batch: int = 16
     profile: str = "refldm-train"
+    degradation_overrides: tuple[tuple[str, Any], ...] = ()
+    severity: tuple[tuple[float, float, float], ...] = ()
     policy: MismatchPolicy = field(default_factory=MismatchPolicy)
     reference_count_probabilities: tuple[float, ...] = (0.3, 0.3, 0.2, 0.2)
     size: int = 128
@@ -68,6 +77,20 @@ class FeedSettings:
             raise ConfigurationError(f"batch {self.batch}, size {self.size}: at least 1 sample and 16 px are needed")
         if self.profile not in degradation.profiles():
             raise ConfigurationError(f"no profile {self.profile!r}; known: {', '.join(degradation.profiles())}")
+        object.__setattr__(self, "degradation_overrides", _as_pairs(self.degradation_overrides))
+        object.__setattr__(self, "severity", _as_tuples(self.severity))
+        self.degradations()
+        if self.severity:
+            Severity(self.severity)
+
+    def degradations(self) -> degradation.Profile:
+        """The profile with its ranges replaced.
+
+        Raises:
+            ConfigurationError: an unknown range or numbers that are none; the key is named.
+        """
+        return degradation.profile(self.profile).with_ranges({
+            key: dict(given) if given and _is_pairs(given) else given for key, given in self.degradation_overrides})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +152,11 @@ class Feed:
         self._capacity = np.minimum(group_sizes - 1, most)
         self._sizes = shard_sizes(dataset, rows)
         self._crops = CropReader(dataset)
+        self._profile = settings.degradations()
+        self._severity, self._clean = None, ()
+        if settings.severity:
+            self._severity, self._clean = Severity(settings.severity), self._severity_faces()
+            acceptance(self._profile, target=self._severity, images=self._clean)
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
         self._choices = lru_cache(maxsize=4)(self._make_choices)
 
@@ -147,7 +175,7 @@ class Feed:
         reference_rows = [candidates[choice.face_id] for choice in chosen]
         mirrored = settings.flip and rng(settings.seed, "flip", position).random() < 0.5
         target, landmarks = self._crop(row, mirrored)
-        plan = degradation.draw(settings.profile, rng(settings.seed, "degradation", position), settings.size)
+        plan = self._plan(position)
         norms = columns["norm"][[row, *reference_rows]].astype(np.float32)
         raw = columns["embedding"][[row, *reference_rows]] * norms[:, None]
         pair = Pair(
@@ -166,6 +194,19 @@ class Feed:
         share = self.settings.batch // world
         first = step * self.settings.batch + rank * share
         return collate([self.sample(position) for position in range(first, first + share)])
+
+    def _plan(self, position: int) -> degradation.Plan:
+        """The degradation of a position."""
+        numbers, size = rng(self.settings.seed, "degradation", position), self.settings.size
+        if self._severity is None:
+            return degradation.draw(self._profile, numbers, size)
+        return draw_balanced(self._profile, numbers, size, target=self._severity, images=self._clean)
+
+    def _severity_faces(self) -> tuple[NDArray[np.uint8], ...]:
+        """The clean faces that severity is measured on: the first of the split, in the dataset's order."""
+        side = (SEVERITY_SIDE, SEVERITY_SIDE)
+        return tuple(cv2.resize(self._crop(int(row), False)[0], side, interpolation=cv2.INTER_AREA)
+                     for row in self.rows[:SEVERITY_FACES])
 
     def _make_epoch(self, epoch: int) -> NDArray[np.int64]:
         order = schedule(self._sizes, self._capacity, self.settings.batch, self.settings.seed, epoch)
@@ -198,6 +239,30 @@ class Feed:
             image = np.ascontiguousarray(image[:, ::-1])
             landmarks = landmarks[[1, 0, 2, 4, 3]] * np.array([-1, 1]) + np.array([size - 1, 0])
         return image, landmarks.astype(np.float32)
+
+
+def _as_pairs(given: Any) -> tuple[tuple[str, Any], ...]:
+    """Overrides as sorted pairs of key and tuples, so that settings stay frozen and equal ones have equal digests.
+
+    Raises:
+        ConfigurationError: neither a mapping nor its pairs.
+    """
+    pairs = tuple(given.items()) if isinstance(given, Mapping) else _as_tuples(given)
+    if not _is_pairs(pairs) or len({key for key, _ in pairs}) < len(pairs):
+        raise ConfigurationError(f"degradation_overrides {given!r}: a mapping of range to numbers is needed, such as "
+                                 '{"jpeg.quality": [30, 90]}')
+    return tuple(sorted(((str(key), _as_tuples(value)) for key, value in pairs), key=lambda pair: pair[0]))
+
+
+def _as_tuples(given: Any) -> Any:
+    """Lists as tuples and mappings as tuples of pairs, all the way down."""
+    if isinstance(given, Mapping):
+        return tuple((key, _as_tuples(value)) for key, value in given.items())
+    return tuple(_as_tuples(value) for value in given) if isinstance(given, list | tuple) else given
+
+
+def _is_pairs(given: Any) -> bool:
+    return isinstance(given, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in given)
 
 
 def sample(dataset: Dataset, settings: FeedSettings, position: int) -> Sample:

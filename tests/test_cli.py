@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cli import app
 
-VERBS = {"demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate"}
+VERBS = {"demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade"}
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -75,3 +75,38 @@ def test_a_dataset_that_is_none_is_named(tmp_path: Path) -> None:
     status, text = run("train", str(tmp_path), str(tmp_path / "run"), "--workers", "0")
     assert status == 2
     assert str(tmp_path) in text.replace("\n", "")
+
+
+def test_degrade_writes_pictures_plans_and_a_sheet_and_replays_its_plans(tmp_path: Path) -> None:
+    from synthetic import write_corpus
+
+    write_corpus(tmp_path / "people", identities=1, photos_each=2, seed=1, size=96, workers=1)
+    first, second = tmp_path / "first", tmp_path / "second"
+    status, text = run("degrade", str(tmp_path / "people"), "--out", str(first), "--profile", "refldm-severe",
+                       "--seed", "5", "--count", "2", "--size", "64", "--overrides", "jpeg.quality=[40,50]")
+    assert status == 0 and "4 made" in text and "1 dropped" in text, text  # metadata.jsonl is no picture
+    assert (first / "sheet.jpg").exists() and "metadata.jsonl" in (first / "dropped.jsonl").read_text()
+    made = sorted(path.relative_to(first) for path in first.rglob("*.png"))
+    assert len(made) == 4
+    status, text = run("degrade", str(tmp_path / "people"), "--out", str(second), "--size", "64",
+                       "--plans-in", str(first / "plans.jsonl"))
+    assert status == 0 and "4 made" in text, text
+    assert all((first / path).read_bytes() == (second / path).read_bytes() for path in made)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name the pictures"),
+        (("{folder}", "--profile", "gfpgam"), "did you mean gfpgan"),
+        (("{folder}", "--overrides", "jpeg.qualty=[1,2]"), "jpeg.quality"),
+        (("{folder}", "--overrides", "jpeg.quality"), "range=numbers"),
+        (("{folder}", "--overrides", "jpeg.quality=90 to 30"), "range=numbers"),
+        (("{folder}/nowhere",), "nowhere"),
+        (("{folder}", "--plans-in", "{folder}/none.jsonl"), "none.jsonl"),
+    ],
+)
+def test_what_degrade_cannot_do_is_told(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    status, text = run("degrade", *(word.format(folder=tmp_path) for word in words), "--out", str(tmp_path / "out"))
+    assert status == 2
+    assert said in text.replace("\n", "") and "Traceback" not in text

@@ -211,6 +211,8 @@ def _as(old: Any, new: Any, key: str) -> Any:
             new = json.loads(new)
         except json.JSONDecodeError as error:
             raise ConfigurationError(f"{key}={new!r}: a {type(old).__name__} is needed, written as in JSON") from error
+    if isinstance(new, dict) and isinstance(old, tuple):
+        new = list(new.items())
     if isinstance(new, list):
         new = tuple(new)
     if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):

@@ -8,6 +8,7 @@ import pytest
 
 import degradation
 from degradation import Plan
+from degradation.balance import severity
 from pipelines.dataset import CropReader, open_dataset
 from pipelines.feed import Feed, FeedSettings, batches, collate, global_digest, sample
 from records.errors import ConfigurationError, DataError
@@ -106,6 +107,30 @@ def test_sample_holds_what_it_says(settings, line):
     assert made.target.shape == made.degraded.shape == (64, 64, 3)
 
 
+def test_a_recipes_own_ranges_reach_the_plans(settings):
+    own = replace(settings, degradation_overrides={"jpeg.quality": [40, 41], "grey.chance": 1})
+    made = [Plan.from_json(sample(open_dataset(own.dataset), own, position).pair.plan) for position in range(6)]
+    qualities = [step.values["quality"] for plan in made for step in plan.operations if step.name == "jpeg"]
+    assert len(qualities) == 6 and set(qualities) <= {40, 41}
+    assert all(plan.operations[-1].name == "grey" for plan in made)
+
+
+def test_severity_follows_the_recipes_distribution(settings):
+    plain = Feed(open_dataset(settings.dataset), settings)
+    clean = plain._severity_faces()
+
+    def decibels(feed: Feed) -> list[float]:
+        return [severity(draw_plan, clean) for draw_plan in map(feed._plan, range(30))]
+
+    middle = sorted(decibels(plain))[15]
+    worse = Feed(plain.dataset, replace(settings, severity=((0.0, middle, 1.0),)))
+    assert max(decibels(plain)) > middle >= max(decibels(worse))
+    assert worse.sample(3).digest == Feed(plain.dataset, worse.settings).sample(3).digest != plain.sample(3).digest
+    assert Plan.from_json(worse.sample(3).pair.plan) == worse._plan(3)
+    with pytest.raises(ConfigurationError, match=r"bin 1 \(90 to 95 dB"):
+        Feed(plain.dataset, replace(settings, severity=((0.0, 60.0, 0.5), (90.0, 95.0, 0.5))))
+
+
 def test_flip_mirrors_pixels_and_landmarks_together(settings):
     dataset = open_dataset(settings.dataset)
     plain, flipped = Feed(dataset, settings), Feed(dataset, replace(settings, flip=True))
@@ -141,6 +166,12 @@ def test_settings_that_do_not_fit_are_refused(settings):
         replace(settings, profile="nonsense")
     with pytest.raises(ConfigurationError, match="add up"):
         replace(settings, reference_count_probabilities=(0.5,))
+    for overrides, said in (({"jpeg.qualty": [1, 2]}, "jpeg.quality"), ({"jpeg.quality": [9, 2]}, "jpeg.quality"),
+                            ("jpeg.quality", "mapping"), ((("jpeg.quality", 3, 4),), "mapping")):
+        with pytest.raises(ConfigurationError, match=said):
+            replace(settings, degradation_overrides=overrides)
+    with pytest.raises(ConfigurationError, match=r"severity.*add up to 0\.5"):
+        replace(settings, severity=((10, 20, 0.5),))
     with pytest.raises(ConfigurationError, match="divide"):
         batches("", settings, 0, 1, world=3, engine="inline")
     with pytest.raises(ConfigurationError, match="embeddings come from"):

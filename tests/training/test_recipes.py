@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from degradation.ranges import Whole
 from records import ConfigurationError
 from training.recipes import RECIPES, Recipe, recipe
 
@@ -44,10 +45,27 @@ def test_overrides_reach_nested_keys_and_read_a_command_lines_text() -> None:
     assert recipe("iconface_tiny", **{"feed.reference_count_probabilities": "[0.5, 0.5]"}) != made
 
 
+def test_degradation_is_set_from_a_command_line() -> None:
+    made = recipe("iconface_tiny", **{
+        "feed.degradation_overrides": '{"noise.level": [0, 5], "jpeg.quality": [70, 90]}',
+        "feed.severity": "[[15, 22, 0.5], [22, 28.5, 0.5]]"})
+    assert made.feed.degradation_overrides == (("jpeg.quality", (70, 90)), ("noise.level", (0, 5)))
+    assert made.feed.severity == ((15, 22, 0.5), (22, 28.5, 0.5))
+    assert made.feed.degradations().ranges["jpeg.quality"] == Whole(70, 90)
+    assert hash(made.feed) == hash(dataclasses.replace(made.feed)) and made.digest != recipe("iconface_tiny").digest
+    other_order = '{"jpeg.quality": [70, 90], "noise.level": [0, 5]}'
+    assert recipe("iconface_tiny", **{"feed.degradation_overrides": other_order}).feed.degradation_overrides == (
+        made.feed.degradation_overrides)
+    with pytest.raises(ConfigurationError, match=r"jpeg\.qualty.*jpeg\.quality"):
+        recipe("iconface_tiny", **{"feed.degradation_overrides": '{"jpeg.qualty": [70, 90]}'})
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("positions", "many"), ("precision", "fp8"), ("zero_stage", 4), ("feed.size", 64), ("feed.profile", "rain"),
-     ("sigma_sampler", "gauss"), ("losses.identity_fraction", 0.0), ("feed", 3)],
+     ("sigma_sampler", "gauss"), ("losses.identity_fraction", 0.0), ("feed", 3),
+     ("feed.degradation_overrides", "7"), ("feed.degradation_overrides", "[1, 2]"), ("feed.severity", "[1, 2]"),
+     ("feed.severity", "[[10, 20, 0.5]]")],
 )
 def test_values_that_do_not_fit_are_refused(key: str, value: object) -> None:
     with pytest.raises(ConfigurationError):

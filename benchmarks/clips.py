@@ -1,0 +1,129 @@
+"""What degrading a clip costs beside its codec passes alone: CPU time, one thread, per profile.
+
+    python benchmarks/clips.py [--clips 12] [--frames 24] [--size 512] [--video clip.mp4] [--profile vfhq ...]
+
+A pass is encoding and decoding alone, on planes made beforehand; turning RGB into planes and back, blur, noise, JPEG
+and all else are ours. Each clip is degraded as a whole, then its passes run alone on the very frames that they had;
+in turns, so that other work on the machine shifts both alike. `ours / passes` is of the sums over all clips.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from degradation import codecs
+from degradation.clip import apply_clip, clip_profiles, draw_clip, stages
+from degradation.clip_plan import ClipOperation, ClipPlan
+from records import rng
+
+
+def footage(path: str, count: int, size: int) -> np.ndarray:
+    """The first frames of a video, its middle square; uint8 [count, size, size, 3]."""
+    frames: list[np.ndarray] = []
+    with av.open(path) as container:
+        for frame in container.decode(video=0):
+            picture = frame.to_ndarray(format="rgb24")
+            height, width = picture.shape[:2]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            frames.append(cv2.resize(picture[top:top + side, left:left + side], (size, size),
+                                     interpolation=cv2.INTER_AREA))
+            if len(frames) == count:
+                return np.stack(frames)
+    raise SystemExit(f"{path}: only {len(frames)} frames")
+
+
+def scene(count: int, size: int) -> np.ndarray:
+    """Soft noise at several scales, swaying by a few pixels, with grain; uint8 [count, size, size, 3]."""
+    draws = rng(0, "benchmark")
+    large = size + 32
+    image = np.zeros((large, large, 3), np.float32)
+    for side in (8, 32, 128, 512):
+        layer = draws.standard_normal((side, side, 3)).astype(np.float32) * 40 / side**0.3
+        image += cv2.resize(layer, (large, large), interpolation=cv2.INTER_CUBIC)
+    frames = []
+    for place in range(count):
+        x, y = 16 + 15 * np.sin(place / 5), 16 + 15 * np.cos(place / 7)
+        moved = cv2.warpAffine(image, np.array([[1, 0, -x], [0, 1, -y]], np.float32), (size, size))
+        frames.append((moved + 128 + draws.standard_normal(moved.shape)).clip(0, 255).astype(np.uint8))
+    return np.stack(frames)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU time of one call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+Pass = Callable[[], object]
+
+
+def passes(frames: np.ndarray, plan: ClipPlan) -> list[Pass]:
+    """The codec passes of a plan, each ready to run alone on the planes of the frames that come to it."""
+    return [_ready(stage.operation, stage.before, plan) for stage in stages(list(frames), plan)
+            if stage.operation is not None and stage.operation.name == "codec"]
+
+
+def _ready(operation: ClipOperation, before: list[np.ndarray], plan: ClipPlan) -> Pass:
+    values = {"bit_rate": 0, "quality": -1, "rate": plan.rate, "speed": "medium", "keyframes": 0} | operation.values
+    asked = codecs.check_codec(values.pop("codec"))
+    lost, corrupt, seed = (values.pop(key, 0) for key in ("lost", "corrupt", "seed"))
+    height, width = before[0].shape[:2]
+    planes = [codecs.to_planes(cv2.resize(one, (width, height)), asked.smallest) for one in before]
+
+    def run() -> object:
+        packets = codecs.encode(planes, asked, live=bool(lost or corrupt), **values)
+        if lost or corrupt:
+            packets = codecs.damage(packets, lost, corrupt, seed, asked.conceals)
+        return codecs.decode(packets, asked, planes[0].shape, len(planes))
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=12, help="clips per profile")
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--size", type=int, default=512, help="px")
+    parser.add_argument("--video", help="real footage instead of the made scene")
+    parser.add_argument("--profile", nargs="*", default=clip_profiles(), choices=clip_profiles())
+    parser.add_argument("--each", action="store_true", help="a line per clip")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    frames = (footage(options.video, options.frames, options.size) if options.video
+              else scene(options.frames, options.size))
+    print(f"{options.clips} clips of {options.frames} frames at {options.size} px; CPU time per clip, one thread")
+    print(f"{'profile':<18}{'passes':>8}{'whole':>12}{'passes alone':>16}{'ours':>12}{'ours / passes':>16}{'draw':>12}")
+    for name in options.profile:
+        whole, alone, drawn, count = [], [], [], 0
+        for position in range(options.clips):
+            start = time.process_time()
+            plan = draw_clip(name, rng(0, "benchmark", position), options.frames, options.size)
+            drawn.append(time.process_time() - start)
+            ready = passes(frames, plan)
+            count += len(ready)
+            one, two = [], []
+            for _ in range(2):
+                one.append(seconds(lambda plan=plan: apply_clip(frames, plan)))  # type: ignore[misc]
+                two.append(sum(seconds(run) for run in ready))
+            whole.append(min(one))
+            alone.append(min(two))
+            if options.each:
+                print(f"  {whole[-1] * 1e3:8.0f} ms, passes {alone[-1] * 1e3:8.0f} ms, "
+                      f"{(whole[-1] - alone[-1]) / alone[-1]:6.2f}  {[step.name for step in plan.operations]}")
+        ours = sum(whole) - sum(alone)
+        print(f"{name:<18}{count / options.clips:>8.1f}{np.mean(whole) * 1e3:>9.0f} ms{np.mean(alone) * 1e3:>13.0f} ms"
+              f"{ours / options.clips * 1e3:>9.0f} ms{ours / sum(alone):>16.2f}{np.mean(drawn) * 1e3:>9.1f} ms",
+              flush=True)
+
+
+if __name__ == "__main__":
+    main()

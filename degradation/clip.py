@@ -1,0 +1,171 @@
+"""Clips: `draw_clip` a ClipPlan, `apply_clip` it, `explain_clip` it. Clips: uint8 [T, H, W, 3], RGB.
+
+A ClipPlan knows the operations of a Plan, each carried out on every frame with that frame's numbers, and two that act
+on the clip as a whole: `codec` (see `degradation.codecs`) and `show`, whose `frame` says for each frame which one is
+seen in its place, so that frames are dropped and repeated.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from degradation import codecs
+from degradation.clip_plan import ClipOperation, ClipPlan
+from degradation.clip_ranges import ClipDraws, ClipProfile
+from degradation.explain import explain_clip
+from degradation.plan import Plan
+from degradation.profiles import MINIMUM_SIZE
+from degradation.profiles.clips import PROFILES
+from degradation.ranges import REFERENCE_SIZE
+from degradation.replay import carried, check_image
+from records.errors import ConfigurationError, DataError
+
+__all__ = ["CLIP_OPERATIONS", "Stage", "apply_clip", "check_clip", "clip_profiles", "draw_clip", "explain_clip", "show",
+           "stages"]
+
+CLIP_OPERATIONS = ("codec", "show")
+_PROFILES = {one.name: one for one in PROFILES}
+
+
+def clip_profiles() -> tuple[str, ...]:
+    """The names that `draw_clip` knows."""
+    return tuple(_PROFILES)
+
+
+def draw_clip(name: str | ClipProfile, rng: np.random.Generator, frames: int, size: int = REFERENCE_SIZE,
+              overrides: Mapping[str, Any] | None = None, rate: float = 25.0) -> ClipPlan:
+    """Draw every number of the degradation of one clip.
+
+    Args:
+        name: one of `clip_profiles()`, or a profile of your own.
+        rng: where the numbers come from; `records.rng(seed, "degradation", position)` in a run.
+        frames: how many frames the clip has.
+        size: side of the frames that the plan is for, px.
+        overrides: ranges to use instead of the profile's own, as in `Profile.with_ranges`.
+        rate: frames per second of the clip.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigurationError: an unknown profile, range or codec, an impossible range, no frames, or a size below 16 px.
+    """
+    if isinstance(name, str):
+        if name not in _PROFILES:
+            near = difflib.get_close_matches(name, _PROFILES, n=2, cutoff=0.4)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ConfigurationError(f"no degradation profile {name!r} for clips{hint} Known: {', '.join(_PROFILES)}")
+        chosen = _PROFILES[name]
+    else:
+        chosen = name
+    if overrides:
+        chosen = chosen.with_ranges(overrides)
+    if size < MINIMUM_SIZE:
+        raise ConfigurationError(f"degradation for {size} px: the smallest size is {MINIMUM_SIZE} px")
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+        raise ConfigurationError(f"degradation of a clip of {frames!r} frames: a positive whole number is needed")
+    operations = tuple(chosen.family(ClipDraws(chosen.ranges, rng, size, frames, rate)))
+    for operation in operations:
+        if operation.name == "codec":
+            codecs.check_codec(operation.values["codec"])
+    return ClipPlan(profile=chosen.name, size=size, frames=frames, rate=rate, operations=operations)
+
+
+def apply_clip(frames: np.ndarray, plan: ClipPlan) -> np.ndarray:
+    """Degrade a clip as the plan says; the clip itself is left as it is.
+
+    Args:
+        frames: uint8 [T, H, W, 3], RGB, with T the plan's count of frames; H and W are any, as in `apply`.
+        plan: from `draw_clip` or `ClipPlan.from_json`.
+
+    Returns:
+        uint8 [T, H, W, 3], RGB. The same clip and plan give the same pixels.
+
+    Raises:
+        DataError: a clip of another kind or length, or an operation that this version does not know; the field is
+            named.
+        ConfigurationError: a codec that the installed PyAV lacks.
+    """
+    check_clip(frames, plan)
+    result, shape = list(frames), frames.shape[1:3]
+    for stage in stages(result, plan):
+        result = stage.after
+    sizes = sorted({frame.shape[:2] for frame in result} - {shape})
+    if sizes:
+        raise DataError(f"clip plan {plan.digest} ends at {list(sizes[0])}, not at the frames' {list(shape)}")
+    return np.stack(result)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a plan carried out. operation: on the whole clip, or None for a run of operations frame by frame.
+    before, after: the frames, uint8 [H, W, 3]."""
+
+    operation: ClipOperation | None
+    before: list[np.ndarray]
+    after: list[np.ndarray]
+
+
+def stages(frames: list[np.ndarray], plan: ClipPlan) -> Iterator[Stage]:
+    """Carry the plan out: each operation on the whole clip, and each run of operations between two of them."""
+    shape = (frames[0].shape[0], frames[0].shape[1])
+    run: list[ClipOperation] = []
+    for operation in (*plan.operations, None):
+        if operation is not None and operation.name not in CLIP_OPERATIONS:
+            run.append(operation)
+            continue
+        if run:
+            before, frames = frames, [_frame(frame, place, run, plan, shape) for place, frame in enumerate(frames)]
+            yield Stage(None, before, frames)
+            run = []
+        if operation is not None:
+            before, frames = frames, _whole(frames, operation, plan)
+            yield Stage(operation, before, frames)
+
+
+def check_clip(frames: np.ndarray, plan: ClipPlan) -> None:
+    """Refuse what is not uint8 [T, H, W, 3] with the plan's count of frames.
+
+    Raises:
+        DataError: says what it is instead.
+    """
+    if not isinstance(frames, np.ndarray):
+        raise DataError(f"clip: a NumPy array is needed, not {type(frames).__name__}")
+    if frames.ndim != 4 or len(frames) == 0:
+        raise DataError(f"clip: uint8 [T, H, W, 3] with at least one frame is needed, not {frames.dtype} "
+                        f"{list(frames.shape)}")
+    check_image(frames[0])
+    if len(frames) != plan.frames:
+        raise DataError(f"clip of {len(frames)} frames: the plan {plan.digest} is for {plan.frames} frames")
+
+
+def _frame(frame: np.ndarray, place: int, run: Sequence[ClipOperation], plan: ClipPlan,
+           shape: tuple[int, int]) -> np.ndarray:
+    """A run of operations on one frame."""
+    one = Plan(profile=plan.profile, size=plan.size, operations=tuple(step.at(place) for step in run))
+    return carried(frame, one.operations, one, shape)
+
+
+def _whole(frames: Sequence[np.ndarray], operation: ClipOperation, plan: ClipPlan) -> list[np.ndarray]:
+    """An operation on the whole clip."""
+    values = operation.values
+    try:
+        if operation.name == "codec":
+            return codecs.codec(frames, **{"rate": plan.rate, **values})
+        return show(frames, **values)
+    except (TypeError, KeyError) as error:
+        raise DataError(f"clip plan {plan.digest}: {operation.name} with {values}: {error}") from error
+
+
+def show(frames: Sequence[np.ndarray], *, frame: Sequence[int]) -> list[np.ndarray]:
+    """Other frames in the frames' places.
+
+    Args:
+        frames: the clip. frame: for each place the frame that is seen there, counted from 0.
+    """
+    if any(isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < len(frames) for one in frame):
+        raise DataError(f"show.frame is {frame}; places from 0 to {len(frames) - 1} are needed")
+    return [frames[one] for one in frame]

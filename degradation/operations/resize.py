@@ -1,0 +1,43 @@
+"""Other sizes. Images: uint8 [H, W, 3]."""
+
+import cv2
+import numpy as np
+
+from records.errors import DataError
+
+INTERPOLATIONS = {"linear": cv2.INTER_LINEAR_EXACT, "area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC,
+                  "nearest": cv2.INTER_NEAREST_EXACT}
+LARGEST = 16384
+"""Longest side of a result, px."""
+
+
+def resize(image: np.ndarray, *, height: int, width: int, interpolation: str = "linear") -> np.ndarray:
+    """Resize without low-pass, except for `area` (the formula's blur stands for it).
+
+    Args:
+        image: uint8 [H, W, 3].
+        height, width: of the result, px. In a plan there stands `side` instead; see `degradation.replay`.
+        interpolation: linear (bit-exact on every processor), area, cubic (Keys, a = -0.75) or nearest.
+
+    Raises:
+        DataError: an impossible size or an unknown interpolation.
+    """
+    for field, value in (("height", height), ("width", width)):
+        if value != int(value) or not 1 <= value <= LARGEST:
+            raise DataError(f"resize.{field} is {value}; whole px from 1 to {LARGEST}")
+    if interpolation not in INTERPOLATIONS:
+        raise DataError(f"resize.interpolation is {interpolation!r}; one of {', '.join(INTERPOLATIONS)}")
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=INTERPOLATIONS[interpolation])
+
+
+def _words(*, side: int, before: int, interpolation: str = "linear") -> str:
+    how = "" if interpolation == "linear" else f" ({interpolation})"
+    if side > before:
+        return f"enlarged {side / before:.1f} times to {side} px{how}"
+    return f"shrunk {before / side:.1f} times to {side} px{how}"
+
+
+OPERATIONS = (resize,)
+WORDS = {"resize": _words}

@@ -1,0 +1,61 @@
+"""Named profiles, and drawing a Plan from one. A module lists its profiles in PROFILES."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from degradation.plan import Plan
+from degradation.profiles import bsrgan, camera, first_order, iconface, photographs, second_order, wild
+from degradation.ranges import REFERENCE_SIZE, Draws, Profile
+from records.errors import ConfigurationError
+
+MINIMUM_SIZE = 16
+
+_MODULES = (first_order, second_order, bsrgan, iconface, camera, photographs, wild)
+_PROFILES: dict[str, Profile] = {one.name: one for module in _MODULES for one in module.PROFILES}
+
+
+def profiles() -> tuple[str, ...]:
+    """The names that `draw` knows."""
+    return tuple(_PROFILES)
+
+
+def profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if name not in _PROFILES:
+        near = difflib.get_close_matches(name, _PROFILES, n=2, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ConfigurationError(f"no degradation profile {name!r}{hint} Known: {', '.join(_PROFILES)}")
+    return _PROFILES[name]
+
+
+def draw(name: str | Profile, rng: np.random.Generator, size: int = REFERENCE_SIZE,
+         overrides: Mapping[str, Any] | None = None) -> Plan:
+    """Draw every number of one degradation.
+
+    Args:
+        name: one of `profiles()`, or a profile of your own.
+        rng: where the numbers come from; `records.rng(seed, "degradation", position)` in a run.
+        size: side of the image that the plan is for, px.
+        overrides: ranges to use instead of the profile's own, as in `Profile.with_ranges`.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigurationError: an unknown profile or range, an impossible range, or a size below 16 px.
+    """
+    chosen = profile(name) if isinstance(name, str) else name
+    if overrides:
+        chosen = chosen.with_ranges(overrides)
+    if size < MINIMUM_SIZE:
+        raise ConfigurationError(f"degradation for {size} px: the smallest size is {MINIMUM_SIZE} px")
+    draws = Draws(chosen.ranges, rng, size)
+    operations = tuple(chosen.family(draws))
+    return Plan(profile=draws.name or chosen.name, size=size, operations=operations)

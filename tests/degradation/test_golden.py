@@ -1,0 +1,80 @@
+"""Plans of the past replay: `golden.json` holds plans of every profile and hashes of what they make of a scene.
+
+    python -m tests.degradation.test_golden     adds profiles that are not in it; what stands there is never touched
+
+Pixels are bound to the pinned OpenCV, simplejpeg and codecs: if one of those is raised and hashes differ, look at
+the pictures, and raise `degradation.plan.VERSION` if the difference can be seen.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from degradation import Plan, apply, draw, explain, profiles
+from degradation.clip import apply_clip, clip_profiles, draw_clip, explain_clip
+from degradation.clip_plan import ClipPlan
+from records import rng
+from tests.degradation.scene import clip, picture, sha
+
+GOLDEN = Path(__file__).with_name("golden.json")
+SIZES = (128, 64, 300)
+FRAMES = 5
+
+
+def cases() -> list[dict[str, Any]]:
+    return json.loads(GOLDEN.read_text()) if GOLDEN.exists() else []
+
+
+def _name(case: dict[str, Any]) -> str:
+    return f"{case['drawn']}-{case['position']}"
+
+
+PICTURES = [case for case in cases() if "frames" not in case["plan"]]
+CLIPS = [case for case in cases() if "frames" in case["plan"]]
+
+
+@pytest.mark.parametrize("case", PICTURES, ids=_name)
+def test_a_golden_plan_is_drawn_and_replayed_bit_for_bit(case):
+    plan = Plan.from_json(json.dumps(case["plan"]))
+    assert plan.digest == case["digest"]
+    assert draw(case["drawn"], rng(0, "golden", case["position"]), plan.size) == plan
+    assert sha(apply(picture(plan.size), plan)) == case["sha256"], explain(plan)
+
+
+@pytest.mark.parametrize("case", CLIPS, ids=_name)
+def test_a_golden_clip_is_drawn_and_replayed_bit_for_bit(case):
+    plan = ClipPlan.from_json(json.dumps(case["plan"]))
+    assert plan.digest == case["digest"]
+    assert draw_clip(case["drawn"], rng(0, "golden", case["position"]), FRAMES, plan.size) == plan
+    assert sha(apply_clip(clip(FRAMES, plan.size), plan)) == case["sha256"], explain_clip(plan)
+
+
+def test_every_profile_has_golden_plans():
+    assert {case["drawn"] for case in PICTURES} == set(profiles())
+    assert {case["drawn"] for case in CLIPS} == set(clip_profiles())
+
+
+def record() -> list[str]:
+    """Add what is missing, and say what."""
+    known = cases()
+    there = {case["drawn"] for case in known}
+    added = [name for name in (*profiles(), *clip_profiles()) if name not in there]
+    for name in added:
+        for position, size in enumerate(SIZES if name in profiles() else SIZES[:1]):
+            numbers = rng(0, "golden", position)
+            if name in profiles():
+                plan = draw(name, numbers, size)
+                said, made = explain(plan), apply(picture(size), plan)
+            else:
+                plan = draw_clip(name, numbers, FRAMES, size)
+                said, made = explain_clip(plan), apply_clip(clip(FRAMES, size), plan)
+            known.append({"drawn": name, "position": position, "explained": said, "digest": plan.digest,
+                          "sha256": sha(made), "plan": json.loads(plan.to_json())})
+    GOLDEN.write_text("[\n" + ",\n".join(json.dumps(case) for case in known) + "\n]\n")
+    return added
+
+
+if __name__ == "__main__":
+    print("added:", ", ".join(record()) or "nothing")
