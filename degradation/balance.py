@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from degradation.plan import Plan
-from degradation.profiles import draw, profile
+from degradation.profiles import draw, with_overrides
 from degradation.ranges import REFERENCE_SIZE, Profile
 from degradation.replay import apply, check_image
 from records.errors import ConfigurationError, DataError
@@ -97,7 +97,7 @@ def draw_balanced(name: str | Profile, rng: np.random.Generator, size: int = REF
         ConfigurationError: no plan of the profile fell into the bin in so many tries; the bin is named. And as `draw`.
         DataError: images that are no such set.
     """
-    chosen = _chosen(name, overrides)
+    chosen = with_overrides(name, overrides)
     side = check_set(images)
     place = target.draw(rng)
     for _ in range(tries):
@@ -116,7 +116,7 @@ def acceptance(name: str | Profile, *, target: Severity, images: Sequence[np.nda
     Raises:
         ConfigurationError: a bin is asked for that none of the plans falls into; names it and says what is reached.
     """
-    chosen = _chosen(name, overrides)
+    chosen = with_overrides(name, overrides)
     side = check_set(images)
     reached = [severity(draw(chosen, generator(0, "severity", position), side), images) for position in range(count)]
     shares = tuple(sum(target.holds(place, one) for one in reached) / count for place in range(len(target.bins)))
@@ -141,11 +141,6 @@ def check_set(images: Sequence[np.ndarray]) -> int:
     if len(shapes) > 1 or any(height != width for height, width in shapes):
         raise DataError(f"severity: images of one square size are needed, not {sorted(shapes)}")
     return int(images[0].shape[0])
-
-
-def _chosen(name: str | Profile, overrides: Mapping[str, Any] | None) -> Profile:
-    chosen = profile(name) if isinstance(name, str) else name
-    return chosen.with_ranges(overrides) if overrides else chosen
 
 
 def _seeded(seed: int) -> np.random.Generator:

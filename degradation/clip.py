@@ -1,11 +1,10 @@
-"""Clips: `draw_clip` a ClipPlan, `apply_clip` it, `explain_clip` it. Clips: uint8 [T, H, W, 3], RGB.
+"""Clips: `draw_clip` a ClipPlan, `apply_clip` it, `explain` it. Clips: uint8 [T, H, W, 3], RGB.
 
 A ClipPlan knows the operations of a Plan, each carried out on every frame with that frame's numbers, and two that act
 on the clip as a whole: `codec` (see `degradation.codecs`) and `show`, whose `frame` says for each frame which one is
 seen in its place, so that frames are dropped and repeated.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,16 +14,12 @@ import numpy as np
 from degradation import codecs
 from degradation.clip_plan import ClipOperation, ClipPlan
 from degradation.clip_ranges import ClipDraws, ClipProfile
-from degradation.explain import explain_clip
 from degradation.plan import Plan
 from degradation.profiles import MINIMUM_SIZE
 from degradation.profiles.clips import PROFILES
-from degradation.ranges import REFERENCE_SIZE
+from degradation.ranges import REFERENCE_SIZE, named
 from degradation.replay import carried, check_image
 from records.errors import ConfigurationError, DataError
-
-__all__ = ["CLIP_OPERATIONS", "Stage", "apply_clip", "check_clip", "clip_profiles", "draw_clip", "explain_clip", "show",
-           "stages"]
 
 CLIP_OPERATIONS = ("codec", "show")
 _PROFILES = {one.name: one for one in PROFILES}
@@ -33,6 +28,15 @@ _PROFILES = {one.name: one for one in PROFILES}
 def clip_profiles() -> tuple[str, ...]:
     """The names that `draw_clip` knows."""
     return tuple(_PROFILES)
+
+
+def clip_profile(name: str) -> ClipProfile:
+    """The clip profile of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    return named(name, _PROFILES, " for clips")
 
 
 def draw_clip(name: str | ClipProfile, rng: np.random.Generator, frames: int, size: int = REFERENCE_SIZE,
@@ -53,14 +57,7 @@ def draw_clip(name: str | ClipProfile, rng: np.random.Generator, frames: int, si
     Raises:
         ConfigurationError: an unknown profile, range or codec, an impossible range, no frames, or a size below 16 px.
     """
-    if isinstance(name, str):
-        if name not in _PROFILES:
-            near = difflib.get_close_matches(name, _PROFILES, n=2, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ConfigurationError(f"no degradation profile {name!r} for clips{hint} Known: {', '.join(_PROFILES)}")
-        chosen = _PROFILES[name]
-    else:
-        chosen = name
+    chosen = clip_profile(name) if isinstance(name, str) else name
     if overrides:
         chosen = chosen.with_ranges(overrides)
     if size < MINIMUM_SIZE:

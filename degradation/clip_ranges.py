@@ -5,7 +5,7 @@ changes from each frame to the next by a draw from `key_step`, held at the ends 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,21 +61,7 @@ class ClipDraws(Draws):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipProfile:
-    """A named way to make clips worse; fields as in `degradation.ranges.Profile`."""
+class ClipProfile(Profile):
+    """A named way to make clips worse: as a picture's, but its family draws over the frames."""
 
-    name: str
-    family: Callable[[ClipDraws], list[ClipOperation]]
-    ranges: Mapping[str, Range]
-    source: str
-
-    def __post_init__(self) -> None:
-        self._table()
-
-    def with_ranges(self, overrides: Mapping[str, Any]) -> "ClipProfile":
-        """This profile with some ranges replaced; arguments and errors as in `Profile.with_ranges`."""
-        return replace(self, ranges=self._table().with_ranges(overrides).ranges)
-
-    def _table(self) -> Profile:
-        """The table as that of an image's profile, which checks and overrides it."""
-        return Profile(name=self.name, family=lambda draws: [], ranges=self.ranges, source=self.source)
+    family: Callable[[ClipDraws], list[ClipOperation]]  # type: ignore[assignment]

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from av.codec.context import Flags
 
-from degradation.operations.noise import words
+from degradation.fields import words
 from records.errors import ConfigurationError, DataError
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 reads it when it starts, and else writes a page for each clip

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from degradation.clip import apply_clip, clip_profiles, draw_clip
+from degradation.clip import apply_clip, clip_profile, draw_clip
 from degradation.clip_plan import ClipPlan
 from degradation.film import SUFFIXES, film_bytes, read_film
 from degradation.plan import Plan
@@ -54,8 +54,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         profile(self.profile).with_ranges(dict(self.overrides))
-        if self.clip_profile not in clip_profiles():
-            raise ConfigurationError(f"no profile {self.clip_profile!r} for films; known: {', '.join(clip_profiles())}")
+        clip_profile(self.clip_profile)
         if self.size and self.size < MINIMUM_SIZE:
             raise ConfigurationError(f"size {self.size}: 0 for none, or at least {MINIMUM_SIZE} px")
 

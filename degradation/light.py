@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from degradation.operations.noise import NORMAL, words
+from degradation.fields import NORMAL_SINGLE, look_up, words
 from records.errors import DataError
 
 WHITE = 65535
@@ -31,7 +31,6 @@ LIGHT = srgb_to_linear(np.arange(256) / 255)
 """Light of each 8-bit level, 0..1, float64 [256]."""
 _TO_LIGHT = np.rint(LIGHT * WHITE).astype(np.uint16)
 _FROM_LIGHT = np.rint(linear_to_srgb(np.arange(WHITE + 1) / WHITE) * 255).astype(np.uint8)
-_NORMAL = NORMAL.astype(np.float32)
 _COSINE = np.cos(np.arange(65536) * (2 * np.pi / 65536)).astype(np.float32)
 
 
@@ -96,12 +95,12 @@ def fractions(seed: int, *shape: int) -> np.ndarray:
 
 def normal(field: np.ndarray) -> np.ndarray:
     """Words, uint16 of any shape up to [H, W, 4], to standard normal numbers, float32."""
-    return cv2.LUT(field, _NORMAL[None])
+    return cv2.LUT(field, NORMAL_SINGLE[None])
 
 
 def normal_field(seed: int, height: int, width: int) -> np.ndarray:
     """White standard normal noise, float32 [height, width]."""
-    return normal(words(seed, height * width).reshape(height, width))
+    return look_up(NORMAL_SINGLE, seed, (height, width))
 
 
 def smooth_field(seed: int, shape: tuple[int, ...], grain: float) -> np.ndarray:

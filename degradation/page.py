@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from degradation.clip import apply_clip, clip_profiles, draw_clip, explain_clip
+from degradation.clip import apply_clip, clip_profiles, draw_clip
 from degradation.explain import explain
 from degradation.profiles import clips, draw, profile, profiles
 from degradation.profiles.iconface import PUBLISHED, STRONGEST, iconface_at
@@ -108,7 +108,7 @@ def _clips(name: str, face: np.ndarray, seed: int) -> str:
     frames = apply_clip(np.repeat(face[None], FRAMES, axis=0), plan)
     figures = [_figure(frames[place], f"frame {place}", "") for place in (0, 5, 10, FRAMES - 1)]
     chosen = next(one for one in clips.PROFILES if one.name == name)
-    said = f'<p class="muted">{escape(explain_clip(plan))}</p>'
+    said = f'<p class="muted">{escape(explain(plan))}</p>'
     return _section(f"{name} (clips)", chosen.source, figures, chosen.ranges, said)
 
 

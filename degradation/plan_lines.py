@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from degradation.clip import explain_clip
 from degradation.clip_plan import ClipPlan
 from degradation.explain import explain
 from degradation.plan import Plan
@@ -20,8 +19,7 @@ Lines = dict[Key, dict[str, Any]]
 
 def line_of(key: Key, plan: Plan | ClipPlan) -> dict[str, Any]:
     """One line."""
-    said = explain_clip(plan) if isinstance(plan, ClipPlan) else explain(plan)
-    return {"file": key[0], "version": key[1], "digest": plan.digest, "explanation": said,
+    return {"file": key[0], "version": key[1], "digest": plan.digest, "explanation": explain(plan),
             "plan": json.loads(plan.to_json())}
 
 

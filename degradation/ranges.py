@@ -9,7 +9,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -139,6 +139,7 @@ class Draws:
         return [int(place) for place in self.rng.permutation(count)]
 
 
+Kind = TypeVar("Kind")
 Family = Callable[[Draws], list[Operation]]
 
 
@@ -162,7 +163,7 @@ class Profile:
             if fault := value.fault() or _excess(value, self.limits.get(key)):
                 raise ConfigurationError(f"degradation profile {self.name!r}, {key}: {fault}")
 
-    def with_ranges(self, overrides: Mapping[str, Any]) -> "Profile":
+    def with_ranges(self, overrides: Mapping[str, Any]) -> Self:
         """This profile with some ranges replaced.
 
         Args:
@@ -208,3 +209,16 @@ def _as_range(old: Range, given: Any, what: str) -> Range:
         return replace(old, low=low, high=high)
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{what}: {given!r} cannot replace {old}") from error
+
+
+def named(name: str, known: Mapping[str, Kind], of: str = "") -> Kind:
+    """The profile of that name; of: said after the name where it is refused.
+
+    Raises:
+        ConfigurationError: there is none; its neighbours and all names are given.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ConfigurationError(f"no degradation profile {name!r}{of}{hint} Known: {', '.join(known)}")
+    return known[name]

@@ -75,8 +75,6 @@ class FeedSettings:
             raise ConfigurationError(f"reference_count_probabilities {shares}: shares that add up to 1 are needed")
         if self.batch < 1 or self.size < 16:
             raise ConfigurationError(f"batch {self.batch}, size {self.size}: at least 1 sample and 16 px are needed")
-        if self.profile not in degradation.profiles():
-            raise ConfigurationError(f"no profile {self.profile!r}; known: {', '.join(degradation.profiles())}")
         object.__setattr__(self, "degradation_overrides", _as_pairs(self.degradation_overrides))
         object.__setattr__(self, "severity", _as_tuples(self.severity))
         self.degradations()

@@ -1,4 +1,4 @@
-"""Fields of random words on the device: bit for bit those of `operations.noise.words`.
+"""Fields of random words on the device: bit for bit those of `degradation.fields.words`.
 
 Philox 4x64-10 in signed 64-bit integers, which wrap as unsigned ones do; a 64 x 64 -> 128-bit product is put together
 from 32-bit halves.

@@ -10,7 +10,9 @@ import torch
 from degradation.batch.colour import luma
 from degradation.batch.fields import words
 from degradation.batch.stack import Stack, take, upload
-from degradation.operations.noise import NORMAL, PHOTON_QUANTILES, PHOTONS, _light, _root, photon_table
+from degradation.fields import NORMAL
+from degradation.light import LIGHT, srgb_to_linear
+from degradation.operations.noise import PHOTON_QUANTILES, PHOTONS, _root, photon_table
 
 _BLACK, _WHITE = 8192.0, 32768.0
 """Of a 16-bit raw value."""
@@ -108,10 +110,10 @@ def _photons(device: torch.device) -> torch.Tensor:
 
 @cache
 def _lights(device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(_light(np.arange(256))).to(device)
+    return torch.from_numpy(LIGHT).to(device)
 
 
 @cache
 def _borders(device: torch.device) -> torch.Tensor:
     """Where one sRGB level ends and the next begins, in light."""
-    return torch.from_numpy(_light(np.arange(255) + 0.5)).to(device)
+    return torch.from_numpy(srgb_to_linear((np.arange(255) + 0.5) / 255)).to(device)

@@ -1,9 +1,6 @@
 """Noise: white, coloured, of photons, of a camera. Images: uint8 [H, W, 3].
 
-A field of noise is stated by a seed, and its bits by a published generator: Philox 4x64-10 with the seed as key and
-the counter from zero, as NumPy's `Philox(key=seed).random_raw` gives it, cut into 16-bit words in little-endian order;
-word i belongs to value i of the field, row by row. A word w stands for the quantile (w + 0.5) / 65536 of the wanted
-distribution. So a field costs one look-up per value, is the same on every machine, and an accelerator can make it.
+The words of the fields: see `degradation.fields`.
 """
 
 import math
@@ -11,12 +8,12 @@ from functools import cache
 
 import cv2
 import numpy as np
-from scipy.special import gammaln, ndtri
+from scipy.special import gammaln
 
+from degradation.fields import NORMAL, NORMAL_SINGLE, look_up, words
+from degradation.light import LIGHT, srgb_to_linear, within
 from records.errors import DataError
 
-NORMAL = ndtri((np.arange(65536) + 0.5) / 65536)
-"""The standard normal quantile of each 16-bit word, float64 [65536]; its standard deviation is 0.99997."""
 PHOTONS = 256
 """Photons that make white in `poisson`. Real-ESRGAN counts the distinct levels of the picture and takes the next power
 of two; a photograph has more than 128, which gives 256. A fixed number (our choice) makes noise a matter of its level.
@@ -25,23 +22,6 @@ PHOTON_QUANTILES = 4096
 """Quantiles per level in `photon_table`: the upper 12 bits of a word."""
 LARGEST = 1000.0
 """Bound of standard deviations in levels, and of `poisson`'s scale."""
-
-
-def words(seed: int, count: int) -> np.ndarray:
-    """The first `count` 16-bit words of the field with this seed, uint16 [count].
-
-    Raises:
-        DataError: a seed that is not a whole number from 0 to 2^128 - 1.
-    """
-    if seed != int(seed) or not 0 <= seed < 2**128:
-        raise DataError(f"seed is {seed}; a whole number from 0 to 2^128 - 1 is needed")
-    raw = np.random.Philox(key=int(seed)).random_raw(-(-count // 4))
-    return raw.astype("<u8", copy=False).view("<u2")[:count]
-
-
-def look_up(table: np.ndarray, seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    """A field of this shape: the entry of `table` [65536] for each word. OpenCV looks up in half NumPy's time."""
-    return cv2.LUT(words(seed, math.prod(shape)).reshape(shape[0], -1), table[None]).reshape(shape)
 
 
 SMALL = 12
@@ -54,13 +34,13 @@ def noise(image: np.ndarray, *, level: float, seed: int, grey: int = 0) -> np.nd
     Args:
         image: uint8 [H, W, 3].
         level: standard deviation in 8-bit levels, 0..1000.
-        seed: of the field, see above.
+        seed: of the field, see `degradation.fields`.
         grey: 1 for the same noise in all channels, 0 for independent channels.
 
     Raises:
         DataError: an impossible parameter.
     """
-    _check("noise.level", level, 0, LARGEST)
+    within("noise.level", level, 0, LARGEST)
     table = np.rint(NORMAL * level).astype(np.int16)
     shape = image.shape[:2] if _switch("noise.grey", grey) else image.shape
     return _added(image, look_up(table, seed, shape))
@@ -75,7 +55,7 @@ def poisson(image: np.ndarray, *, scale: float, seed: int, grey: int = 0) -> np.
     Args:
         image: uint8 [H, W, 3].
         scale: 1 is the noise of 256 photons in white; 0..1000.
-        seed: of the field, see above; a photon count needs the upper 12 bits of a word.
+        seed: of the field, see `degradation.fields`; a photon count needs the upper 12 bits of a word.
         grey: 1 for the noise of the luma, the same in all channels; 0 for independent channels.
 
     Raises:
@@ -83,7 +63,7 @@ def poisson(image: np.ndarray, *, scale: float, seed: int, grey: int = 0) -> np.
 
     Source: Real-ESRGAN's Poisson noise (BasicSR, `generate_poisson_noise`), with 256 photons: see `PHOTONS`.
     """
-    _check("poisson.scale", scale, 0, LARGEST)
+    within("poisson.scale", scale, 0, LARGEST)
     of_grey = _switch("poisson.grey", grey)
     levels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if of_grey else image
     flat = levels.reshape(levels.shape[0], -1)
@@ -123,7 +103,7 @@ def correlated_noise(image: np.ndarray, *, red: float, green: float, blue: float
         image: uint8 [H, W, 3].
         red, green, blue: standard deviations in 8-bit levels, 0..1000.
         red_green, red_blue, green_blue: correlations, -1..1, of a possible set.
-        seed: of the field, see above.
+        seed: of the field, see `degradation.fields`.
 
     Raises:
         DataError: an impossible parameter, or correlations that cannot be together.
@@ -131,11 +111,11 @@ def correlated_noise(image: np.ndarray, *, red: float, green: float, blue: float
     Source: BSRGAN, `add_Gaussian_noise`, third branch.
     """
     for field, value in (("red", red), ("green", green), ("blue", blue)):
-        _check(f"correlated_noise.{field}", value, 0, LARGEST)
+        within(f"correlated_noise.{field}", value, 0, LARGEST)
     for field, value in (("red_green", red_green), ("red_blue", red_blue), ("green_blue", green_blue)):
-        _check(f"correlated_noise.{field}", value, -1, 1)
+        within(f"correlated_noise.{field}", value, -1, 1)
     mixing = np.diag([red, green, blue]) @ _root(red_green, red_blue, green_blue)
-    normal = look_up(_normal(), seed, image.shape)
+    normal = look_up(NORMAL_SINGLE, seed, image.shape)
     return cv2.add(image, cv2.transform(normal, mixing), dtype=cv2.CV_8U)
 
 
@@ -165,7 +145,7 @@ def camera_noise(image: np.ndarray, *, electrons: float, read: float, red_gain: 
         electrons: that make white in a pixel, 1..1e6: few where little light was amplified a lot (a high ISO).
         read: the amplifier's noise, electrons (standard deviation), 0..1e6.
         red_gain, blue_gain: of the white balance, 0.1..10.
-        seed: of the field, see above; one word a pixel of the picture with two more pixels on all sides.
+        seed: of the field, see `degradation.fields`; one word a pixel of the picture with two more pixels on all sides.
 
     Raises:
         DataError: an impossible parameter.
@@ -175,14 +155,14 @@ def camera_noise(image: np.ndarray, *, electrons: float, read: float, red_gain: 
     """
     for field, value, low, high in (("electrons", electrons, 1, 1e6), ("read", read, 0, 1e6),
                                     ("red_gain", red_gain, 0.1, 10), ("blue_gain", blue_gain, 0.1, 10)):
-        _check(f"camera_noise.{field}", value, low, high)
+        within(f"camera_noise.{field}", value, low, high)
     height, width = image.shape[:2]
     padded = cv2.copyMakeBorder(image, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
-    normal = look_up(_normal(), seed, padded.shape[:2])
+    normal = look_up(NORMAL_SINGLE, seed, padded.shape[:2])
     raw = np.empty(padded.shape[:2], np.uint16)
     gains = (red_gain, 1.0, blue_gain)
     for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
-        light = _LIGHT / gains[channel]
+        light = LIGHT / gains[channel]
         spread = np.sqrt(light * electrons + read**2) / electrons
         site = (slice(row, None, 2), slice(column, None, 2))
         levels = padded[site][..., channel]
@@ -199,25 +179,11 @@ _RAW_BLACK, _RAW_WHITE = 8192.0, 32768.0
 """Black above zero and white above black in a 16-bit raw value, so that noise is cut off on neither side."""
 
 
-def _light(levels: np.ndarray) -> np.ndarray:
-    """sRGB levels 0..255 to linear light 0..1 (IEC 61966-2-1)."""
-    values = levels / 255
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-_LIGHT = _light(np.arange(256))
-
-
 def _developed(gain: float) -> np.ndarray:
     """The sRGB level of each 16-bit raw value after a gain, uint8 [65536]."""
     light = ((np.arange(65536, dtype=np.float64) - _RAW_BLACK) * (gain / _RAW_WHITE)).clip(0, 1)
     # Between two levels, the one that is nearer as a level: the borders lie at half levels.
-    return np.searchsorted(_light(np.arange(255) + 0.5), light).astype(np.uint8)
-
-
-@cache
-def _normal() -> np.ndarray:
-    return NORMAL.astype(np.float32)
+    return np.searchsorted(srgb_to_linear((np.arange(255) + 0.5) / 255), light).astype(np.uint8)
 
 
 def _added(image: np.ndarray, field: np.ndarray) -> np.ndarray:
@@ -233,11 +199,6 @@ def _switch(field: str, value: float) -> bool:
     if value not in (0, 1):
         raise DataError(f"{field} is {value}; 0 or 1 is needed")
     return value == 1
-
-
-def _check(field: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise DataError(f"{field} is {value}; from {low:g} to {high:g}")
 
 
 def _grey_words(grey: int) -> str:

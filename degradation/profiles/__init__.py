@@ -1,6 +1,5 @@
 """Named profiles, and drawing a Plan from one. A module lists its profiles in PROFILES."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from degradation.plan import Plan
 from degradation.profiles import bsrgan, camera, first_order, iconface, photographs, second_order, wild
-from degradation.ranges import REFERENCE_SIZE, Draws, Profile
+from degradation.ranges import REFERENCE_SIZE, Draws, Profile, named
 from records.errors import ConfigurationError
 
 MINIMUM_SIZE = 16
@@ -28,11 +27,13 @@ def profile(name: str) -> Profile:
     Raises:
         ConfigurationError: there is none.
     """
-    if name not in _PROFILES:
-        near = difflib.get_close_matches(name, _PROFILES, n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ConfigurationError(f"no degradation profile {name!r}{hint} Known: {', '.join(_PROFILES)}")
-    return _PROFILES[name]
+    return named(name, _PROFILES)
+
+
+def with_overrides(name: str | Profile, overrides: Mapping[str, Any] | None = None) -> Profile:
+    """A profile, by name or as it is, with the ranges that replace its own; arguments and errors as of `draw`."""
+    chosen = profile(name) if isinstance(name, str) else name
+    return chosen.with_ranges(overrides) if overrides else chosen
 
 
 def draw(name: str | Profile, rng: np.random.Generator, size: int = REFERENCE_SIZE,
@@ -51,9 +52,7 @@ def draw(name: str | Profile, rng: np.random.Generator, size: int = REFERENCE_SI
     Raises:
         ConfigurationError: an unknown profile or range, an impossible range, or a size below 16 px.
     """
-    chosen = profile(name) if isinstance(name, str) else name
-    if overrides:
-        chosen = chosen.with_ranges(overrides)
+    chosen = with_overrides(name, overrides)
     if size < MINIMUM_SIZE:
         raise ConfigurationError(f"degradation for {size} px: the smallest size is {MINIMUM_SIZE} px")
     draws = Draws(chosen.ranges, rng, size)

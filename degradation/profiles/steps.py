@@ -19,19 +19,19 @@ INTERPOLATIONS = ("area", "linear", "cubic")
 
 def resized(draws: Draws, reference: float, interpolation: str) -> list[Operation]:
     """To the side that a 512 px plan has at `reference`; nothing where the picture measures it already."""
-    side = shrunk_side(REFERENCE_SIZE / reference, draws.size)
-    if side == draws.side:
-        return []
-    draws.side = side
-    return [Operation.of("resize", side=side, interpolation=interpolation)]
+    return _to_side(draws, shrunk_side(REFERENCE_SIZE / reference, draws.size), interpolation)
 
 
 def enlarged_back(draws: Draws, interpolation: str) -> list[Operation]:
     """To the size of the plan."""
-    if draws.side == draws.size:
+    return _to_side(draws, draws.size, interpolation)
+
+
+def _to_side(draws: Draws, side: int, interpolation: str) -> list[Operation]:
+    if side == draws.side:
         return []
-    draws.side = draws.size
-    return [Operation.of("resize", side=draws.size, interpolation=interpolation)]
+    draws.side = side
+    return [Operation.of("resize", side=side, interpolation=interpolation)]
 
 
 def length(draws: Draws, value: float, reference: float) -> float:
