@@ -5,7 +5,7 @@ import hashlib
 import cv2
 import numpy as np
 
-from degradation import Plan, draw
+from degradation import Plan, apply, draw
 from records import rng
 
 
@@ -39,3 +39,19 @@ def plans(name: str, count: int, size: int = 512) -> list[Plan]:
 def sha(image: np.ndarray) -> str:
     """SHA-256 of the pixels."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def damage_apart(name: str, large: np.ndarray, count: int) -> float:
+    """How much less a 512 px picture is damaged than the same at 128 px: mean difference of PSNR over plans, dB.
+
+    Args:
+        large: uint8 [512, 512, 3]; its damage is measured at 128 px.
+    """
+    small = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA)
+
+    def psnr(position: int, image: np.ndarray) -> float:
+        result = apply(image, draw(name, rng(0, "damage", position), len(image)))
+        result = cv2.resize(result, (128, 128), interpolation=cv2.INTER_AREA)
+        return 10 * np.log10(255**2 / np.mean((result.astype(np.float64) - small) ** 2))
+
+    return float(np.mean([psnr(position, large) - psnr(position, small) for position in range(count)]))

@@ -11,60 +11,21 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from degradation import Plan, Profile, apply, draw, explain, profile, profiles
+from degradation import Plan, apply, draw, explain, profile, profiles
 from degradation.operations.blur import blur
 from degradation.operations.resize import resize
 from degradation.profiles.bsrgan import order
 from degradation.profiles.iconface import at_strength, iconface_at
-from degradation.ranges import Chance, Choice, Draws, LogUniform, Range, Uniform, Whole
+from degradation.ranges import Chance, Choice, Draws, Whole
 from records import ConfigurationError, rng
 from synthetic import State, identity, render
-from tests.degradation.scene import picture
+from tests.degradation.drawn import chance_of, seen
+from tests.degradation.scene import damage_apart, picture
 
 NAMES = ["restoreformer", "restoreformer++", "real-esrgan", "bsrgan", "iconface"]
 PLANS = 10_000
 RARE = 1e-4
 """Below this probability a drawn sample contradicts its distribution; about 730 are judged, with fixed seeds."""
-
-
-def seen(chosen: Profile, count: int, size: int = 512) -> dict[str, list[Any]]:
-    """The drawn values by key, over `count` plans."""
-    values: dict[str, list[Any]] = defaultdict(list)
-    generator = rng(0, "families", 0)
-    for _ in range(count):
-        draws = Draws(chosen.ranges, generator, size)
-        chosen.family(draws)
-        for key, value in draws.seen:
-            values[key].append(value)
-    return values
-
-
-def chance_of(values: list[Any], stated: Range) -> float:
-    """p of a test of the values against the range: 1 where there is but one value."""
-    match stated:
-        case Chance(probability):
-            return float(stats.binomtest(sum(values), len(values), probability).pvalue)
-        case Choice(words, weights):
-            shares = np.array(weights or [1.0] * len(words))
-            possible = shares > 0
-            counts = np.array([values.count(word) for word in words])
-            assert counts.sum() == len(values) and not counts[~possible].any()
-            expected = shares[possible] / shares.sum() * len(values)
-            return 1.0 if len(expected) == 1 else float(stats.chisquare(counts[possible], expected).pvalue)
-        case Whole(low, high, step):
-            wanted = np.arange(low, high + 1, step)
-            counts = np.array([values.count(int(number)) for number in wanted])
-            assert counts.sum() == len(values)
-            return 1.0 if len(wanted) == 1 else float(stats.chisquare(counts).pvalue)
-        case Uniform(low, high) | LogUniform(low, high):
-            numbers = np.array(values)
-            assert numbers.min() >= low - 1e-4 and numbers.max() <= high + 1e-4
-            if low == high:
-                return 1.0
-            if isinstance(stated, LogUniform):
-                numbers, low, high = np.log(numbers), math.log(low), math.log(high)
-            return float(stats.kstest(numbers, stats.uniform(low, high - low).cdf).pvalue)
-    raise AssertionError(stated)
 
 
 @pytest.mark.parametrize("name", [name for name in profiles() if name != "iconface"])
@@ -244,16 +205,7 @@ def test_plans_replay_and_survive_json(name, size):
 
 @pytest.mark.parametrize("name", ["restoreformer++", "real-esrgan", "bsrgan", "iconface"])
 def test_a_smaller_face_is_about_as_damaged(name):
-    large = picture(512)
-    small = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA)
-
-    def psnr(place: int, size: int) -> float:
-        result = apply(large if size == 512 else small, draw(name, rng(0, "damage", place), size))
-        if size == 512:
-            result = cv2.resize(result, (128, 128), interpolation=cv2.INTER_AREA)
-        return 10 * np.log10(255**2 / np.mean((result.astype(float) - small) ** 2))
-
-    assert abs(np.mean([psnr(place, 512) - psnr(place, 128) for place in range(16)])) < 2.0
+    assert abs(damage_apart(name, picture(512), 16)) < 2.0
 
 
 def test_pictures_get_worse_with_the_strength():

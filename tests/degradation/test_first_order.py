@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from degradation import Plan, apply, draw, profile, profiles
+from degradation import Plan, apply, profile, profiles
 from degradation.profiles.first_order import first_order
-from records import rng
-from tests.degradation.scene import picture, plans
+from tests.degradation.scene import damage_apart, picture, plans
 
 FORMULA = [name for name in profiles() if profile(name).family is first_order]
 PLAIN = ["codeformer", "codeformer-large", "diffbir", "faceme", "refldm-train", "refldm-moderate", "refldm-severe"]
@@ -79,17 +78,7 @@ def test_colour_changes_come_as_often_as_published():
 
 @pytest.mark.parametrize("name", FORMULA)
 def test_a_smaller_face_is_as_damaged(name):
-    large = picture(512)
-    small = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA)
-
-    def psnr(position: int, size: int) -> float:
-        result = apply(large if size == 512 else small, draw(name, rng(0, "damage", position), size))
-        if size == 512:
-            result = cv2.resize(result, (128, 128), interpolation=cv2.INTER_AREA)
-        return 10 * np.log10(255**2 / np.mean((result.astype(np.float64) - small) ** 2))
-
-    difference = [psnr(position, 512) - psnr(position, 128) for position in range(12)]
-    assert abs(np.mean(difference)) < 1.5
+    assert abs(damage_apart(name, picture(512), 12)) < 1.5
 
 
 def test_severe_is_worse_than_moderate():

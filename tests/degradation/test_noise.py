@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from degradation.operations.noise import camera_noise, correlated_noise, noise, photon_table, poisson, words
+from degradation.fields import words
+from degradation.operations.noise import camera_noise, correlated_noise, noise, photon_table, poisson
 from records import DataError
 from tests.degradation.scene import picture
 

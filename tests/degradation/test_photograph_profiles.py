@@ -13,59 +13,19 @@ from scipy import stats
 from degradation import apply, draw, profile
 from degradation.operations.compression import avif, jpeg, webp
 from degradation.profiles.wild import WEIGHTS
-from degradation.ranges import Chance, Choice, Draws, LogUniform, Range, Uniform, Whole
 from records import ConfigurationError, DataError, rng
-from tests.degradation.scene import picture, plans
+from tests.degradation.drawn import chance_of, seen
+from tests.degradation.scene import damage_apart, picture, plans
 
 NAMES = ("camera", "old_print", "cctv", "video_call", "messenger", "screen", "wild")
 SOFT = cv2.GaussianBlur(picture(160, 150), (7, 7), 1.5)
 
 
-def seen(name: str, count: int) -> dict[str, list[Any]]:
-    """Every value that so many plans drew, by key."""
-    chosen, values = profile(name), defaultdict(list)
-    for position in range(count):
-        hand = Draws(chosen.ranges, rng(0, f"seen {name}", position), 512)
-        chosen.family(hand)
-        for key, value in hand.seen:
-            values[key].append(value)
-    return values
-
-
-def follows(values: list[Any], stated: Range) -> float:
-    """p of the hypothesis that the values come from the stated range."""
-    match stated:
-        case Uniform(low, high) if low < high:
-            assert low - 1e-4 <= min(values) and max(values) <= high + 1e-4
-            return float(stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue)
-        case LogUniform(low, high) if low < high:
-            assert low - 1e-4 <= min(values) and max(values) <= high + 1e-4
-            return float(stats.kstest(np.log(values), stats.uniform(np.log(low), np.log(high / low)).cdf).pvalue)
-        case Uniform(low, _) | LogUniform(low, _):
-            return float(set(values) == {low})
-        case Whole(low, high, step):
-            all_of_them = list(range(low, high + 1, step))
-            counts = [values.count(value) for value in all_of_them]
-            assert sum(counts) == len(values)
-            return float(stats.chisquare(counts).pvalue) if len(counts) > 1 else 1.0
-        case Choice(those, weights):
-            weights = weights or (1.0,) * len(those)
-            counts = [values.count(value) for value in those]
-            assert sum(counts) == len(values)
-            expected = np.array(weights) / sum(weights) * len(values)
-            assert all(count == 0 for count, weight in zip(counts, weights, strict=True) if not weight)
-            kept = expected > 0
-            return float(stats.chisquare(np.array(counts)[kept], expected[kept]).pvalue)
-        case Chance(probability):
-            return float(stats.binomtest(sum(values), len(values), probability).pvalue)
-    raise AssertionError(stated)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_drawn_follows_the_table(name):
-    ranges, drawn = profile(name).ranges, seen(name, 400)
+    ranges, drawn = profile(name).ranges, seen(profile(name), 400)
     assert set(drawn) <= set(ranges)
-    unlikely = {key: p for key, values in drawn.items() if (p := follows(values, ranges[key])) < 1e-5}
+    unlikely = {key: p for key, values in drawn.items() if (p := chance_of(values, ranges[key])) < 1e-5}
     assert not unlikely
     if name != "wild":
         assert set(drawn) == set(ranges), "no range that nothing is drawn from"
@@ -116,17 +76,7 @@ def test_lengths_scale_with_the_picture_and_angles_do_not():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_smaller_face_is_as_damaged(name):
-    large = cv2.GaussianBlur(picture(512), (9, 9), 2.0)
-    small = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA)
-
-    def psnr(position: int, size: int) -> float:
-        result = apply(large if size == 512 else small, draw(name, rng(0, "damage", position), size))
-        if size == 512:
-            result = cv2.resize(result, (128, 128), interpolation=cv2.INTER_AREA)
-        return 10 * np.log10(255**2 / np.mean((result.astype(np.float64) - small) ** 2))
-
-    difference = [psnr(position, 512) - psnr(position, 128) for position in range(12)]
-    assert abs(np.mean(difference)) < 2
+    assert abs(damage_apart(name, cv2.GaussianBlur(picture(512), (9, 9), 2.0), 12)) < 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,7 +108,7 @@ def test_a_message_only_gets_smaller_and_worse_until_it_is_shown():
 
 
 def test_the_mix_holds_every_kind_and_can_be_asked_for_one():
-    kinds = seen("wild", 500)["kind"]
+    kinds = seen(profile("wild"), 500)["kind"]
     assert stats.chisquare([kinds.count(kind) for kind in WEIGHTS],
                            [500 * weight / sum(WEIGHTS.values()) for weight in WEIGHTS.values()]).pvalue > 1e-4
     only = {"kind": {"cctv": 1}, "occlude.chance": 0, "passed_on.chance": 0, "cctv.jpeg.quality": [17, 17],

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from degradation.fields import words
 from degradation.operations import occlusion, old_print, optics, screen, sensor, surveillance, wear
-from degradation.operations.noise import words
 from records import rng
 from tests.degradation.scene import picture
 
