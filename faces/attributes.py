@@ -52,6 +52,27 @@ def brightness(crop: NDArray[np.uint8]) -> float:
     return float(crop.mean())
 
 
+def light(crop: NDArray[np.uint8]) -> tuple[float, float]:
+    """Where the light comes from: (right - left) / (right + left) of the halves' luminance, and so from top to bottom."""
+    grey = _grey(crop).astype(np.float64)
+    rows, columns = grey.shape[0] // 2, grey.shape[1] // 2
+    left, right = grey[:, :columns].mean(), grey[:, -columns:].mean()
+    top, bottom = grey[:rows].mean(), grey[-rows:].mean()
+    return float((right - left) / max(right + left, 1.0)), float((bottom - top) / max(bottom + top, 1.0))
+
+
+def smile(landmarks: NDArray[np.float64]) -> float:
+    """Mouth width over eye distance of five points [5, 2]; turning the head shrinks both alike."""
+    eyes, mouth = landmarks[1] - landmarks[0], landmarks[4] - landmarks[3]
+    return float(np.linalg.norm(mouth) / max(float(np.linalg.norm(eyes)), 1e-6))
+
+
+def clipped(crop: NDArray[np.uint8]) -> float:
+    """Share of pixels whose luminance is nearly black (at most 4) or burnt out (at least 251), 0..1."""
+    grey = _grey(crop)
+    return float(((grey <= 4) | (grey >= 251)).mean())
+
+
 def perceptual_hash(crop: NDArray[np.uint8]) -> int:
     """The 64-bit difference hash: is each of 8 x 9 cells darker than its right neighbour?"""
     cells = cv2.resize(_grey(crop), (9, 8), interpolation=cv2.INTER_AREA)

@@ -19,6 +19,12 @@ from records.errors import ConfigurationError
 
 Row = Mapping[str, Any]
 
+REFERENCE_KEYS = (
+    "face_id", "photo_id", "uri", "yaw", "pitch", "age", "taken", "brightness", "light_x", "light_y", "smile", "norm",
+    "sharpness", "perceptual_hash", "embedding",
+)
+"""The columns of a face that choosing references reads."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MismatchPolicy:

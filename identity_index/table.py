@@ -14,7 +14,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from identity_index.mismatch import Chosen, MismatchPolicy, references
+from identity_index.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, references
 from identity_index.neighbours import nearest, unit
 from records import FACE_SCHEMA
 from records.errors import DataError
@@ -23,10 +23,6 @@ from records.storage import exists, filesystem, join, make_folder
 INDEX_SCHEMA = FACE_SCHEMA.append(pa.field("identity", pa.string()))
 VECTOR_INDEX_ROWS = 50_000
 ROWS_PER_PARTITION = 32_768
-REFERENCE_COLUMNS = (
-    "face_id", "photo_id", "uri", "yaw", "pitch", "age", "taken", "brightness", "norm", "sharpness",
-    "perceptual_hash", "embedding",
-)
 
 
 class IdentityIndex:
@@ -155,7 +151,7 @@ class IdentityIndex:
         Raises:
             DataError: there is no such face.
         """
-        columns = [*REFERENCE_COLUMNS, "identity"]
+        columns = [*REFERENCE_KEYS, "identity"]
         found = self.faces(columns, f"face_id = {_quoted(face_id)}").to_pylist()
         if not found:
             raise DataError(f"{self.uri}: no face {face_id}")

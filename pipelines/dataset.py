@@ -15,15 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from identity_index.mismatch import REFERENCE_KEYS
 from records.dataset import DatasetVersion
 from records.errors import DataError
 from records.manifest import FACE_COLUMNS, Manifest, Shard
 from records.storage import filesystem, join, read_bytes
-
-REFERENCE_KEYS = (
-    "face_id", "photo_id", "yaw", "pitch", "age", "taken", "brightness", "norm", "sharpness", "perceptual_hash",
-    "embedding",
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from records.errors import ConfigurationError, DataError, PhotoError, WeightsErr
 from records.nouns import FACE_SCHEMA, Dropped, Face, GivenFace, Photo
 from records.storage import join, read_table
 
-VERSION = 1
+VERSION = 2
 DETECTOR = "scrfd_2.5g_kps"
 POSE = ("yaw", "pitch", "roll")
 CHUNK_PHOTOS = 16
@@ -247,6 +247,7 @@ class FaceFinder:
             age, source = attributes.age_from_dates(birth_date, photo.taken), "dates"
         if age is None and network_age is not None:
             age, source = network_age, str(self._settings.age_network)
+        light_x, light_y = attributes.light(face.small)
         return Face(
             face_id=f"{photo.photo_id}-{face.number}", photo_id=photo.photo_id, uri=photo.uri, number=face.number,
             subject=subject, box=tuple(float(v) for v in face.box),
@@ -255,6 +256,8 @@ class FaceFinder:
             crop_landmarks=tuple(face.crop_landmarks.ravel().tolist()),
             **pose, age=age, age_source="unknown" if age is None else source,
             sharpness=attributes.sharpness(face.small), brightness=attributes.brightness(face.small),
+            light_x=light_x, light_y=light_y, smile=attributes.smile(face.landmarks),
+            clipped=attributes.clipped(face.small),
             embedding=tuple(unit.tolist()), norm=norm, embedder=self._embedder.name,
             perceptual_hash=attributes.perceptual_hash(face.small), birth_date=birth_date, taken=photo.taken,
             licence=photo.licence, consent=photo.consent, source=photo.source,

@@ -28,7 +28,7 @@ from records.errors import ConfigurationError, DataError
 from records.nouns import IDENTITY_SCHEMA, Identity
 from records.storage import delete, exists, join, read_bytes, read_table
 
-VERSION = 1
+VERSION = 2
 EMBED_ROWS = 64
 SPLITS = ("train", "val", "test")
 

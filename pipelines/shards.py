@@ -32,7 +32,7 @@ from records.manifest import FACE_COLUMNS, Manifest, Shard
 from records.nouns import FACE_SCHEMA
 from records.storage import delete, exists, filesystem, join, make_folder, read_bytes, read_table, write_atomic
 
-VERSION = 1
+VERSION = 2
 SHARD_BYTES = 64 * 2**20
 GROUP_FACES = 64
 MEMBER_KEYS = (

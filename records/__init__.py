@@ -13,11 +13,13 @@ from records.errors import (
 )
 from records.manifest import Manifest, Shard
 from records.nouns import (
+    DECISION_SCHEMA,
     DROPPED_SCHEMA,
     FACE_SCHEMA,
     IDENTITY_SCHEMA,
     PAIR_SCHEMA,
     PHOTO_SCHEMA,
+    Decision,
     Dropped,
     Face,
     GivenFace,
@@ -28,8 +30,8 @@ from records.nouns import (
 from records.seeds import derive, rng
 
 __all__ = [
-    "DROPPED_SCHEMA", "FACE_SCHEMA", "IDENTITY_SCHEMA", "PAIR_SCHEMA", "PHOTO_SCHEMA", "AnchorfaceError",
-    "CheckpointError", "ConfigurationError", "ConsentError", "DataError", "Dropped", "Face", "GivenFace",
-    "Identity", "Manifest", "Pair", "Photo", "PhotoError", "Shard", "StorageError", "TrainingError",
-    "WeightsError", "derive", "rng",
+    "DECISION_SCHEMA", "DROPPED_SCHEMA", "FACE_SCHEMA", "IDENTITY_SCHEMA", "PAIR_SCHEMA", "PHOTO_SCHEMA",
+    "AnchorfaceError", "CheckpointError", "ConfigurationError", "ConsentError", "DataError", "Decision", "Dropped",
+    "Face", "GivenFace", "Identity", "Manifest", "Pair", "Photo", "PhotoError", "Shard", "StorageError",
+    "TrainingError", "WeightsError", "derive", "rng",
 ]

@@ -17,9 +17,9 @@ from records.errors import DataError
 FORMAT = 1
 
 FACE_COLUMNS = (
-    "face_id", "photo_id", "identity", "split", "shard", "offset", "byte_size", "crop_size", "crop_landmarks",
-    "yaw", "pitch", "roll", "age", "norm", "sharpness", "brightness", "embedding", "perceptual_hash", "taken",
-    "licence", "consent", "source",
+    "face_id", "photo_id", "uri", "identity", "split", "shard", "offset", "byte_size", "crop_size", "crop_landmarks",
+    "score", "yaw", "pitch", "roll", "age", "norm", "sharpness", "brightness", "light_x", "light_y", "smile", "clipped",
+    "embedding", "perceptual_hash", "taken", "licence", "consent", "source",
 )
 
 

@@ -85,6 +85,9 @@ class Face(Row):
     `given`, `dates`, the network's name or `unknown`. sharpness: variance of the Laplacian of the 112 px crop.
     embedding: unit vector; norm: the raw embedding's length (the AdaFace quality proxy); embedder: weight
     file's name. perceptual_hash: 64-bit difference hash of the 112 px crop. brightness: mean of the crop, 0..255.
+    light_x, light_y: where the light comes from, -1..1: (right - left) / (right + left) of the halves' mean luminance
+    in the 112 px crop, and (bottom - top) / (bottom + top). smile: mouth width over eye distance, both seen face on
+    (about .85 to 1.3). clipped: share of the crop's pixels that are nearly black or burnt out, 0..1.
     """
 
     face_id: str
@@ -105,6 +108,10 @@ class Face(Row):
     age_source: str
     sharpness: float
     brightness: float
+    light_x: float
+    light_y: float
+    smile: float
+    clipped: float
     embedding: tuple[float, ...]
     norm: float
     embedder: str
@@ -118,12 +125,37 @@ class Face(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Row):
-    """One person: what `group` decided. split: `train`, `val` or `test`; subject: the given label if any."""
+    """One person: what `group` decided. split: `train`, `val` or `test`; subject: the given label if any.
+
+    purity: estimated share of the faces that are really this person, 0..1. doubt: why a person should look at it, the
+    strongest reason first; empty where nothing speaks against it. doubtful: the faces that fit worst, worst first.
+    """
 
     identity: str
     split: str
     subject: str | None
     face_ids: tuple[str, ...]
+    purity: float = 1.0
+    doubt: str = ""
+    doubtful: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(Row):
+    """What a person decided about faces; kept for ever, whatever `group` computes.
+
+    number: 1, 2, ... in the order of deciding; a later decision wins over an earlier one. kind: `merge` (face_ids are
+    one person), `split` (face_ids are one person, and none of `others` is that person), `reject` (face_ids are of no
+    use), `label` (face_ids are the person `label`). note: free text. made: when, ISO date and time.
+    """
+
+    number: int
+    kind: str
+    face_ids: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    label: str | None = None
+    note: str = ""
+    made: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +200,22 @@ FACE_SCHEMA = pa.schema([
     ("subject", pa.string()), ("box", _POINTS), ("landmarks", _POINTS), ("score", pa.float32()),
     ("crop", pa.binary()), ("crop_size", pa.int32()), ("crop_landmarks", _POINTS), ("yaw", pa.float32()),
     ("pitch", pa.float32()), ("roll", pa.float32()), ("age", pa.float32()), ("age_source", pa.string()),
-    ("sharpness", pa.float32()), ("brightness", pa.float32()), ("embedding", pa.list_(pa.float32())),
-    ("norm", pa.float32()), ("embedder", pa.string()), ("perceptual_hash", pa.uint64()),
+    ("sharpness", pa.float32()), ("brightness", pa.float32()), ("light_x", pa.float32()),
+    ("light_y", pa.float32()), ("smile", pa.float32()), ("clipped", pa.float32()), ("embedding", pa.list_(pa.float32())), ("norm", pa.float32()),
+    ("embedder", pa.string()), ("perceptual_hash", pa.uint64()),
     ("birth_date", pa.date32()), ("taken", pa.date32()), ("licence", pa.string()), ("consent", pa.string()),
     ("source", pa.string()),
 ])
 
 IDENTITY_SCHEMA = pa.schema([
     ("identity", pa.string()), ("split", pa.string()), ("subject", pa.string()),
-    ("face_ids", pa.list_(pa.string())),
+    ("face_ids", pa.list_(pa.string())), ("purity", pa.float32()), ("doubt", pa.string()),
+    ("doubtful", pa.list_(pa.string())),
+])
+
+DECISION_SCHEMA = pa.schema([
+    ("number", pa.int64()), ("kind", pa.string()), ("face_ids", pa.list_(pa.string())),
+    ("others", pa.list_(pa.string())), ("label", pa.string()), ("note", pa.string()), ("made", pa.string()),
 ])
 
 PAIR_SCHEMA = pa.schema([

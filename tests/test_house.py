@@ -33,8 +33,8 @@ RANDOM_CALLS = ("random.", "np.random.", "numpy.random.", "torch.rand", "torch.m
 
 
 def _files() -> list[Path]:
-    rooms = [path for room in EVERYTHING for path in (ROOT / room).rglob("*.py")]
-    return sorted([*rooms, *(ROOT / f"{name}.py" for name in ("cli", "demo") if (ROOT / f"{name}.py").exists())])
+    rooms = [path for room in (*EVERYTHING, "cli") for path in (ROOT / room).rglob("*.py")]
+    return sorted([*rooms, ROOT / "demo.py"])
 
 
 def _room(path: Path) -> str:

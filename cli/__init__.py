@@ -1,0 +1,8 @@
+"""The one command `anchorface`: a module per line of work, a verb a few lines each."""
+
+from cli import curation, datasets, machine, people, pictures, quality, references, search, training
+from cli.app import app
+
+__all__ = [
+    "app", "curation", "datasets", "machine", "people", "pictures", "quality", "references", "search", "training",
+]

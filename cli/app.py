@@ -1,0 +1,37 @@
+"""What every verb shares: the application, the console, and how an error is told.
+
+Heavy imports stand inside the verbs, so that `anchorface --help` answers at once.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from records import AnchorfaceError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="From a heap of photographs to a trained, judged, reference-aware face restorer.\n\n"
+    "Start with [bold]anchorface demo[/]. On your own photographs: [bold]curate[/], [bold]train[/], "
+    "[bold]evaluate[/], [bold]restore[/]; every verb can be stopped and run again: it does what is left.",
+)
+console = Console(stderr=True)
+
+Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the curated data.")]
+
+
+def told(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2."""
+
+    @wraps(verb)
+    def wrapped(*args: Any, **values: Any) -> Any:
+        try:
+            return verb(*args, **values)
+        except AnchorfaceError as error:
+            console.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+
+    return wrapped

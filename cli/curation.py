@@ -1,0 +1,77 @@
+"""From photographs to a dataset version, and what was dropped on the way."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.app import Workspace, app, console, told
+
+DetectorName = Annotated[
+    str | None, typer.Option(help="Face detector by name (see doctor), or `given` for landmarks from a sidecar.")
+]
+CurateEmbedder = Annotated[str, typer.Option(help="Network whose embeddings the index and the anchor hold.")]
+Labels = Annotated[bool, typer.Option("--labels/--no-labels", help="Use identity labels that came with the photos.")]
+
+@app.command()
+@told
+def corpus(
+    out: Annotated[str, typer.Argument(help="Folder for the pictures and metadata.jsonl.")],
+    identities: Annotated[int, typer.Option(help="How many people.")] = 100,
+    photos: Annotated[int, typer.Option(help="Photographs of each.")] = 8,
+    size: Annotated[int, typer.Option(help="Side in pixels.")] = 320,
+    seed: Annotated[int, typer.Option(help="Other seeds, other people.")] = 0,
+    group_photos: Annotated[int, typer.Option(help="Photographs with several people.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Photograph synthetic people: known identity, pose, age; no consent needed."""
+    from synthetic import write_corpus
+
+    written = write_corpus(
+        Path(out), identities=identities, photos_each=photos, seed=seed, size=size, group_photos=group_photos,
+        workers=workers,
+    )
+    console.print(f"{written} photographs in {out}")
+
+
+@app.command()
+@told
+def curate(
+    source: Annotated[str, typer.Argument(help="Folder, glob or URI of photographs.")],
+    out: Workspace,
+    detector: DetectorName = None,
+    embedder: CurateEmbedder = "default",
+    clusterer: Annotated[
+        str | None, typer.Option(help="Another network to tell people apart; the index's own if not given.")
+    ] = None,
+    labels: Labels = True,
+    crop_size: Annotated[int, typer.Option(help="Side of the aligned crops in pixels.")] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
+) -> None:
+    """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
+    from pipelines.find_faces import find_faces
+    from pipelines.group import group
+    from pipelines.ingest import ingest
+    from pipelines.progress import Progress
+    from pipelines.shards import shards
+
+    progress = Progress()
+    ingest(source, out, progress=progress)
+    find_faces(out, detector=detector, embedder=embedder, crop_size=crop_size, progress=progress)
+    console.print(group(out, labels=labels, clusterer=clusterer, seed=seed, progress=progress))
+    console.print(f"dataset version: {shards(out, progress=progress)}")
+
+
+@app.command()
+@told
+def dropped(out: Workspace) -> None:
+    """What did not go on, and why."""
+    from pipelines.stage import dropped as read
+
+    rows = read(out).to_pylist()
+    table = Table("stage", "file", "row", "cause", "detail")
+    for row in rows:
+        table.add_row(row["stage"], row["uri"], str(row["row"]), row["cause"], row["detail"])
+    Console().print(table if rows else "nothing was dropped")

@@ -1,0 +1,1 @@
+"""Dataset versions: what they hold, how they differ, and erasing people from them."""

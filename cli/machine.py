@@ -1,0 +1,31 @@
+"""The demo, and what this machine has."""
+
+from typing import Annotated
+
+import typer
+
+from cli.app import app, told
+
+
+@app.command()
+@told
+def demo(
+    out: Annotated[str, typer.Option(help="Folder for everything that the demo makes.")] = "runs/demo",
+    photos: Annotated[str | None, typer.Option(help="Your own photographs; synthetic people if not given.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Training samples; fewer is faster and worse.")] = None,
+    identities: Annotated[int | None, typer.Option(help="Synthetic people.")] = None,
+) -> None:
+    """The whole line: photographs in, a trained and judged restorer and a report page out."""
+    from demo import run
+
+    run(out, photos=photos, samples=samples, identities=identities)
+
+
+@app.command()
+@told
+def doctor() -> None:
+    """What this machine has and what is missing: hardware, engines, weights and their licences."""
+    from infra import show
+
+    if not show():
+        raise typer.Exit(1)

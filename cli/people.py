@@ -1,0 +1,1 @@
+"""Who is who, looked over and corrected by a person."""

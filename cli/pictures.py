@@ -1,0 +1,97 @@
+"""Pictures made better or worse."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from cli.app import app, console, told
+from records import ConfigurationError
+
+
+@app.command()
+@told
+def restore(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.")],
+    photos: Annotated[str, typer.Argument(help="Folder of photographs.")],
+    out: Annotated[str, typer.Argument(help="Folder for the restored photographs.")],
+    references: Annotated[
+        str | None, typer.Option(help="Folder of good photographs; references/NAME/* go to the photograph NAME.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="Face detector by name: see `anchorface doctor`.")] = "scrfd_2.5g_kps",
+    faces: Annotated[str, typer.Option(help="`all`, or `largest` for the largest face alone.")] = "all",
+    steps: Annotated[int, typer.Option(help="Euler steps.")] = 12,
+    guidance: Annotated[float, typer.Option(help="Guidance; 1 is none.")] = 1.0,
+    fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed; a photograph's name and this decide its noise.")] = 42,
+) -> None:
+    """Restore the faces of photographs, with zero or more references."""
+    from faces.detect import Detector
+    from faces.weights import find
+    from restoration import Restorer, SamplerSettings, restore_folder
+
+    counts = restore_folder(
+        Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
+        faces=faces, seed=seed, settings=SamplerSettings(steps=steps, guidance=guidance, fidelity=fidelity),
+        progress=console.print,
+    )
+    console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")
+
+
+@app.command()
+@told
+def degrade(
+    sources: Annotated[list[str] | None, typer.Argument(help="Pictures, films, or folders of them.")] = None,
+    out: Annotated[str, typer.Option(help="Folder for the results; running it again does what is left.")] = "degraded",
+    profile: Annotated[str, typer.Option(help="Degradation profile for pictures: see the --page.")] = "gfpgan",
+    clip_profile: Annotated[str, typer.Option(help="Degradation profile for films.")] = "video_call_clip",
+    seed: Annotated[int, typer.Option(help="Other seeds, other damage.")] = 0,
+    count: Annotated[int, typer.Option(help="Versions of each file.")] = 1,
+    size: Annotated[int, typer.Option(help="Cut to the middle square and resize to so many px first; 0: do not.")] = 0,
+    overrides: Annotated[
+        list[str] | None, typer.Option(help="range=numbers instead of the profile's own, say jpeg.quality=[30,60].")
+    ] = None,
+    plans_in: Annotated[str, typer.Option(help="A plans.jsonl to carry out instead of drawing plans.")] = "",
+    plans_out: Annotated[str, typer.Option(help="Where the plans go; OUT/plans.jsonl if not given.")] = "",
+    page: Annotated[str, typer.Option(help="Write a page of every profile over one face, and do no more.")] = "",
+) -> None:
+    """Make good pictures and films worse: results, the plans that made them, and a contact sheet."""
+    from degradation.files import Settings, degrade_files
+    from degradation.page import write_page
+    from degradation.plan_lines import digest_of, read_plans
+    from faces.images import read_photo
+    from synthetic import State, identity, render
+
+    if page:
+        face = render(identity(seed), State(yaw=12, smile=0.4, background=seed), 512).image
+        console.print(f"page: {write_page(page, face, seed=seed)}")
+        return
+    if not sources:
+        raise ConfigurationError("degrade: name the pictures, films or folders, or a --page")
+    given = read_plans(plans_in) if plans_in else None
+    settings = Settings(
+        profile=profile, clip_profile=clip_profile, seed=seed, size=size, overrides=_ranges(overrides or ()),
+        plans=digest_of(given) if given is not None else "",
+    )
+    counts = degrade_files(
+        sources, out, read=lambda uri: read_photo(uri)[0], settings=settings, count=count, plans=given,
+        plans_out=plans_out, progress=console.print,
+    )
+    console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")
+
+
+def _ranges(words: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """`range=numbers`, the numbers as in JSON.
+
+    Raises:
+        ConfigurationError: one that is not.
+    """
+    found = {}
+    for text in words:
+        key, _, numbers = text.partition("=")
+        try:
+            found[key] = json.loads(numbers)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(f"--overrides {text}: write range=numbers, say jpeg.quality=[30,60]") from error
+    return tuple(sorted(found.items(), key=lambda pair: pair[0]))

@@ -1,0 +1,1 @@
+"""Whether the embedding norm follows quality."""

@@ -1,0 +1,1 @@
+"""Which photographs help which."""
