@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cli.app import Workspace, app, console, told
 
@@ -49,6 +50,13 @@ def curate(
     labels: Labels = True,
     crop_size: Annotated[int, typer.Option(help="Side of the aligned crops in pixels.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
+    layout: Annotated[
+        str, typer.Option(help="A known data set: auto, plain, ffhq, celeba-hq or vggface2.")
+    ] = "auto",
+    frame_seconds: Annotated[float, typer.Option(help="Of films, one frame in every so many seconds.")] = 1.0,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Download photographs that a table says are on the web.")
+    ] = False,
 ) -> None:
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
     from pipelines.find_faces import find_faces
@@ -56,11 +64,16 @@ def curate(
     from pipelines.ingest import ingest
     from pipelines.progress import Progress
     from pipelines.shards import shards
+    from pipelines.sources import find_layout
 
     progress = Progress()
-    ingest(source, out, progress=progress)
+    known = find_layout(source, layout)
+    if known.name != "plain":
+        console.print(f"layout: {known.name} ({known.why}), {len(known.splits):,} persons with a published split")
+    ingest(source, out, layout=known, frame_seconds=frame_seconds, fetch=fetch, progress=progress)
+    held = known.splits if labels else None
     find_faces(out, detector=detector, embedder=embedder, crop_size=crop_size, progress=progress)
-    console.print(group(out, labels=labels, clusterer=clusterer, seed=seed, progress=progress))
+    console.print(group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress))
     console.print(f"dataset version: {shards(out, progress=progress)}")
 
 
@@ -73,5 +86,6 @@ def dropped(out: Workspace) -> None:
     rows = read(out).to_pylist()
     table = Table("stage", "file", "row", "cause", "detail")
     for row in rows:
-        table.add_row(row["stage"], row["uri"], str(row["row"]), row["cause"], row["detail"])
+        said = (row["stage"], row["uri"], str(row["row"]), row["cause"], row["detail"])
+        table.add_row(*(Text(word) for word in said))
     Console().print(table if rows else "nothing was dropped")

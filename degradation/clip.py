@@ -14,7 +14,9 @@ import numpy as np
 from degradation import codecs
 from degradation.clip_plan import ClipOperation, ClipPlan
 from degradation.clip_ranges import ClipDraws, ClipProfile
-from degradation.plan import Plan
+from degradation.operations import FUNCTIONS
+from degradation.operations.resize import resize_frame
+from degradation.plan import Operation, Plan
 from degradation.profiles import MINIMUM_SIZE
 from degradation.profiles.clips import PROFILES
 from degradation.ranges import REFERENCE_SIZE, named
@@ -22,6 +24,8 @@ from degradation.replay import carried, check_image
 from records.errors import ConfigurationError, DataError
 
 CLIP_OPERATIONS = ("codec", "show")
+ON_FRAMES = {**FUNCTIONS, "resize": resize_frame}
+"""What carries out the operations of pictures on a frame."""
 _PROFILES = {one.name: one for one in PROFILES}
 
 
@@ -87,27 +91,36 @@ def apply_clip(frames: np.ndarray, plan: ClipPlan) -> np.ndarray:
         ConfigurationError: a codec that the installed PyAV lacks.
     """
     check_clip(frames, plan)
-    result, shape = list(frames), frames.shape[1:3]
-    for stage in stages(result, plan):
+    result, shape, made = list(frames), frames.shape[1:3], np.empty(frames.shape, np.uint8)
+    for stage in stages(result, plan, made):
         result = stage.after
     sizes = sorted({frame.shape[:2] for frame in result} - {shape})
     if sizes:
         raise DataError(f"clip plan {plan.digest} ends at {list(sizes[0])}, not at the frames' {list(shape)}")
-    return np.stack(result)
+    for place, frame in enumerate(result):
+        if frame.base is not made:
+            made[place] = frame
+    return made
 
 
 @dataclass(frozen=True)
 class Stage:
     """A part of a plan carried out. operation: on the whole clip, or None for a run of operations frame by frame.
-    before, after: the frames, uint8 [H, W, 3]."""
+    run: what was carried out. before, after: the frames, uint8 [H, W, 3]."""
 
     operation: ClipOperation | None
+    run: tuple[ClipOperation, ...]
     before: list[np.ndarray]
     after: list[np.ndarray]
 
 
-def stages(frames: list[np.ndarray], plan: ClipPlan) -> Iterator[Stage]:
-    """Carry the plan out: each operation on the whole clip, and each run of operations between two of them."""
+def stages(frames: list[np.ndarray], plan: ClipPlan, into: np.ndarray | None = None) -> Iterator[Stage]:
+    """Carry the plan out: each operation on the whole clip, and each run of operations between two of them.
+
+    Args:
+        frames: the clip. plan: of as many frames. into: uint8 [T, H, W, 3] that the frames of a last run are written
+            to where they fit.
+    """
     shape = (frames[0].shape[0], frames[0].shape[1])
     run: list[ClipOperation] = []
     for operation in (*plan.operations, None):
@@ -115,12 +128,12 @@ def stages(frames: list[np.ndarray], plan: ClipPlan) -> Iterator[Stage]:
             run.append(operation)
             continue
         if run:
-            before, frames = frames, [_frame(frame, place, run, plan, shape) for place, frame in enumerate(frames)]
-            yield Stage(None, before, frames)
+            before, frames = frames, _run(frames, run, plan, shape, into if operation is None else None)
+            yield Stage(None, tuple(run), before, frames)
             run = []
         if operation is not None:
             before, frames = frames, _whole(frames, operation, plan)
-            yield Stage(operation, before, frames)
+            yield Stage(operation, (operation,), before, frames)
 
 
 def check_clip(frames: np.ndarray, plan: ClipPlan) -> None:
@@ -139,11 +152,23 @@ def check_clip(frames: np.ndarray, plan: ClipPlan) -> None:
         raise DataError(f"clip of {len(frames)} frames: the plan {plan.digest} is for {plan.frames} frames")
 
 
-def _frame(frame: np.ndarray, place: int, run: Sequence[ClipOperation], plan: ClipPlan,
-           shape: tuple[int, int]) -> np.ndarray:
-    """A run of operations on one frame."""
-    one = Plan(profile=plan.profile, size=plan.size, operations=tuple(step.at(place) for step in run))
-    return carried(frame, one.operations, one, shape)
+def _run(frames: Sequence[np.ndarray], run: Sequence[ClipOperation], plan: ClipPlan, shape: tuple[int, int],
+         into: np.ndarray | None) -> list[np.ndarray]:
+    """A run of operations on each frame; one that comes again with the same numbers is made once."""
+    made: dict[tuple[int, tuple[Operation, ...]], np.ndarray] = {}
+    result = []
+    for place, frame in enumerate(frames):
+        one = Plan(profile=plan.profile, size=plan.size, operations=tuple(step.at(place) for step in run))
+        key = id(frame), one.operations
+        if key not in made:
+            made[key] = carried(frame, one.operations, one, shape, ON_FRAMES)
+        after = made[key]
+        if into is not None and after.shape == into.shape[1:]:
+            # At once, while it is in the processor's cache.
+            into[place] = after
+            after = into[place]
+        result.append(after)
+    return result
 
 
 def _whole(frames: Sequence[np.ndarray], operation: ClipOperation, plan: ClipPlan) -> list[np.ndarray]:

@@ -1,24 +1,27 @@
 """What storing or sending a clip does to it: real encoders and decoders in memory, and packets that get lost.
 
 Frames: lists of uint8 [H, W, 3], RGB, one size or several. One thread, nothing that looks at the clock: the same
-frames and numbers give the same bytes. Needs no file and no container; packets go straight to the decoder.
+frames and numbers give the same bytes. Needs no file and no container; packets go straight to the decoder. PyAV is
+imported where a codec is first asked for.
 """
+
+from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import av
-import av.error
 import cv2
 import numpy as np
-from av.codec.context import Flags
 
 from degradation.fields import words
 from records.errors import ConfigurationError, DataError
+
+if TYPE_CHECKING:
+    import av
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 reads it when it starts, and else writes a page for each clip
 
@@ -32,7 +35,8 @@ QUALITIES = 51
 class Codec:
     """How one codec is asked. decoder: PyAV's name. smallest: side of the smallest frame that it takes, px. quality:
     what it calls constant quality. speed: its option for each of `SPEEDS`. options: always given. conceals: whether the
-    decoder fills the gaps that damage leaves; one that does not shows whatever its memory holds."""
+    decoder fills the gaps that damage leaves; one that does not shows whatever its memory holds. least: bits per second
+    below which it would count none at all, as most count in thousands."""
 
     encoder: str
     decoder: str
@@ -41,6 +45,7 @@ class Codec:
     speed: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     conceals: bool = True
+    least: int = 1000
 
 
 def _speeds(option: str, *values: str) -> tuple[tuple[str, str], ...]:
@@ -52,7 +57,7 @@ _X264 = Codec("libx264", "h264", 16, speed=_speeds("preset", *SPEEDS), options=(
 CODECS = {
     "libx264": _X264,
     "h264": _X264,  # what libavcodec takes when it is asked for "h264"; RealBasicVSR names both
-    "mpeg4": Codec("mpeg4", "mpeg4", 16, quality="quantiser", conceals=False),
+    "mpeg4": Codec("mpeg4", "mpeg4", 16, quality="quantiser", conceals=False, least=1),
     # It writes past its buffers where a frame is smaller than one coding tree unit, 64 px, and gives other packets each
     # time where it is just one.
     "libx265": Codec("libx265", "hevc", 96, speed=_speeds("preset", *SPEEDS), options=(
@@ -61,7 +66,7 @@ CODECS = {
         ("deadline", "good"), ("row-mt", "0"), ("lag-in-frames", "0"))),
     "libsvtav1": Codec("libsvtav1", "libdav1d", 64, quality="crf63", speed=_speeds("preset", "9", "8", "7"), options=(
         ("svtav1-params", "lp=1"),)),
-    "mjpeg": Codec("mjpeg", "mjpeg", 16, quality="quantiser"),
+    "mjpeg": Codec("mjpeg", "mjpeg", 16, quality="quantiser", least=1),
 }
 
 
@@ -72,6 +77,8 @@ def available() -> tuple[str, ...]:
 
 @functools.cache
 def _has(name: str) -> bool:
+    import av
+
     try:
         av.Codec(CODECS[name].encoder, "w")
         av.Codec(CODECS[name].decoder, "r")
@@ -100,7 +107,8 @@ def codec(frames: Sequence[np.ndarray], *, codec: str, bit_rate: int = 0, qualit
         frames: uint8 [H, W, 3] each, RGB. Those of another size than the first are brought to its size, as a stream
             has one size.
         codec: a name from `CODECS`.
-        bit_rate: bits per second, from 1; 0 to ask for a quality instead. Encoders treat it as a wish.
+        bit_rate: bits per second, from 1; 0 to ask for a quality instead. Encoders treat it as a wish, and most give at
+            least 1000.
         quality: constant quality on H.264's scale, 0 (best) to 51; -1 to ask for a bit rate instead.
         rate: frames per second that the encoder is told.
         speed: one of `SPEEDS`; mpeg4 and mjpeg have only one.
@@ -119,12 +127,21 @@ def codec(frames: Sequence[np.ndarray], *, codec: str, bit_rate: int = 0, qualit
     asked = check_codec(codec)
     _check(bit_rate, quality, rate, speed, keyframes, lost, corrupt)
     height, width = frames[0].shape[:2]
-    planes = [to_planes(_fit(frame, height, width), asked.smallest) for frame in frames]
+    planes = _each(frames, lambda frame: to_planes(_fit(frame, height, width), asked.smallest))
     packets = encode(planes, asked, bit_rate=bit_rate, quality=quality, rate=rate, speed=speed, keyframes=keyframes,
                      live=bool(lost or corrupt))
     if lost or corrupt:
         packets = damage(packets, lost, corrupt, seed, asked.conceals)
-    return [to_picture(one, height, width) for one in decode(packets, asked, planes[0].shape, len(frames))]
+    return _each(decode(packets, asked, planes[0].shape, len(frames)), lambda one: to_picture(one, height, width))
+
+
+def _each(frames: Sequence[np.ndarray], work: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+    """What `work` makes of each frame; of one that stands in several places, once."""
+    made: dict[int, np.ndarray] = {}
+    for frame in frames:
+        if id(frame) not in made:
+            made[id(frame)] = work(frame)
+    return [made[id(frame)] for frame in frames]
 
 
 def encode(planes: Sequence[np.ndarray], asked: Codec, *, bit_rate: int, quality: int, rate: float, speed: str,
@@ -135,6 +152,9 @@ def encode(planes: Sequence[np.ndarray], asked: Codec, *, bit_rate: int, quality
         planes: uint8 [1.5 h, w] each, as `to_planes` makes them. live: no frame refers to a later one, as where packets
         go over a line; H.264's concealment is the same in every run only then. The rest: as in `codec`.
     """
+    import av
+    import av.error
+
     encoder: Any = av.CodecContext.create(asked.encoder, "w")
     encoder.width, encoder.height, encoder.pix_fmt = planes[0].shape[1], planes[0].shape[0] * 2 // 3, "yuv420p"
     encoder.framerate = Fraction(rate).limit_denominator(1001)
@@ -148,7 +168,7 @@ def encode(planes: Sequence[np.ndarray], asked: Codec, *, bit_rate: int, quality
     if asked.encoder == "mjpeg":
         encoder.options |= {"strict": "unofficial"}  # it wants to be asked twice for less than the full range
     if quality < 0:
-        encoder.bit_rate = encoder.bit_rate_tolerance = bit_rate  # within a second
+        encoder.bit_rate = encoder.bit_rate_tolerance = max(bit_rate, asked.least)  # within a second
     elif asked.quality == "quantiser":
         # The step of H.264's quantiser doubles every 6, from 1 at 4; a step of MPEG-4's and JPEG's tables is 2.
         encoder.qmin = encoder.qmax = min(max(round(2.0 ** ((quality - 4) / 6) / 2), 2), 31)
@@ -173,6 +193,8 @@ def damage(packets: Sequence[av.Packet], lost: float, corrupt: float, seed: int,
 
     conceals: as of Codec; where the decoder does not, the receiver throws a damaged packet away.
     """
+    import av
+
     left = list(packets[:1])
     chances = words(seed, 4 * len(packets)).reshape(-1, 4) / 65536.0
     for packet, (fate, harm, place, length) in zip(packets[1:], chances[1:], strict=True):
@@ -191,6 +213,10 @@ def damage(packets: Sequence[av.Packet], lost: float, corrupt: float, seed: int,
 
 def decode(packets: Sequence[av.Packet], asked: Codec, shape: tuple[int, ...], count: int) -> list[np.ndarray]:
     """`count` frames of planes, uint8 [*shape]; one that cannot be decoded is the last one again."""
+    import av
+    import av.error
+    from av.codec.context import Flags
+
     decoder: Any = av.CodecContext.create(asked.decoder, "r")
     decoder.thread_count = 1
     decoder.flags |= Flags.output_corrupt

@@ -51,7 +51,25 @@ def blur(*, sigma_x: float, sigma_y: float, angle: float, kernel: int, kind: str
     Source: the kernels of Real-ESRGAN (arXiv 2107.10833, section 3.1); generalised Gaussian and plateau after
     arXiv 1701.00823.
     """
-    kernel = _checked_side("blur", kernel)
+    check_blur(sigma_x=sigma_x, sigma_y=sigma_y, angle=angle, kernel=kernel, kind=kind, beta=beta)
+    x, y = _grid(int(kernel))
+    turn = math.radians(angle)
+    first = (x * math.cos(turn) + y * math.sin(turn)) / max(sigma_x, SMALLEST_SIGMA)
+    second = (y * math.cos(turn) - x * math.sin(turn)) / max(sigma_y, SMALLEST_SIGMA)
+    square = first**2 + second**2
+    if kind != "gaussian":
+        with np.errstate(over="ignore"):
+            square **= beta
+    return _normal(1.0 / (1.0 + square) if kind == "plateau" else np.exp(-0.5 * square))
+
+
+def check_blur(*, sigma_x: float, sigma_y: float, angle: float, kernel: int, kind: str, beta: float) -> None:
+    """Refuse what `blur` cannot make.
+
+    Raises:
+        DataError: names the parameter.
+    """
+    _check_side("blur", kernel)
     for field, value in (("sigma_x", sigma_x), ("sigma_y", sigma_y)):
         if not 0 <= value < math.inf:
             raise DataError(f"blur.{field} is {value}; from 0 px up")
@@ -61,15 +79,6 @@ def blur(*, sigma_x: float, sigma_y: float, angle: float, kernel: int, kind: str
         raise DataError(f"blur.kind is {kind!r}; one of {', '.join(KINDS)}")
     if not 0 < beta < math.inf:
         raise DataError(f"blur.beta is {beta}; a positive number is needed")
-    x, y = _grid(kernel)
-    turn = math.radians(angle)
-    first = (x * math.cos(turn) + y * math.sin(turn)) / max(sigma_x, SMALLEST_SIGMA)
-    second = (y * math.cos(turn) - x * math.sin(turn)) / max(sigma_y, SMALLEST_SIGMA)
-    square = first**2 + second**2
-    if kind != "gaussian":
-        with np.errstate(over="ignore"):
-            square **= beta
-    return _normal(1.0 / (1.0 + square) if kind == "plateau" else np.exp(-0.5 * square))
 
 
 def sinc(*, cutoff: float, kernel: int) -> np.ndarray:
@@ -84,15 +93,24 @@ def sinc(*, cutoff: float, kernel: int) -> np.ndarray:
 
     Source: Real-ESRGAN, equation 6: cutoff * J1(cutoff * distance) / (2 pi distance).
     """
-    kernel = _checked_side("sinc", kernel)
-    if not SMALLEST_CUTOFF <= cutoff <= LARGEST_CUTOFF:
-        raise DataError(f"sinc.cutoff is {cutoff}; from {SMALLEST_CUTOFF} to {LARGEST_CUTOFF:.3f} radians per pixel")
-    distance = np.hypot(*_grid(kernel))
-    centre = kernel // 2
+    check_sinc(cutoff=cutoff, kernel=kernel)
+    distance = np.hypot(*_grid(int(kernel)))
+    centre = int(kernel) // 2
     distance[centre, centre] = 1.0
     weights = cutoff * j1(cutoff * distance) / (2 * math.pi * distance)
     weights[centre, centre] = cutoff**2 / (4 * math.pi)
     return _normal(weights)
+
+
+def check_sinc(*, cutoff: float, kernel: int) -> None:
+    """Refuse what `sinc` cannot make.
+
+    Raises:
+        DataError: names the parameter.
+    """
+    _check_side("sinc", kernel)
+    if not SMALLEST_CUTOFF <= cutoff <= LARGEST_CUTOFF:
+        raise DataError(f"sinc.cutoff is {cutoff}; from {SMALLEST_CUTOFF} to {LARGEST_CUTOFF:.3f} radians per pixel")
 
 
 def _grid(kernel: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,10 +123,9 @@ def _normal(weights: np.ndarray) -> np.ndarray:
     return (weights / weights.sum()).astype(np.float32)
 
 
-def _checked_side(name: str, kernel: int) -> int:
+def _check_side(name: str, kernel: int) -> None:
     if kernel != int(kernel) or kernel % 2 != 1 or not 1 <= kernel <= LARGEST:
         raise DataError(f"{name}.kernel is {kernel}; an odd number of px from 1 to {LARGEST} is needed")
-    return int(kernel)
 
 
 _DENSE: dict[str, Callable[..., np.ndarray]] = {"blur": blur, "sinc": sinc}

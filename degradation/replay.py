@@ -1,6 +1,6 @@
 """Carrying a Plan out. Images: uint8 [H, W, 3], RGB."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -38,17 +38,20 @@ def apply(image: np.ndarray, plan: Plan) -> np.ndarray:
     return result.copy() if np.may_share_memory(result, image) else np.ascontiguousarray(result)
 
 
-def carried(image: np.ndarray, operations: Sequence[Operation], plan: Plan, shape: tuple[int, int]) -> np.ndarray:
+def carried(image: np.ndarray, operations: Sequence[Operation], plan: Plan, shape: tuple[int, int],
+            functions: Mapping[str, Callable[..., np.ndarray]] = FUNCTIONS) -> np.ndarray:
     """Operations of a plan, one after another or fused, on an image that came as [*shape, 3].
+
+    functions: what carries out an operation, by its name.
 
     Raises:
         DataError: as `carry_out`.
     """
     steps = list(operations)
     while steps:
-        count = 2 if fused(steps) else 1
-        image = carry_out(image, steps[0], plan, shape, *steps[1:count])
-        del steps[:count]
+        resize = steps[1] if fused(steps) else None
+        image = carry_out(image, steps[0], plan, shape, resize, functions)
+        del steps[:1 if resize is None else 2]
     return image
 
 
@@ -72,15 +75,16 @@ def check_image(image: np.ndarray) -> None:
 
 
 def carry_out(image: np.ndarray, operation: Operation, plan: Plan, shape: tuple[int, int],
-              resize: Operation | None = None) -> np.ndarray:
+              resize: Operation | None = None,
+              functions: Mapping[str, Callable[..., np.ndarray]] = FUNCTIONS) -> np.ndarray:
     """One operation of a plan on an image that came as [*shape, 3]; or a blur and the `resize` after it, see `fused`.
 
     Raises:
         DataError: an unknown operation, or parameters that it does not take.
     """
-    function = FUNCTIONS.get(operation.name) if resize is None else blur_and_shrink
+    function = functions.get(operation.name) if resize is None else blur_and_shrink
     if function is None:
-        raise DataError(f"plan {plan.digest}: no operation {operation.name!r}; known: {', '.join(FUNCTIONS)}")
+        raise DataError(f"plan {plan.digest}: no operation {operation.name!r}; known: {', '.join(functions)}")
     try:
         values = arguments(operation, plan, shape)
         if resize is not None:

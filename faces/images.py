@@ -8,6 +8,7 @@ import hashlib
 import io
 import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -15,15 +16,23 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps
+from pillow_heif import register_heif_opener
 
 from records.errors import DataError, PhotoError, StorageError
 from records.storage import read_bytes
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+register_heif_opener(thumbnails=False, decode_threads=1)
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "HEIF", "AVIF")
 SMALLEST_SIDE = 16
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8", b"BM")
 EXIF_FOLDER, DATE_TIME_ORIGINAL = 0x8769, 0x9003
+DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, MemoryError,
+    AttributeError, AssertionError, struct.error, zlib.error,
+)
+"""What decoders raise on bytes that nobody meant to be a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +81,10 @@ def read_photo(
     if declared is not None:
         _check_size(*declared, max_pixels, uri)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+        warnings.simplefilter("ignore")  # what Pillow doubts about a damaged file ends as its cause, or costs nothing
         picture = _open(content, uri)
         _check_size(*picture.size, max_pixels, uri)
-        pixels, taken = _decode(picture, content, uri)
+        pixels, taken = _decode(picture, content, max_pixels, uri)
     name = "JPEG" if picture.format == "MPO" else str(picture.format)
     info = PhotoInfo(
         format=name, width=pixels.shape[1], height=pixels.shape[0], byte_size=len(content),
@@ -108,9 +117,11 @@ def _open(content: bytes, uri: str) -> PillowImage.Image:
         return PillowImage.open(io.BytesIO(content), formats=FORMATS)
     except PillowImage.DecompressionBombError as error:
         raise PhotoError("too many pixels", uri, str(error)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
-        if content.startswith(MAGIC):
+    except DAMAGE as error:
+        if content.startswith(MAGIC) and not _ends_well(content):
             raise PhotoError("truncated", uri, "the file ends before its first pixel") from error
+        if content.startswith(MAGIC):
+            raise PhotoError("unreadable", uri, f"damaged before its first pixel: {error}") from error
         detail = "the file is empty" if not content else f"none of {', '.join(FORMATS)}"
         raise PhotoError("not an image", uri, detail) from error
 
@@ -122,13 +133,18 @@ def _check_size(width: int, height: int, max_pixels: int, uri: str) -> None:
         raise PhotoError("too small", uri, f"{width} x {height}; sides of at least {SMALLEST_SIDE} px are needed")
 
 
-def _decode(picture: PillowImage.Image, content: bytes, uri: str) -> tuple[NDArray[np.uint8], date | None]:
+def _decode(
+    picture: PillowImage.Image, content: bytes, max_pixels: int, uri: str
+) -> tuple[NDArray[np.uint8], date | None]:
     try:
         picture.load()
+        _check_size(*picture.size, max_pixels, uri)  # a HEIF picture's size may change while it is decoded
         taken = _taken(picture)
         upright = ImageOps.exif_transpose(picture)
         return _eight_bit_rgb(upright), taken
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError) as error:
+    except PhotoError:
+        raise
+    except DAMAGE as error:
         cause = "truncated" if "truncated" in str(error) or _ends_early(content) else "unreadable"
         raise PhotoError(cause, uri, str(error)) from error
 
@@ -154,7 +170,7 @@ def _taken(picture: PillowImage.Image) -> date | None:
     try:
         text = str(picture.getexif().get_ifd(EXIF_FOLDER).get(DATE_TIME_ORIGINAL, ""))
         return datetime.strptime(text.strip("\x00 ")[:10], "%Y:%m:%d").date()
-    except (ValueError, OSError, SyntaxError, KeyError, TypeError, struct.error):
+    except DAMAGE:
         return None
 
 
@@ -163,6 +179,11 @@ def _png_size(content: bytes) -> tuple[int, int] | None:
         width, height = struct.unpack(">II", content[16:24])
         return width, height
     return None
+
+
+def _ends_well(content: bytes) -> bool:
+    """Whether a JPEG or PNG has its last bytes."""
+    return content.startswith((b"\xff\xd8", b"\x89PNG")) and not _ends_early(content)
 
 
 def _ends_early(content: bytes) -> bool:

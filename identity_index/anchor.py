@@ -1,21 +1,32 @@
 """The identity anchor: several references' embeddings become one unit vector, the sharper ones counting more."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from records.errors import DataError
 
+if TYPE_CHECKING:
+    from faces.quality import NormCalibration
 
-def anchor(raw_embeddings: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+
+def anchor(
+    raw_embeddings: np.ndarray, temperature: float = 1.0, calibration: NormCalibration | None = None
+) -> np.ndarray:
     """Norm-weighted mean of the references' directions.
 
         e_r = z_r / ||z_r||,  q_r = ||z_r||,  w = softmax(log(q) / T),  anchor = Norm(sum_r w_r e_r)
 
     At T = 1 the weights are the norms over their sum, so the anchor is the normalised plain sum of the raw vectors.
-    A larger T evens the weights out, a smaller one listens to the best reference alone.
+    A larger T evens the weights out, a smaller one listens to the best reference alone. With a calibration q_r is the
+    quality that the norm lets expect, so a network whose norm tells nothing weighs its references alike.
 
     Args:
         raw_embeddings: [R, D], before normalisation (unit embedding times norm), R >= 1.
         temperature: T > 0.
+        calibration: of the network that made the embeddings; None for the norms themselves, as in the paper.
 
     Returns:
         Unit float32 [D].
@@ -23,7 +34,7 @@ def anchor(raw_embeddings: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     Raises:
         DataError: no reference, a temperature that is not positive, vectors that are not finite or cancel out.
 
-    Source: IConFace eq. 3-5.
+    Source: IConFace eq. 3-5; the calibration is our choice.
     """
     vectors = np.asarray(raw_embeddings, dtype=np.float64)
     if vectors.ndim != 2 or len(vectors) == 0:
@@ -34,7 +45,7 @@ def anchor(raw_embeddings: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     if not np.isfinite(norms).all() or not norms.max() > 0:
         raise DataError("anchor: the references' embeddings are zero or not finite; embed them again")
     with np.errstate(divide="ignore"):
-        logits = np.log(norms) / temperature
+        logits = np.log(norms if calibration is None else calibration.quality(norms)) / temperature
     weights = np.exp(logits - logits.max())
     directions = vectors / np.maximum(norms, 1e-12)[:, None]
     total = (weights / weights.sum()) @ directions

@@ -5,9 +5,13 @@ and between persons, low. Where the embedder tells these people apart, a valley 
 lies elsewhere for each embedder and collection (a studio's portraits are more alike than a family's album). The
 threshold is the bottom of the clearest valley in the smoothed heights.
 
-Faces that stand in one photo are different people: where there are enough such pairs, the threshold is kept above
-nearly all of them. Where there is no valley (too few faces, one person, nobody twice, a weak embedder) a fixed
-threshold is used and the reason says so: look at the result then, or give labels.
+Two floors keep it from being too low. Faces that stand in one photo are different people: where there are enough such
+pairs, the threshold stays above nearly all of them. And nearly all pairs of a collection are strangers, whose cosines
+lie around their median like a normal distribution; the threshold stays where fewer than one in 200 pairs above it are
+to be expected from strangers. That floor rises with the collection: a million faces hold 5 * 10**11 pairs.
+
+Where there is no valley (too few faces, one person, nobody twice, a weak embedder) a fixed threshold is used, or the
+floor where that is higher, and the reason says so: look at the result then, or give labels.
 """
 
 from collections import defaultdict
@@ -15,9 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
-from identity_index.cluster import joining_heights
-from identity_index.neighbours import nearest, unit
+from identity_index.cluster import Graph, graph, joining_heights
+from identity_index.neighbours import unit
 from records.errors import DataError
 
 FALLBACK = 0.4
@@ -27,6 +32,10 @@ SMOOTHING = 0.03
 CLEAR = 0.75
 HIGHEST = 0.75
 GRID_STEP = 0.002
+FALSE_PAIRS = 0.005
+WIDER = 1.06
+"""How much wider strangers' cosines spread above their median than below: 1.01 to 1.12 on the photographs measured."""
+STRANGERS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +51,20 @@ class Calibration:
     reason: str
 
 
-def calibrate(embeddings: np.ndarray, photo_ids: Sequence[str], *, fallback: float = FALLBACK) -> Calibration:
+def calibrate(
+    embeddings: np.ndarray, photo_ids: Sequence[str], *, fallback: float = FALLBACK, neighbours: Graph | None = None
+) -> Calibration:
     """Choose the smallest mean cosine at which two groups of faces are one person.
 
     Args:
         embeddings: [N, D].
         photo_ids: the photo of each face, N.
         fallback: the threshold where the data show no valley.
+        neighbours: the faces' graph where it is there already; the result then depends on the order of the rows.
 
     Returns:
         The threshold with its reason. The order of the rows does not matter. More than 4096 faces are represented
-        by evenly spread ones with their nearest neighbours.
+        by evenly spread ones with their nearest neighbours; pairs above the threshold are counted over all.
 
     Raises:
         DataError: columns of different lengths.
@@ -62,22 +74,30 @@ def calibrate(embeddings: np.ndarray, photo_ids: Sequence[str], *, fallback: flo
         raise DataError(f"calibration: {len(vectors)} embeddings for {len(photo_ids)} photo ids")
     if len(vectors) < SMALLEST:
         return Calibration(threshold=fallback, depth=1.0, reason=f"default: fewer than {SMALLEST} faces")
-    order = np.lexsort(vectors.T[:2])
-    vectors, photos = vectors[order], [photo_ids[row] for row in order]
+    photos = list(photo_ids)
+    if neighbours is None:
+        order = np.lexsort(vectors.T[:2])
+        vectors, photos = vectors[order], [photos[row] for row in order]
+        neighbours = graph(vectors)
+    floor = _strangers_floor(vectors, neighbours)
     if len(vectors) > LARGEST:
         seeds = np.linspace(0, len(vectors) - 1, LARGEST // 16).astype(np.int64)
-        sample = np.unique(nearest(vectors[seeds], (vectors,), 16)[0])
+        sample = np.unique(np.concatenate([seeds, neighbours.rows[seeds, :15].ravel()]))
+        sample = sample[sample >= 0]
         vectors, photos = vectors[sample], [photos[row] for row in sample]
+        neighbours = graph(vectors)
     strangers = _mean_cosine(vectors)
-    heights = joining_heights(vectors, photos, lowest=strangers)
+    heights = joining_heights(vectors, photos, strangers, neighbours)
     found = _valley(heights, strangers)
-    if found is None:
-        return Calibration(threshold=fallback, depth=1.0, reason="default: no valley between two humps")
-    threshold, depth = found
+    threshold, depth = found or (fallback, 1.0)
     reason = f"valley of {len(heights)} joinings, {depth:.0%} as high as the lower hump"
+    if found is None:
+        reason = "default: no valley between two humps"
     together = _together(vectors, photos)
-    if len(together) >= SMALLEST and (floor := float(np.quantile(together, 0.95))) > threshold:
-        threshold, reason = floor, f"95 % of {len(together)} pairs within a photo lie below"
+    if len(together) >= SMALLEST and (apart := float(np.quantile(together, 0.95))) > threshold:
+        threshold, reason = apart, f"95 % of {len(together)} pairs within a photo lie below"
+    if floor > threshold:
+        threshold, reason = floor, f"{reason} at {threshold:.2f}; strangers reach {floor:.2f}"
     return Calibration(threshold=round(threshold, 3), depth=round(depth, 3), reason=reason)
 
 
@@ -90,6 +110,22 @@ def _mean_cosine(vectors: np.ndarray) -> float:
     """Of all pairs: nearly all pairs of a collection are strangers, so this is their level."""
     total, count = vectors.sum(axis=0, dtype=np.float64), len(vectors)
     return float((total @ total - count) / (count * (count - 1)))
+
+
+def _strangers_floor(vectors: np.ndarray, neighbours: Graph) -> float:
+    """The cosine above which at most one in 200 pairs, or half a pair, is to be expected from strangers."""
+    seeds = np.linspace(0, len(vectors) - 1, min(len(vectors), STRANGERS)).astype(np.int64)
+    block = vectors[seeds]
+    cosines = (block @ block.T)[np.triu_indices(len(seeds), 1)]
+    middle, low = np.quantile(cosines, [0.5, norm.cdf(-1.5)])
+    spread = WIDER * (middle - low) / 1.5
+    grid = np.arange(middle, 1.0, GRID_STEP)
+    expected = len(vectors) * (len(vectors) - 1) / 2 * norm.sf((grid - middle) / max(spread, 1e-6))
+    # A pair stands in the graph once or twice; half the entries count it once in collections that are not tiny.
+    seen = np.sort(neighbours.cosines[neighbours.rows >= 0])
+    above = (len(seen) - np.searchsorted(seen, grid)) / 2
+    fine = expected <= np.maximum(FALSE_PAIRS * above, 0.5)
+    return float(grid[np.argmax(fine)]) if fine.any() else 1.0
 
 
 def _together(vectors: np.ndarray, photos: Sequence[str]) -> np.ndarray:

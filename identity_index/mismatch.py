@@ -1,70 +1,32 @@
 """Which photo helps which: references of the same person that differ from the target, and why each was chosen.
 
 Rows are dictionaries with (some of) the keys of records.Face: face_id, photo_id, uri, yaw, pitch (degrees), age
-(years or None), taken (date or None), brightness (0..255), norm, sharpness, perceptual_hash (64-bit int),
-embedding (unit). Pure functions on a few rows: the training feed calls them for every sample.
+(years or None), taken (date or None), brightness (0..255), light_x, light_y, smile, norm, sharpness, score,
+perceptual_hash (64-bit int), embedding (unit). Pure functions on one person's faces: the training feed calls them for
+every sample.
 """
 
 import math
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from operator import itemgetter
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from records.errors import ConfigurationError
+from identity_index.album import Album, Row
+from identity_index.exclusions import refusals
+from identity_index.policy import AXES, MismatchPolicy, asked_policy
 
-Row = Mapping[str, Any]
+__all__ = [
+    "REFERENCE_KEYS", "Chosen", "MismatchPolicy", "Selection", "asked_policy", "mismatch", "near_duplicate",
+    "references", "select",
+]
 
 REFERENCE_KEYS = (
     "face_id", "photo_id", "uri", "yaw", "pitch", "age", "taken", "brightness", "light_x", "light_y", "smile", "norm",
-    "sharpness", "perceptual_hash", "embedding",
+    "sharpness", "score", "perceptual_hash", "embedding",
 )
 """The columns of a face that choosing references reads."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MismatchPolicy:
-    """How references are chosen. All numbers are our choice.
-
-    mode: `mismatch` prefers large gaps to the target, `random` draws evenly from whatever is allowed.
-    *_bins: ends of the bins of a gap; a gap past n of its N ends scores n / N, times its weight. Yaw and pitch in
-    degrees, age in years (without ages the gap between the dates taken), brightness in 8-bit levels.
-    quality_weight: for the norm, as a share of the best candidate's. diversity_weight: for gaps to the
-    references already chosen. spread: of the random part of the score (Gumbel), so that epochs differ.
-    minimum_norm, minimum_sharpness: candidates below are never chosen.
-    duplicate_cosine, duplicate_bits: at least that similar with at most that many differing hash bits is a
-    near-duplicate.
-    """
-
-    mode: str = "mismatch"
-    yaw_bins: tuple[float, ...] = (8.0, 15.0, 25.0, 40.0)
-    pitch_bins: tuple[float, ...] = (6.0, 12.0, 20.0)
-    age_bins: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0)
-    brightness_bins: tuple[float, ...] = (15.0, 30.0, 60.0)
-    yaw_weight: float = 1.0
-    pitch_weight: float = 0.5
-    age_weight: float = 1.0
-    brightness_weight: float = 0.5
-    quality_weight: float = 0.5
-    diversity_weight: float = 0.5
-    spread: float = 0.15
-    minimum_norm: float = 0.0
-    minimum_sharpness: float = 0.0
-    duplicate_cosine: float = 0.9
-    duplicate_bits: int = 8
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("mismatch", "random"):
-            raise ConfigurationError(f"reference policy: mode {self.mode!r}; it is 'mismatch' or 'random'")
-        for name in ("yaw_bins", "pitch_bins", "age_bins", "brightness_bins"):
-            bins = tuple(getattr(self, name))
-            object.__setattr__(self, name, bins)
-            if not bins or bins[0] <= 0 or any(a >= b for a, b in pairwise(bins)):
-                raise ConfigurationError(f"reference policy: {name} {bins}; rising numbers above 0 are needed")
 
 
 @dataclass(frozen=True)
@@ -73,6 +35,41 @@ class Chosen:
 
     face_id: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What became of one target's candidates, by their numbers in the album.
+
+    chosen: at most k, best first. wanted: int64 [chosen, axes], the bin that was drawn for each, -1 where none was
+    asked. admitted: int64 [M], sorted by face id. sizes: float64 [axes, M], theirs on the axes of AXES, NaN where
+    unknown. timed: bool [M], where the age gap is one of dates. refused: int8 [N], numbers into exclusions.CAUSES.
+    """
+
+    chosen: tuple[int, ...]
+    wanted: NDArray[np.int64]
+    admitted: NDArray[np.int64]
+    sizes: NDArray[np.float64]
+    timed: NDArray[np.bool_]
+    refused: NDArray[np.int8]
+    policy: MismatchPolicy
+
+    @property
+    def places(self) -> list[int]:
+        """Where the chosen stand among the admitted."""
+        numbers = self.admitted.tolist()
+        return [numbers.index(number) for number in self.chosen]
+
+    def reasons(self) -> list[str]:
+        """Why each was chosen, in words and numbers."""
+        said = [_reason(self.sizes[:, place], bool(self.timed[place]), wanted, self.policy)
+                for place, wanted in zip(self.places, self.wanted.tolist(), strict=True)]
+        return [f"at random; {words}" for words in said] if self.policy.mode == "random" else said
+
+    def references(self, album: Album) -> list[Chosen]:
+        """The chosen by name, each with its reason."""
+        return [Chosen(str(album.face_id[number]), words)
+                for number, words in zip(self.chosen, self.reasons(), strict=True)]
 
 
 def references(
@@ -85,113 +82,124 @@ def references(
         candidates: faces of the same person; the target itself may stand among them. Their order does not matter.
         policy: the rules.
         k: how many are wanted.
-        rng: decides between equals, or everything in mode `random`.
+        rng: decides the wanted bins in mode `asked`, between equals, or everything in mode `random`.
 
     Returns:
         At most k, best first; fewer where fewer are allowed. Never the target, a face of its photo or a near-duplicate.
     """
-    allowed = sorted((row for row in candidates if _allowed(target, row, policy)), key=lambda row: row["face_id"])
-    if not allowed or k <= 0:
-        return []
-    if policy.mode == "random":
-        order = rng.permutation(len(allowed))[:k].tolist()
-        return [Chosen(allowed[i]["face_id"], f"at random; {reason(target, allowed[i], policy)}") for i in order]
-    best = max(float(row["norm"]) for row in allowed) or 1.0
-    chance = rng.gumbel(size=len(allowed)).tolist()
-    scores = [
-        mismatch(target, row, policy) + policy.quality_weight * float(row["norm"]) / best + policy.spread * chance[i]
-        for i, row in enumerate(allowed)
-    ]
-    left = list(range(len(allowed)))
-    apart = [math.inf] * len(allowed)
+    album = Album.of_rows([target, *candidates])
+    return select(album, 0, policy, k, rng).references(album)
+
+
+def select(album: Album, target: int, policy: MismatchPolicy, k: int, rng: np.random.Generator) -> Selection:
+    """Choose up to k references for one face of an album, among the others.
+
+    Mode `mismatch` scores gaps, the norm, chance, and gaps to those already chosen. Mode `asked` draws, for each of the
+    k, one wanted bin per asked axis from the asked shares, and takes the candidate that misses them least (by the sum
+    of weight times bins missed over bin ends; an unknown size misses as far as can be); among equals what is no copy of
+    a chosen one, then norm, chance and gaps to those already chosen decide. Over many targets the chosen then follow
+    the asked shares as far as the candidates reach; where they do not reach a bin, the nearest takes its share.
+    Source: our choice.
+
+    Args:
+        album: faces of one person, in any order.
+        target: number of the face to restore.
+        policy, k, rng: as for `references`.
+    """
+    refused = refusals(album, np.array([target]), policy)[0]
+    admitted = np.flatnonzero(refused == 0)
+    admitted = admitted[np.argsort(album.face_id[admitted], kind="stable")]
+    gaps, timed = album.gaps(target, admitted)
+    norm = album.measure("norm")[admitted]
+    best = float(norm.max()) if len(norm) else 0.0
+    sizes = np.concatenate([gaps, (norm / (best or 1.0))[None]])
+    count = min(k, len(admitted))
     chosen: list[int] = []
-    while left and len(chosen) < k:
-        pick = max(left, key=lambda i: scores[i] + (policy.diversity_weight * apart[i] if chosen else 0.0))
-        left.remove(pick)
-        chosen.append(pick)
-        if len(chosen) < k:
-            for i in left:
-                apart[i] = min(apart[i], mismatch(allowed[pick], allowed[i], policy))
-    return [Chosen(allowed[i]["face_id"], reason(target, allowed[i], policy)) for i in chosen]
+    wanted = np.full((max(count, 0), len(AXES)), -1, np.int64)
+    if count > 0 and policy.mode == "random":
+        chosen = rng.permutation(len(admitted))[:count].tolist()
+    elif count > 0:
+        score = policy.quality_weight * norm / (best or 1.0)
+        chance = policy.spread * rng.gumbel(size=len(admitted))
+        if policy.mode == "mismatch":
+            chosen = _spread_out(album, admitted, policy.score(gaps) + score + chance, policy, count)
+        else:
+            wanted = _wanted(policy, rng.random((count, len(AXES))))
+            chosen = _nearest(album, admitted, policy.passed(sizes), np.isnan(sizes), score + chance, wanted, policy)
+    return Selection(chosen=tuple(admitted[chosen].tolist()), wanted=wanted, admitted=admitted, sizes=sizes,
+                     timed=timed, refused=refused, policy=policy)
 
 
 def mismatch(one: Row, two: Row, policy: MismatchPolicy) -> float:
     """How much two faces differ: the weighted sum of their gaps' bins, 0 (alike) to the sum of the weights."""
-    return sum(
-        weight * bisect_right(bins, size) / len(bins) for (_, size, _), bins, weight in _binned(one, two, policy)
-    )
-
-
-def reason(one: Row, two: Row, policy: MismatchPolicy) -> str:
-    """The gaps past their first bin in words, the one that weighs most first."""
-    counted = [
-        (-weight * bisect_right(bins, size) / len(bins), f"{name} gap {size:.0f}{unit}")
-        for (name, size, unit), bins, weight in _binned(one, two, policy)
-        if size >= bins[0] and weight > 0
-    ]
-    return ", ".join(words for _, words in sorted(counted, key=itemgetter(0))) or "no large gap"
+    gaps, _ = Album.of_rows([one, two]).gaps(0, np.array([1]))
+    return float(policy.score(gaps)[0])
 
 
 def near_duplicate(one: Row, two: Row, policy: MismatchPolicy) -> bool:
-    """Whether two faces are the same picture for our purpose.
-
-    That is: one face, two faces of one photo or of one second of a clip (a uri that ends in `#t=seconds`), or a
-    small hash distance together with a high cosine (copies, crops and recompressions of one picture, burst shots).
-    """
-    if one["face_id"] == two["face_id"] or one["photo_id"] == two["photo_id"]:
-        return True
-    if one.get("uri") is not None and _second(one["uri"]) == _second(two.get("uri")):
-        return True
-    first, second = one.get("perceptual_hash"), two.get("perceptual_hash")
-    if first is None or second is None or (int(first) ^ int(second)).bit_count() > policy.duplicate_bits:
-        return False
-    cosine = np.dot(np.asarray(one["embedding"], np.float32), np.asarray(two["embedding"], np.float32))
-    return bool(cosine >= policy.duplicate_cosine)
+    """Whether two faces are the same picture for our purpose; see `identity_index.exclusions`."""
+    return bool(1 <= refusals(Album.of_rows([one, two]), np.array([0]), policy)[0, 1] <= 4)
 
 
-def _allowed(target: Row, row: Row, policy: MismatchPolicy) -> bool:
-    if float(row["norm"]) < policy.minimum_norm:
-        return False
-    if policy.minimum_sharpness > 0 and float(row["sharpness"]) < policy.minimum_sharpness:
-        return False
-    return not near_duplicate(target, row, policy)
+def _spread_out(album: Album, admitted: NDArray[np.int64], scores: NDArray[np.float64], policy: MismatchPolicy,
+                count: int) -> list[int]:
+    """The best, then again and again the best with regard to those already chosen."""
+    chosen: list[int] = []
+    apart = np.full(len(admitted), np.inf)
+    while len(chosen) < count:
+        totals = scores + policy.diversity_weight * apart if chosen else scores.copy()
+        totals[chosen] = -np.inf
+        chosen.append(int(totals.argmax()))
+        if len(chosen) < count:
+            gaps, _ = album.gaps(int(admitted[chosen[-1]]), admitted)
+            apart = np.minimum(apart, policy.score(gaps))
+    return chosen
 
 
-def _second(uri: str | None) -> tuple[str, int] | str | None:
-    if uri is None or "#t=" not in uri:
-        return uri
-    path, _, seconds = uri.rpartition("#t=")
-    try:
-        return path, int(float(seconds))
-    except ValueError:
-        return uri
+def _wanted(policy: MismatchPolicy, draws: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The bins that uniform draws [k, axes] stand for, -1 on an axis of which nothing is asked."""
+    wanted = np.full(draws.shape, -1, np.int64)
+    for number, axis in enumerate(policy.axes):
+        if axis.asked:
+            ends = np.cumsum(axis.drawn)[:-1]
+            wanted[:, number] = np.searchsorted(ends, draws[:, number], side="right")
+    return wanted
 
 
-def _binned(
-    one: Row, two: Row, policy: MismatchPolicy
-) -> tuple[tuple[tuple[str, float, str], tuple[float, ...], float], ...]:
-    """(name, size, unit) of each gap with its bins and its weight."""
-    return (
-        (("yaw", _difference(one, two, "yaw"), "°"), policy.yaw_bins, policy.yaw_weight),
-        (("pitch", _difference(one, two, "pitch"), "°"), policy.pitch_bins, policy.pitch_weight),
-        (_years(one, two), policy.age_bins, policy.age_weight),
-        (("brightness", _difference(one, two, "brightness"), " levels"), policy.brightness_bins,
-         policy.brightness_weight),
-    )
+def _nearest(album: Album, admitted: NDArray[np.int64], bins: NDArray[np.int64], unknown: NDArray[np.bool_],
+             scores: NDArray[np.float64], wanted: NDArray[np.int64], policy: MismatchPolicy) -> list[int]:
+    """For each row of wanted bins the candidate that misses them least."""
+    chosen: list[int] = []
+    apart = np.full(len(admitted), np.inf)
+    copy = np.zeros(len(admitted), np.bool_)
+    for row in wanted.tolist():
+        missed = np.zeros(len(admitted))
+        for number, axis in enumerate(policy.axes):
+            if axis.asked and axis.weight > 0:
+                steps = np.where(unknown[number], len(axis.bins), np.abs(bins[number] - row[number]))
+                missed = missed + axis.weight * steps / len(axis.bins)
+        missed[copy] += 1e3  # a copy of a chosen one comes last
+        missed[chosen] = np.inf
+        totals = scores + policy.diversity_weight * apart if chosen else scores
+        chosen.append(int(np.where(missed <= missed.min() + 1e-9, totals, -np.inf).argmax()))
+        if len(chosen) < len(wanted):
+            last = int(admitted[chosen[-1]])
+            gaps, _ = album.gaps(last, admitted)
+            apart = np.minimum(apart, policy.score(gaps))
+            refused = refusals(album, np.array([last]), policy)[0, admitted]
+            copy |= (refused >= 1) & (refused <= 4)
+    return chosen
 
 
-def _difference(one: Row, two: Row, key: str) -> float:
-    first, second = one.get(key), two.get(key)
-    if first is None or second is None:
-        return 0.0
-    size = abs(float(first) - float(second))
-    return 0.0 if math.isnan(size) else size
-
-
-def _years(one: Row, two: Row) -> tuple[str, float, str]:
-    if one.get("age") is not None and two.get("age") is not None:
-        return "age", _difference(one, two, "age"), " years"
-    first, second = one.get("taken"), two.get("taken")
-    if first is None or second is None:
-        return "time", 0.0, " years"
-    return "time", abs((first - second).days) / 365.25, " years"
+def _reason(sizes: NDArray[np.float64], timed: bool, wanted: Sequence[int], policy: MismatchPolicy) -> str:
+    """What was asked first, then the gaps past their first bin, the one that weighs most first."""
+    asked, counted = [], []
+    bins = policy.passed(sizes[:, None])[:, 0].tolist()
+    for axis, size, passed, want in zip(policy.axes, sizes.tolist(), bins, wanted, strict=True):
+        name = "quality" if axis.name == "quality" else f"{'time' if timed and axis.name == 'age' else axis.name} gap"
+        if want >= 0:
+            told = "unknown" if math.isnan(size) else axis.told(size)
+            asked.append(f"{name} {told} (asked {axis.bin_told(want)})")
+        elif axis.name != "quality" and passed > 0 and axis.weight > 0:
+            counted.append((-axis.weight * passed / len(axis.bins), f"{name} {axis.told(size)}"))
+    return ", ".join([*asked, *(words for _, words in sorted(counted, key=lambda pair: pair[0]))]) or "no large gap"

@@ -1,28 +1,42 @@
-"""The face table with its indexes, on Lance: `<uri>/faces.lance`.
+"""The face index on Lance: a light table `<uri>/faces.lance` and, apart, the crops, `<uri>/crops.lance`.
 
-Columns: records.FACE_SCHEMA plus `identity`, and whatever further columns came along. Inside, embeddings are
-fixed-size lists (Lance's vector type); they come out as FACE_SCHEMA has them. A BTREE on identity and one on face_id
-answer "all faces of this person" without vectors; a vector index is made for large tables.
-Lance is not fork-safe: processes that use this are spawned.
+Columns: see identity_index.rows; whatever further columns came along stay. A BTREE on face_id and one on identity
+answer "all faces of this person" without vectors; rows stand in order of identity, so that a person is one piece of the
+file. A vector index is made for large tables. Lance is not fork-safe: processes that use this are spawned.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from itertools import pairwise
 from typing import Self
 
 import lance
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from identity_index.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, references
+from identity_index.album import Album
+from identity_index.crops import CropStore
+from identity_index.directory import Directory
+from identity_index.lance_store import conditions, erase, forget, index_column, location
+from identity_index.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
 from identity_index.neighbours import nearest, unit
-from records import FACE_SCHEMA
+from identity_index.rows import BATCH, INDEX_SCHEMA, by_identity, index_rows, outside
 from records.errors import DataError
-from records.storage import exists, filesystem, join, make_folder
+from records.storage import exists, join, make_folder
 
-INDEX_SCHEMA = FACE_SCHEMA.append(pa.field("identity", pa.string()))
+__all__ = ["INDEX_SCHEMA", "IdentityIndex"]
+
+TABLE = "faces.lance"
 VECTOR_INDEX_ROWS = 50_000
 ROWS_PER_PARTITION = 32_768
+PROBED = 0.5
+"""Share of the vector index's partitions that a query looks into."""
+REFINED = 5
+"""Candidates whose exact cosine is computed, as a multiple of k."""
+KEPT = timedelta(hours=1)
+"""How long `append` leaves older versions to their readers."""
 
 
 class IdentityIndex:
@@ -32,6 +46,8 @@ class IdentityIndex:
         """Use `create` or `open`."""
         self.uri = uri
         self._dataset = dataset
+        self._crops: CropStore | None = None
+        self._directory: tuple[int, Directory] | None = None
 
     def __repr__(self) -> str:
         return f"IdentityIndex({self.uri!r}, {len(self)} faces, version {self.version})"
@@ -41,7 +57,7 @@ class IdentityIndex:
 
     @property
     def version(self) -> int:
-        """Lance's version number; every `create` over an old table and every `append` adds one or more."""
+        """Lance's version number; every `create` over an old table, `append` and `delete` adds one or more."""
         return self._dataset.version
 
     @property
@@ -49,31 +65,47 @@ class IdentityIndex:
         """Length of an embedding."""
         return self._dataset.schema.field("embedding").type.list_size
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the table's columns."""
+        return list(self._dataset.schema.names)
+
     @classmethod
-    def create(cls, uri: str, faces: pa.Table, *, vector_index_rows: int = VECTOR_INDEX_ROWS) -> Self:
-        """Write the table and its indexes; an older table there is replaced in one step.
+    def create(
+        cls, uri: str, faces: pa.Table, *, crops: Iterable[pa.RecordBatch] | None = None,
+        vector_index_rows: int = VECTOR_INDEX_ROWS,
+    ) -> Self:
+        """Write the table and its indexes; an older table there is replaced in one step, and its versions go.
 
         Args:
             uri: the index's folder.
             faces: the columns of INDEX_SCHEMA, in any order; further columns are kept.
+            crops: batches of face_id and crop. Those that the crop store has already are skipped, so a run that was
+                killed goes on; those of faces that are no more are erased. None leaves the crops of the faces alone.
             vector_index_rows: from how many rows on a vector index is made; below, exact search is as fast.
 
         Raises:
-            DataError: no rows, a missing column, a face id given twice, embeddings of different lengths.
+            DataError: no rows, a missing column, a face id given twice, embeddings of different lengths, a face
+                without a crop.
             StorageError: the folder cannot be written.
         """
-        rows = _lance_rows(faces, None)
+        rows = index_rows(faces)
         make_folder(uri)
-        location = _location(uri)
-        there = exists(join(uri, "faces.lance"))
-        dataset = lance.write_dataset(rows, location, mode="overwrite" if there else "create")
+        there = exists(join(uri, TABLE))
+        store = CropStore.update(uri, rows["face_id"], crops) if crops is not None else CropStore.open(uri)
+        dataset = lance.write_dataset(
+            pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows)), location(uri, TABLE),
+            mode="overwrite" if there else "create")
         for column in ("identity", "face_id"):
-            dataset.create_scalar_index(column, "BTREE")
+            index_column(dataset, column)
         count = dataset.count_rows()
         if count >= vector_index_rows:
             dataset.create_index(
                 "embedding", "IVF_PQ", metric="cosine", num_partitions=math.ceil(count / ROWS_PER_PARTITION),
                 num_sub_vectors=_sub_vectors(rows.schema.field("embedding").type.list_size))
+        forget(dataset)
+        if store is not None:
+            store.keep(rows["face_id"])
         return cls(uri, dataset)
 
     @classmethod
@@ -83,29 +115,49 @@ class IdentityIndex:
         Raises:
             DataError: there is none, or it is damaged.
         """
-        location = _location(uri)
-        if not exists(join(uri, "faces.lance")):
-            raise DataError(f"{uri}: no face index here (no faces.lance); `anchorface group` makes one")
+        if not exists(join(uri, TABLE)):
+            raise DataError(f"{uri}: no face index here (no {TABLE}); `anchorface group` makes one")
         try:
-            return cls(uri, lance.dataset(location))
+            return cls(uri, lance.dataset(location(uri, TABLE)))
         except (ValueError, OSError) as error:
             raise DataError(f"{uri}: the face index cannot be read: {error}") from error
 
-    def append(self, faces: pa.Table) -> None:
-        """Add faces; they are found at once, also before anything is indexed again.
+    def append(self, faces: pa.Table, crops: Iterable[pa.RecordBatch] | None = None) -> None:
+        """Add faces; they are found at once. Nothing is built anew: the indexes take the new rows in.
 
         Raises:
             DataError: as for `create`, or a face id that stands in the table already.
         """
-        rows = _lance_rows(faces, self.dimension)
-        names = ", ".join(_quoted(name) for name in rows["face_id"].to_pylist())
-        known = self._dataset.to_table(columns=["face_id"], filter=f"face_id IN ({names})", limit=1)
-        if len(known):
-            raise DataError(f"{self.uri}: face {known['face_id'][0]} is in the index already")
-        self._dataset = lance.write_dataset(rows, self._dataset.uri, mode="append")
+        rows = index_rows(faces, self.dimension)
+        for condition in conditions("face_id", rows["face_id"].to_pylist()):
+            known = self._dataset.to_table(columns=["face_id"], filter=condition, limit=1)
+            if len(known):
+                raise DataError(f"{self.uri}: face {known['face_id'][0]} is in the index already")
+        if crops is not None:
+            self._crops = CropStore.update(self.uri, rows["face_id"], crops)
+        batches = pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows))
+        self._dataset = lance.write_dataset(batches, self._dataset.uri, mode="append")
+        self._dataset.optimize.optimize_indices()
+        forget(self._dataset, KEPT)
+
+    def delete(self, face_ids: Sequence[str]) -> int:
+        """Erase faces and their crops: their bytes are then in no file of the index, nor in an older version.
+
+        Faces that are not here are passed over. Killed half-way, it is finished by being called again. Centres and
+        codebooks of the vector index, means over many faces, stay until the next `create`.
+
+        Returns:
+            How many faces of the table went.
+        """
+        store = CropStore.open(self.uri)
+        if store is not None:
+            store.erase(face_ids)
+        gone = erase(self._dataset, face_ids)
+        self._dataset, self._crops = lance.dataset(self._dataset.uri), None
+        return gone
 
     def faces(self, columns: Sequence[str] | None = None, filter: str | None = None) -> pa.Table:
-        """Rows of the table.
+        """Rows of the table, in order of identity and face id within what was written at once.
 
         Args:
             columns: which; None for all.
@@ -114,104 +166,120 @@ class IdentityIndex:
         Raises:
             DataError: an unknown column or a condition that cannot be read.
         """
+        return outside(self._read(columns, filter))
+
+    def batches(self, columns: Sequence[str], filter: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Rows as `faces` gives them, a few thousand at a time; embeddings are fixed-size lists."""
         try:
-            table = self._dataset.to_table(columns=list(columns) if columns is not None else None, filter=filter)
+            yield from self._dataset.to_batches(columns=list(columns), filter=filter, batch_size=BATCH)
         except (ValueError, OSError, KeyError) as error:
             raise DataError(f"{self.uri}: columns {columns}, filter {filter!r}: {error}") from error
-        if "embedding" in table.column_names:
-            place = table.schema.get_field_index("embedding")
-            field = FACE_SCHEMA.field("embedding")
-            table = table.set_column(place, field, table["embedding"].cast(field.type))
-        return table
 
-    def nearest(self, vectors: np.ndarray, k: int, *, exact: bool = True) -> tuple[list[list[str]], np.ndarray]:
+    def crops(self, face_ids: Sequence[str]) -> dict[str, bytes]:
+        """JPEG bytes of the faces' aligned crops, by face id in the order asked.
+
+        Raises:
+            DataError: there are no crops here, or none of one of the faces.
+        """
+        self._crops = self._crops or CropStore.open(self.uri)
+        if self._crops is None:
+            raise DataError(f"{self.uri}: no crops here (no crops.lance); `anchorface group` makes them")
+        return self._crops.crops(face_ids)
+
+    def nearest(
+        self, vectors: np.ndarray, k: int, *, exact: bool = True, filter: str | None = None
+    ) -> tuple[list[list[str]], NDArray[np.float32]]:
         """The k faces nearest to each vector by cosine.
 
         Args:
             vectors: [Q, D], scaled to unit length here.
-            k: faces per vector; fewer come back from a smaller table.
+            k: faces per vector; fewer come back from fewer rows.
             exact: compare with every row, in blocks; False asks the vector index where there is one (a single
                 query over a large table is then faster, and a neighbour may be missed).
+            filter: an SQL condition that the faces fulfil, as for `faces`.
 
         Returns:
-            Face ids, Q lists, nearest first, and cosines float32 [Q, k].
+            Face ids, Q lists, nearest first, and cosines float32 [Q, k]; NaN where a query has fewer faces than others.
+
+        Raises:
+            DataError: vectors of another length, or a condition that cannot be read.
         """
         queries = unit(np.atleast_2d(vectors))
         if queries.shape[1] != self.dimension:
             raise DataError(f"{self.uri}: vectors of {queries.shape[1]} numbers; the index holds {self.dimension}")
-        if not exact and any("embedding" in index.field_names for index in self._dataset.describe_indices()):
-            return self._approximate(queries, k)
-        names: list[str] = []
-        rows, cosines = nearest(queries, self._blocks(names), k)
-        return [[names[row] for row in found] for found in rows.tolist()], cosines
+        if not exact and self._partitions():
+            return self._approximate(queries, k, filter)
+        # Without a filter rows count as in the table, and the names of those found are enough: names cost as much to
+        # read as embeddings.
+        names: list[pa.Array] = []
+        rows, cosines = nearest(queries, self._blocks(None if filter is None else names, filter), k)
+        places, number = np.unique(rows, return_inverse=True)
+        if filter is None:
+            found = self._dataset.take(places.tolist(), columns=["face_id"])["face_id"]
+        else:
+            found = pa.chunked_array(names, pa.string()).take(pa.array(places))
+        said = np.array(found.to_pylist(), np.object_)
+        return [said[each].tolist() for each in number.reshape(rows.shape)], cosines
 
     def references(self, face_id: str, policy: MismatchPolicy, k: int, rng: np.random.Generator) -> list[Chosen]:
         """Up to k references for a face of the table; see `identity_index.mismatch.references`.
 
+        The first call reads the directory (see identity_index.directory); later ones read one person's rows.
+
         Raises:
             DataError: there is no such face.
         """
-        columns = [*REFERENCE_KEYS, "identity"]
-        found = self.faces(columns, f"face_id = {_quoted(face_id)}").to_pylist()
-        if not found:
+        if self._directory is None or self._directory[0] != self.version:
+            self._directory = self.version, Directory.of(self._dataset)
+        found = self._directory[1].person(face_id)
+        if found is None:
             raise DataError(f"{self.uri}: no face {face_id}")
-        candidates = self.faces(columns, f"identity = {_quoted(found[0]['identity'])}").to_pylist()
-        return references(found[0], candidates, policy, k, rng)
+        rows, target = found
+        album = Album.of_table(self._dataset.take(rows.tolist(), columns=list(REFERENCE_KEYS)))
+        return select(album, target, policy, k, rng).references(album)
 
-    def _blocks(self, names: list[str]) -> Iterable[np.ndarray]:
-        """The embeddings in blocks; the rows' face ids are added to `names` on the way."""
-        for batch in self._dataset.to_batches(columns=["face_id", "embedding"], batch_size=8192):
-            names += batch["face_id"].to_pylist()
+    def _read(self, columns: Sequence[str] | None, filter: str | None) -> pa.Table:
+        try:
+            return self._dataset.to_table(columns=list(columns) if columns is not None else None, filter=filter)
+        except (ValueError, OSError, KeyError) as error:
+            raise DataError(f"{self.uri}: columns {columns}, filter {filter!r}: {error}") from error
+
+    def _blocks(self, names: list[pa.Array] | None, filter: str | None) -> Iterable[np.ndarray]:
+        """The embeddings in blocks; the rows' face ids are added to `names` on the way, where that is wanted."""
+        for batch in self.batches(["embedding"] if names is None else ["face_id", "embedding"], filter):
+            if names is not None:
+                names.append(batch["face_id"])
             yield unit(batch["embedding"].flatten().to_numpy().reshape(-1, self.dimension))
 
-    def _approximate(self, queries: np.ndarray, k: int) -> tuple[list[list[str]], np.ndarray]:
-        names, cosines = [], np.empty((len(queries), min(k, len(self))), np.float32)
-        partitions = math.ceil(len(self) / ROWS_PER_PARTITION)
-        for number, query in enumerate(queries):
-            found = self._dataset.to_table(columns=["face_id", "_distance"], nearest={
-                "column": "embedding", "q": query, "k": k, "metric": "cosine", "nprobes": max(1, partitions // 2),
-                "refine_factor": 5})
-            names.append(found["face_id"].to_pylist())
-            cosines[number] = 1.0 - found["_distance"].to_numpy()
-        return names, cosines
+    def _partitions(self) -> int:
+        """How many partitions the vector index has; 0 where there is none."""
+        for index in self._dataset.describe_indices():
+            if "embedding" in index.field_names:
+                return math.ceil(index.num_rows_indexed / ROWS_PER_PARTITION)
+        return 0
 
-
-def _location(uri: str) -> str:
-    # Lance takes object-store URIs as they are, and plain paths for local files.
-    return filesystem(join(uri, "faces.lance"))[1] if uri.startswith("file:") or "://" not in uri else join(
-        uri, "faces.lance")
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    def _approximate(
+        self, queries: NDArray[np.float32], k: int, filter: str | None
+    ) -> tuple[list[list[str]], NDArray[np.float32]]:
+        probes = max(1, math.ceil(self._partitions() * PROBED))
+        try:
+            found = self._dataset.to_table(
+                columns=["face_id", "_distance"], filter=filter, prefilter=filter is not None, nearest={
+                    "column": "embedding", "q": queries, "k": k, "metric": "cosine", "minimum_nprobes": probes,
+                    "refine_factor": REFINED})
+        except (ValueError, OSError) as error:
+            raise DataError(f"{self.uri}: nearest faces, filter {filter!r}: {error}") from error
+        asked = found["query_index"].to_numpy()
+        names, cosines = found["face_id"].to_pylist(), 1.0 - found["_distance"].to_numpy()
+        ends = np.searchsorted(asked, np.arange(len(queries) + 1))
+        result = np.full((len(queries), int(np.diff(ends).max(initial=0))), np.nan, np.float32)
+        lists = []
+        for number, (start, end) in enumerate(pairwise(ends)):
+            lists.append(names[start:end])
+            result[number, : end - start] = cosines[start:end]
+        return lists, result
 
 
 def _sub_vectors(dimension: int) -> int:
     """About eight numbers per sub-vector, as long as that divides the dimension."""
     return next(count for count in (dimension // 8, dimension // 4, 1) if count and dimension % count == 0)
-
-
-def _lance_rows(faces: pa.Table, dimension: int | None) -> pa.Table:
-    """The table in INDEX_SCHEMA's order and types, embeddings as fixed-size lists."""
-    missing = [name for name in INDEX_SCHEMA.names if name not in faces.column_names]
-    if missing:
-        raise DataError(f"face index: the table lacks {', '.join(missing)}")
-    if not len(faces):
-        raise DataError("face index: no faces; see the dropped table for what became of the photos")
-    names = faces["face_id"].to_pylist()
-    if len(set(names)) != len(names):
-        raise DataError(f"face index: {len(names) - len(set(names))} face ids stand in more than one row")
-    embedding = faces["embedding"].combine_chunks()
-    lengths = set(np.diff(embedding.offsets.to_numpy()).tolist()) if pa.types.is_list(embedding.type) else {
-        embedding.type.list_size}
-    dimension = dimension or next(iter(lengths))
-    if lengths != {dimension} or not dimension:
-        raise DataError(f"face index: embeddings of {sorted(lengths)} numbers; all must have {dimension}")
-    further = [name for name in faces.column_names if name not in INDEX_SCHEMA.names]
-    vectors = pa.FixedSizeListArray.from_arrays(embedding.flatten().cast(pa.float32()), dimension)
-    try:
-        ordered = faces.select([*INDEX_SCHEMA.names, *further]).cast(
-            pa.schema([*INDEX_SCHEMA, *(faces.schema.field(name) for name in further)]))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise DataError(f"face index: {error}") from error
-    return ordered.set_column(ordered.schema.get_field_index("embedding"), "embedding", vectors)

@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from identity_index.mismatch import REFERENCE_KEYS
+from identity_index.album import Album
+from identity_index.exclusions import admissible
+from identity_index.mismatch import Chosen, MismatchPolicy, select
 from records.dataset import DatasetVersion
 from records.errors import DataError
 from records.manifest import FACE_COLUMNS, Manifest, Shard
@@ -60,14 +62,19 @@ class Dataset:
         """All rows of a split, in shard order."""
         return np.flatnonzero(self.columns["split"] == split)
 
-    def reference_row(self, row: int) -> dict[str, Any]:
-        """One face as plain values with REFERENCE_KEYS, for `identity_index.references`."""
-        values: dict[str, Any] = {}
-        for name in REFERENCE_KEYS:
-            value = self.columns[name][row]
-            values[name] = value if isinstance(value, np.ndarray) else value.item()
-        values["age"] = None if np.isnan(values["age"]) else values["age"]
-        return values
+    def references(self, row: int, policy: MismatchPolicy, k: int, rng: np.random.Generator) -> list[Chosen]:
+        """Up to k references for a face, from its group; see `identity_index.mismatch.select`."""
+        group = self.group_rows(row)
+        album = Album.of_columns(self.columns, slice(group.start, group.stop))
+        return select(album, row - group.start, policy, k, rng).references(album)
+
+    def admissible(self, rows: NDArray[np.int64], policy: MismatchPolicy) -> NDArray[np.int64]:
+        """How many references each of some rows can have from its group."""
+        counts = np.zeros(len(self), np.int64)
+        for number in np.unique(self.group[rows]):
+            part = slice(int(self._group_starts[number]), int(self._group_starts[number + 1]))
+            counts[part] = admissible(Album.of_columns(self.columns, part), policy)
+        return counts[rows]
 
     def verify(self) -> None:
         """Read everything and compare all hashes with the Manifest.

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 import degradation
 from degradation.balance import Severity, acceptance, draw_balanced
 from faces.images import decode_jpeg
-from identity_index import Chosen, MismatchPolicy, references
+from identity_index import Chosen, MismatchPolicy
 from pipelines.dataset import CropReader, Dataset, open_dataset, shard_sizes
 from pipelines.order import Rows, batches_per_epoch, schedule
 from records.errors import ConfigurationError, DataError
@@ -146,8 +146,7 @@ class Feed:
             raise DataError(f"{dataset.uri}: no face of split {settings.split!r} to train on")
         self.rows: Rows = rows
         most = len(settings.reference_count_probabilities) - 1
-        group_sizes = np.bincount(dataset.group)[dataset.group[rows]]
-        self._capacity = np.minimum(group_sizes - 1, most)
+        self._capacity = np.minimum(dataset.admissible(rows, settings.policy), most)
         self._sizes = shard_sizes(dataset, rows)
         self._crops = CropReader(dataset)
         self._profile = settings.degradations()
@@ -220,9 +219,8 @@ class Feed:
         chosen = []
         for place, row in enumerate(rows.tolist()):
             position = number * settings.batch + place
-            candidates = [self.dataset.reference_row(r) for r in self.dataset.group_rows(row)]
             draw = rng(settings.seed, "references", position)
-            chosen.append(references(self.dataset.reference_row(row), candidates, settings.policy, drawn, draw))
+            chosen.append(self.dataset.references(row, settings.policy, drawn, draw))
         count = min(len(choice) for choice in chosen)
         return [choice[:count] for choice in chosen]
 

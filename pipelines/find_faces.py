@@ -1,34 +1,41 @@
 """Faces out of photographs: found, aligned, embedded and described in one pass over the pixels.
 
 In, from the workspace: `photos/part-*.parquet`. Out: `faces/part-*.parquet` (records.FACE_SCHEMA: a square JPEG crop,
-landmarks, pose, age, quality, embedding and norm), `dropped/find_faces/`. A Ray worker holds the networks, decodes each
-photograph once, and works on a few at a time; only names and tables travel between workers.
+landmarks, pose, age, quality, embedding and norm), `dropped/find_faces/` (photographs without a face, faces that a
+filter of pipelines.face_filters refuses, erased people). A Ray worker holds the networks, decodes each photograph once,
+and works on batches; only names and tables travel between workers. A face's row is the same bytes whatever photographs
+stand beside its own: on the CPU ONNX networks do not mix a batch's rows, and torch gets blocks of one size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from faces import align, attributes, embed
 from faces.detect import Detector
-from faces.images import encode_jpeg, read_photo
+from faces.images import encode_jpeg
 from faces.pose import pose_from_landmarks
 from faces.weights import find, sha256, weight
+from identity_index.tombstones import Tombstones
 from pipelines import stage
+from pipelines.face_filters import FaceFilters, Measured
+from pipelines.face_places import FacePlace, detected_places, given_places
 from pipelines.ingest import photo_parts
 from pipelines.progress import Progress
+from pipelines.sources import PhotoReader
 from pipelines.stage import Counts, Outputs, Part
 from records.errors import ConfigurationError, DataError, PhotoError, WeightsError
-from records.nouns import FACE_SCHEMA, Dropped, Face, GivenFace, Photo
+from records.nouns import FACE_SCHEMA, Dropped, Photo
 from records.storage import join, read_table
 
-VERSION = 2
+VERSION = 3
 DETECTOR = "scrfd_2.5g_kps"
 POSE = ("yaw", "pitch", "roll")
 CHUNK_PHOTOS = 16
@@ -41,15 +48,15 @@ class FaceSettings:
 
     detector: a weight's name; `given` for the sidecars' landmarks alone; None for those where a photograph has
     them, and the default detector for the others. crop_size: pixels. threshold: smallest detector score.
-    smallest_crop: faces whose FFHQ square has fewer photo pixels a side are dropped. age_network: a weight's name
-    for ages that neither sidecar nor dates give, None to leave them unknown. quality: of the JPEG crops.
+    filters: which faces are dropped. age_network: a weight's name for ages that neither sidecar nor dates give, None to
+    leave them unknown. quality: of the JPEG crops.
     """
 
     embedder: str = "default"
     detector: str | None = None
     crop_size: int = 512
     threshold: float = 0.5
-    smallest_crop: float = 40.0
+    filters: FaceFilters = field(default_factory=FaceFilters)
     age_network: str | None = None
     quality: int = 95
 
@@ -57,6 +64,7 @@ class FaceSettings:
 def find_faces(
     out: str, *, embedder: str = "default", detector: str | None = None, crop_size: int = 512,
     settings: FaceSettings | None = None, progress: Progress | None = None, concurrency: int | None = None,
+    num_gpus: float = 0.0,
 ) -> Counts:
     """Find, align and describe all faces of the workspace's photographs.
 
@@ -66,6 +74,8 @@ def find_faces(
         settings: all of them at once; the three above are then ignored.
         progress: where to report.
         concurrency: Ray workers, each with its own networks; 0 works in this process, without Ray.
+        num_gpus: GPUs (or a share of one) for each worker. Torch networks then run there, and ONNX networks where
+            onnxruntime is its GPU build. Last bits of embeddings differ from the CPU's, so it counts as a setting.
 
     Returns:
         `faces`, `photos` (those with a face), `dropped`.
@@ -73,10 +83,13 @@ def find_faces(
     Raises:
         WeightsError: a network that is not there, or no detector for photographs without given landmarks.
         DataError: `ingest` has not finished here.
+        ConfigurationError: crops too small for a network, or a GPU asked of a torch that has none.
     """
     chosen = settings or FaceSettings(embedder=embedder, detector=detector, crop_size=crop_size)
     if chosen.crop_size < 112:
         raise ConfigurationError(f"crop_size {chosen.crop_size}: at least 112 px are needed")
+    if num_gpus and concurrency == 0 and not torch.cuda.is_available():
+        raise ConfigurationError(f"num_gpus {num_gpus}: torch sees no GPU in this process")
     parts, given, count = [], 0, 0
     for path, digest in photo_parts(out).items():
         rows = read_table(join(out, path), ("given_faces",)).column("given_faces").to_pylist()
@@ -91,14 +104,15 @@ def find_faces(
     if chosen.age_network is not None:
         networks["age"] = chosen.age_network
     hashes = {name: sha256(find(name)) for name in networks.values()}
+    device = "cuda" if num_gpus else "cpu"
     described = {
         "version": VERSION, "networks": networks, "weights": hashes, "given": chosen.detector in (None, "given"),
-        "crop_size": chosen.crop_size, "threshold": chosen.threshold, "smallest_crop": chosen.smallest_crop,
-        "quality": chosen.quality,
+        "crop_size": chosen.crop_size, "threshold": chosen.threshold, "filters": asdict(chosen.filters),
+        "quality": chosen.quality, "device": device, "erased": Tombstones.open(out).digest,
     }
     return stage.run(
-        out, "find_faces", "faces", parts, partial(FaceFinder, out, chosen, detector_name), settings=described,
-        progress=progress, concurrency=concurrency,
+        out, "find_faces", "faces", parts, partial(FaceFinder, out, chosen, detector_name, device), settings=described,
+        progress=progress, concurrency=concurrency, num_gpus=num_gpus,
     )
 
 
@@ -119,149 +133,158 @@ def _resolve_detector(settings: FaceSettings, given: int, photos: int) -> str | 
     return DETECTOR
 
 
-@dataclass(kw_only=True)
-class _Found:
-    """One face on its way: where it is, and what the sidecar says of it."""
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """A face that passed the filters, on its way to the embedder. small: its 112 px crop; the rest is its row."""
 
     photo: Photo
-    number: int
-    landmarks: NDArray[np.float64]
-    score: float
-    box: tuple[float, ...]
-    says: GivenFace | None
-    is_subject: bool
-    crop: NDArray[np.uint8] = field(init=False)
-    crop_landmarks: NDArray[np.float64] = field(init=False)
-    small: NDArray[np.uint8] = field(init=False)
+    place: FacePlace
+    small: NDArray[np.uint8]
+    row: dict[str, Any]
 
 
 class FaceFinder:
-    """Holds the networks of one Ray worker and does one part after the other."""
+    """Holds the networks of one Ray worker and does one part after the other.
 
-    def __init__(self, out: str, settings: FaceSettings, detector: str | None) -> None:
+    Photographs are decoded once, in the order of their table, and detected in chunks that fit the memory. Of each face
+    only the crops are kept; all of a part's are embedded together.
+    """
+
+    def __init__(self, out: str, settings: FaceSettings, detector: str | None, device: str) -> None:
         cv2.setNumThreads(1)
         self._out, self._settings = out, settings
-        self._embedder = embed.embedder(settings.embedder)
+        self._embedder = embed.embedder(settings.embedder, device=device)
         self._detector = Detector(detector, settings.threshold) if detector is not None else None
         self._ages = attributes.AgeNetwork(settings.age_network) if settings.age_network is not None else None
+        self._reader, self._tombstones = PhotoReader(), Tombstones.open(out)
 
     def __call__(self, name: str, payload: Mapping[str, Any]) -> tuple[Outputs, Counts]:
-        rows = read_table(join(self._out, payload["path"])).to_pylist()
-        faces: list[Face] = []
+        photos = [Photo.from_row(row) for row in read_table(join(self._out, payload["path"])).to_pylist()]
+        kept: list[_Kept] = []
         dropped: list[Dropped] = []
-        for chunk in _chunks([Photo.from_row(row) for row in rows]):
-            faces += self._chunk(chunk, dropped)
-        table = pa.Table.from_pylist([face.to_row() for face in faces], schema=FACE_SCHEMA)
+        for chunk in _chunks(photos):
+            for photo, pixels, places in self._places(chunk, dropped):
+                kept += self._cut(photo, pixels, places, dropped)
+        self._reader.close()
+        rows = self._embedded(kept, dropped)
+        table = pa.Table.from_pylist(rows, schema=FACE_SCHEMA)
         outputs = {f"faces/{name}.parquet": stage.parquet_bytes(table)}
-        counts = {"faces": len(faces), "photos": len({f.photo_id for f in faces}), "dropped": len(dropped)}
+        counts = {"faces": len(rows), "photos": len({row["photo_id"] for row in rows}), "dropped": len(dropped)}
         return outputs | stage.dropped_output("find_faces", name, dropped), counts
 
-    def _chunk(self, photos: Sequence[Photo], dropped: list[Dropped]) -> list[Face]:
+    def _places(
+        self, photos: Sequence[Photo], dropped: list[Dropped]
+    ) -> Iterator[tuple[Photo, NDArray[np.uint8], list[FacePlace]]]:
+        """The photographs with a face, each with its faces: given ones where the settings allow, else detected ones."""
         opened: list[tuple[Photo, NDArray[np.uint8]]] = []
         for photo in photos:
             try:
-                pixels, info = read_photo(photo.uri)
+                pixels, info = self._reader.read(photo.uri)
                 if not info.sha256.startswith(photo.photo_id):
                     raise PhotoError("changed since ingest", photo.uri, "run ingest again")
                 opened.append((photo, pixels))
             except PhotoError as error:
                 dropped.append(_row(photo, -1, error.cause, error.detail))
-        found = self._find(opened)
-        kept: list[_Found] = []
-        for (photo, pixels), faces in zip(opened, found, strict=True):
-            if not faces:
+        may_use_given = self._settings.detector in (None, "given")
+        places = [given_places(photo) if may_use_given else [] for photo, _ in opened]
+        if self._detector is not None:
+            ask = [number for number, faces in enumerate(places) if not faces]
+            answers = self._detector.detect([opened[number][1] for number in ask])
+            for number, found in zip(ask, answers, strict=True):
+                places[number] = detected_places(opened[number][0], found)
+        for (photo, pixels), faces in zip(opened, places, strict=True):
+            if faces:
+                yield photo, pixels, faces
+            else:
                 said = "" if self._detector is not None else "no detector was used, and its sidecar names no landmarks"
                 dropped.append(_row(photo, -1, "no face found", said))
-            for face in faces:
-                problem = self._cut(face, pixels)
-                if problem:
-                    dropped.append(_row(photo, face.number, *problem))
-                else:
-                    kept.append(face)
+
+    def _cut(
+        self, photo: Photo, pixels: NDArray[np.uint8], places: Sequence[FacePlace], dropped: list[Dropped]
+    ) -> Iterator[_Kept]:
+        """Cut, measure and filter the faces of one photograph."""
+        size, filters = self._settings.crop_size, self._settings.filters
+        squares: list[tuple[FacePlace, NDArray[np.float64], NDArray[np.float64], float]] = []
+        for place in places:
+            try:
+                matrix, small = align.ffhq_matrix(place.landmarks, size), align.arcface_matrix(place.landmarks, 112)
+                squares.append((place, matrix, small, size / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))))
+            except DataError as error:
+                dropped.append(_row(photo, place.number, "bad landmarks", str(error)))
+        largest = max((side for *_, side in squares), default=0.0)
+        for place, matrix, small_matrix, side in squares:
+            outside = 5 - int(_inside(place.landmarks, pixels).sum())
+            refusal = filters.too_small(side)
+            if refusal is None and outside > 2:
+                refusal = "bad landmarks", f"{outside} of 5 points lie outside the photo"
+            if refusal is None:
+                small = align.warp(pixels, small_matrix, 112)
+                seen = _seen(photo, place, small)
+                refusal = filters.refuse(Measured(side=side, largest=largest, score=place.score, **{
+                    name: seen[name] for name in ("yaw", "pitch", "sharpness", "brightness", "clipped")
+                }))
+            if refusal is not None:
+                dropped.append(_row(photo, place.number, *refusal))
+                continue
+            crop = encode_jpeg(align.warp(pixels, matrix, size), self._settings.quality)
+            points = align.apply_matrix(matrix, place.landmarks).ravel().tolist()
+            row = seen | {"crop": crop, "crop_size": size, "crop_landmarks": points}
+            yield _Kept(photo=photo, place=place, small=small, row=row)
+
+    def _embedded(self, kept: Sequence[_Kept], dropped: list[Dropped]) -> list[dict[str, Any]]:
+        """The rows of a part's faces, without those of erased people."""
         if not kept:
             return []
         small = np.stack([face.small for face in kept])
         units, norms = self._embedder.embed(small)
         ages = self._ages.ages(small).tolist() if self._ages is not None else [None] * len(kept)
-        rows = zip(kept, units, norms.tolist(), ages, strict=True)
-        return [self._describe(face, unit, norm, age) for face, unit, norm, age in rows]
+        erased = self._tombstones.has_person(units, self._embedder.name)
+        rows = []
+        for face, unit, norm, age, gone in zip(kept, units, norms.tolist(), ages, erased.tolist(), strict=True):
+            if gone:
+                said = "this person was erased here, and is kept out"
+                dropped.append(_row(face.photo, face.place.number, "erased", said))
+                continue
+            made = {"embedding": unit, "norm": norm, "embedder": self._embedder.name}
+            rows.append(face.row | _known(face.photo, face.place, age, self._settings.age_network) | made)
+        return rows
 
-    def _find(self, opened: Sequence[tuple[Photo, NDArray[np.uint8]]]) -> list[list[_Found]]:
-        """The faces of each photograph: given ones where the settings allow, detected ones elsewhere."""
-        may_use_given = self._settings.detector in (None, "given")
-        given = [[g for g in photo.given_faces if g.landmarks] if may_use_given else [] for photo, _ in opened]
-        ask = [n for n, faces in enumerate(given) if not faces] if self._detector is not None else []
-        answers = self._detector.detect([opened[n][1] for n in ask]) if self._detector is not None and ask else []
-        detected = dict(zip(ask, answers, strict=True))
-        result = []
-        for n, (photo, _) in enumerate(opened):
-            places: list[tuple[NDArray[np.float64], float, tuple[float, ...] | None, GivenFace | None]]
-            if given[n]:
-                places = [(np.reshape(g.landmarks, (5, 2)).astype(np.float64), 1.0, None, g) for g in given[n]]
-            else:
-                places = [
-                    (d.landmarks, d.score, d.box, _statement(photo, d.landmarks))
-                    for d in sorted(detected.get(n, []), key=lambda d: -_area(d.box))
-                ]
-            subject = _subject_number(photo, [says for *_, says in places])
-            unplaced = [g for g in photo.given_faces if not g.landmarks]
-            result.append([
-                _Found(
-                    photo=photo, number=number, landmarks=landmarks, score=score, box=box or _box(landmarks),
-                    is_subject=number == subject,
-                    says=says or (unplaced[0] if number == subject and len(unplaced) == 1 else None),
-                )
-                for number, (landmarks, score, box, says) in enumerate(places)
-            ])
-        return result
 
-    def _cut(self, face: _Found, pixels: NDArray[np.uint8]) -> tuple[str, str] | None:
-        """Cut both crops; the cause and detail if the face is of no use."""
-        size = self._settings.crop_size
-        try:
-            matrix = align.ffhq_matrix(face.landmarks, size)
-            small = align.arcface_matrix(face.landmarks, 112)
-        except DataError as error:
-            return "bad landmarks", str(error)
-        side = size / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-        if side < self._settings.smallest_crop:
-            least = self._settings.smallest_crop
-            return "face too small", f"its square has {side:.0f} px a side in the photo; at least {least:g} are needed"
-        inside = (face.landmarks >= -0.5).all(axis=1) & (face.landmarks < np.array(pixels.shape[1::-1])).all(axis=1)
-        if inside.sum() < 3:
-            return "bad landmarks", f"{5 - int(inside.sum())} of 5 points lie outside the photo"
-        face.crop, face.crop_landmarks = align.warp(pixels, matrix, size), align.apply_matrix(matrix, face.landmarks)
-        face.small = align.warp(pixels, small, 112)
-        return None
+def _seen(photo: Photo, place: FacePlace, small: NDArray[np.uint8]) -> dict[str, Any]:
+    """What is seen in a face; a pose that a sidecar gives wins."""
+    pose = dict(zip(POSE, pose_from_landmarks(place.landmarks, photo.width, photo.height), strict=True))
+    pose |= {angle: getattr(place.says, angle) for angle in POSE if getattr(place.says, angle, None) is not None}
+    light_x, light_y = attributes.light(small)
+    return {
+        "box": [float(v) for v in place.box], "landmarks": place.landmarks.ravel().tolist(), "score": place.score,
+        **pose, "sharpness": attributes.sharpness(small), "brightness": attributes.brightness(small),
+        "light_x": light_x, "light_y": light_y, "smile": attributes.smile(place.landmarks),
+        "clipped": attributes.clipped(small), "perceptual_hash": attributes.perceptual_hash(small),
+    }
 
-    def _describe(self, face: _Found, unit: NDArray[np.float32], norm: float, network_age: float | None) -> Face:
-        photo, says = face.photo, face.says
-        pose = dict(zip(POSE, pose_from_landmarks(face.landmarks, photo.width, photo.height), strict=True))
-        pose |= {angle: getattr(says, angle) for angle in POSE if getattr(says, angle, None) is not None}
-        subject = says.subject if says is not None and says.subject is not None else None
-        if subject is None and face.is_subject:
-            subject = photo.subject
-        birth_date = photo.birth_date if face.is_subject or (subject is not None and subject == photo.subject) else None
-        age, source = says.age if says is not None else None, "given"
-        if age is None:
-            age, source = attributes.age_from_dates(birth_date, photo.taken), "dates"
-        if age is None and network_age is not None:
-            age, source = network_age, str(self._settings.age_network)
-        light_x, light_y = attributes.light(face.small)
-        return Face(
-            face_id=f"{photo.photo_id}-{face.number}", photo_id=photo.photo_id, uri=photo.uri, number=face.number,
-            subject=subject, box=tuple(float(v) for v in face.box),
-            landmarks=tuple(face.landmarks.ravel().tolist()), score=face.score,
-            crop=encode_jpeg(face.crop, self._settings.quality), crop_size=self._settings.crop_size,
-            crop_landmarks=tuple(face.crop_landmarks.ravel().tolist()),
-            **pose, age=age, age_source="unknown" if age is None else source,
-            sharpness=attributes.sharpness(face.small), brightness=attributes.brightness(face.small),
-            light_x=light_x, light_y=light_y, smile=attributes.smile(face.landmarks),
-            clipped=attributes.clipped(face.small),
-            embedding=tuple(unit.tolist()), norm=norm, embedder=self._embedder.name,
-            perceptual_hash=attributes.perceptual_hash(face.small), birth_date=birth_date, taken=photo.taken,
-            licence=photo.licence, consent=photo.consent, source=photo.source,
-        )
+
+def _known(photo: Photo, place: FacePlace, network_age: float | None, age_network: str | None) -> dict[str, Any]:
+    """What is known of a face beside its pixels: names, age, dates, licence."""
+    says = place.says
+    subject = says.subject if says is not None and says.subject is not None else None
+    if subject is None and place.is_subject:
+        subject = photo.subject
+    birth_date = photo.birth_date if place.is_subject or (subject is not None and subject == photo.subject) else None
+    age, source = says.age if says is not None else None, "given"
+    if age is None:
+        age, source = attributes.age_from_dates(birth_date, photo.taken), "dates"
+    if age is None and network_age is not None:
+        age, source = network_age, str(age_network)
+    return {
+        "face_id": f"{photo.photo_id}-{place.number}", "photo_id": photo.photo_id, "uri": photo.uri,
+        "number": place.number, "subject": subject, "age": age, "age_source": "unknown" if age is None else source,
+        "birth_date": birth_date, "taken": photo.taken, "licence": photo.licence, "consent": photo.consent,
+        "source": photo.source,
+    }
+
+
+def _inside(landmarks: NDArray[np.float64], pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray((landmarks >= -0.5).all(axis=1) & (landmarks < np.array(pixels.shape[1::-1])).all(axis=1))
 
 
 def _chunks(photos: Sequence[Photo]) -> Iterator[list[Photo]]:
@@ -279,35 +302,5 @@ def _chunks(photos: Sequence[Photo]) -> Iterator[list[Photo]]:
         yield chunk
 
 
-def _statement(photo: Photo, landmarks: NDArray[np.float64]) -> GivenFace | None:
-    """What a sidecar says of a detected face: the given face whose points lie nearest, within half an eye distance."""
-    best, nearest = None, 0.5 * float(np.linalg.norm(landmarks[1] - landmarks[0]))
-    for given in photo.given_faces:
-        if given.landmarks:
-            apart = float(np.linalg.norm(np.reshape(given.landmarks, (5, 2)) - landmarks, axis=1).mean())
-            if apart < nearest:
-                best, nearest = given, apart
-    return best
-
-
-def _subject_number(photo: Photo, says: Sequence[GivenFace | None]) -> int | None:
-    """Which face the photograph's own label means: the only one that a sidecar places, else the largest detected."""
-    placed = [given for given in photo.given_faces if given.landmarks]
-    if len(placed) > 1:
-        return None
-    return next((number for number, given in enumerate(says) if given is not None), 0)
-
-
 def _row(photo: Photo, number: int, cause: str, detail: str) -> Dropped:
     return Dropped(stage="find_faces", uri=photo.uri, row=number, cause=cause, detail=detail)
-
-
-def _box(landmarks: NDArray[np.float64]) -> tuple[float, ...]:
-    """A box around given landmarks, with the usual margins of a detector's box (our choice)."""
-    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-    width, height = np.maximum(high - low, 1.0)
-    return (low[0] - 0.5 * width, low[1] - 0.9 * height, high[0] + 0.5 * width, high[1] + 0.5 * height)
-
-
-def _area(box: Sequence[float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])

@@ -1,45 +1,59 @@
-"""Photographs in: every file opened once, checked, hashed, with what its sidecar and its EXIF block say.
+"""Photographs in: every one opened once, checked, hashed, with what is said of it and what its EXIF block says.
 
 In: a folder, glob, file or URI (see pipelines.sources).
 Out, in the workspace: `photos/part-*.parquet` (records.PHOTO_SCHEMA), `dropped/ingest/`, `dropped/duplicates/`.
 
-Two steps: files in parts of about PART_ROWS, by a hash of their place, so that a new photograph redoes one part and
-not all (`scanned/`); then copies of the same bytes are dropped.
+Three steps: the source is listed in parts (`listing/`), by a hash of a file's place or in the order of an archive, so
+that a new photograph redoes one part and not all; each part's photographs are read (`scanned/`); then copies of the
+same bytes are dropped. What was erased here does not come back (identity_index.tombstones).
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from faces.images import read_photo
+from faces.images import PhotoInfo
+from identity_index.tombstones import Tombstones
 from pipelines import stage
+from pipelines.erasure import settle
 from pipelines.progress import Progress
-from pipelines.sources import SourceFile, find_sources, parse_date
+from pipelines.sources import Layout, Listing, PhotoReader, parse_date
+from pipelines.sources.films import Film
 from pipelines.stage import Counts, Outputs, Part
-from records.errors import PhotoError
+from records.errors import ConfigurationError, PhotoError
 from records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
-from records.storage import join, read_table
+from records.storage import delete, exists, join, list_files, read_table
 
-VERSION = 1
+VERSION = 2
 PART_ROWS = 128
+LISTING = "listing"
+COMPLAINTS = "sidecars"
+SAID = ("subject", "birth_date", "licence", "consent")
 
 
 def ingest(
     source: str, out: str, *, labels: bool = True, max_pixels: int = 100_000_000, part_rows: int = PART_ROWS,
-    progress: Progress | None = None, concurrency: int | None = None,
+    layout: str | Layout = "auto", frame_seconds: float = 1.0, fetch: bool = False, progress: Progress | None = None,
+    concurrency: int | None = None,
 ) -> Counts:
     """Read all photographs of a source into the workspace.
 
     Args:
-        source: folder, glob, file or URI of photographs.
-        out: the workspace; made if it is not there.
+        source: folder, glob, file or URI of photographs, tars, tables and films.
+        out: the workspace; made if it is not there. A workspace inside the source is not searched.
         labels: read subjects and landmarks from sidecars; without, the photographs are an unsorted heap.
         max_pixels: larger pictures are dropped before they are decoded.
         part_rows: photographs per part, about.
+        layout: a known data set by name (pipelines.sources.layouts), `auto` to tell by its files, `plain` for none;
+            or what `find_layout` gave.
+        frame_seconds: one frame is taken of films in every so many seconds.
+        fetch: download the photographs that a table says are on the web.
         progress: where to report.
         concurrency: Ray workers; 0 works in this process, without Ray.
 
@@ -48,111 +62,182 @@ def ingest(
 
     Raises:
         StorageError: there is no such folder, or the workspace cannot be written.
-        DataError: the source holds nothing that is named like a photograph.
+        DataError: the source holds nothing that could be a photograph.
+        ConfigurationError: an unknown layout, or seconds that are not positive.
     """
-    files, complaints = find_sources(source, labels)
-    settings = {"version": VERSION, "max_pixels": max_pixels}
-    parts = _parts(files, part_rows)
-    if complaints:
-        rows = [asdict(row) for row in complaints]
-        payload = stage.payload({"complaints": rows})
-        parts.append(Part(name="sidecars", rows=0, inputs=stage.fingerprint(rows), payload=payload))
-    worker = partial(_Reader, max_pixels)
+    settle(out)
+    if not frame_seconds > 0:
+        raise ConfigurationError(f"frame_seconds {frame_seconds}: must be more than 0")
+    listing = Listing(source, labels=labels, layout=layout, fetch=fetch, without=out)
+    parts = _parts(listing, out, part_rows, frame_seconds)
+    erased = Tombstones.open(out).digest
+    settings = {"version": VERSION, "max_pixels": max_pixels, "erased": erased}
+    worker = partial(_Reader, out, max_pixels)
     stage.run(
         out, "ingest", "scanned", parts, worker, settings=settings, progress=progress, concurrency=concurrency
     )
-    return _drop_duplicates(out, progress)
+    return _drop_duplicates(out, erased, progress)
 
 
-def _parts(files: Sequence[SourceFile], part_rows: int) -> list[Part]:
-    """Files by a hash of their place, in a number of parts that only changes when the source doubles."""
-    count = 1
-    while count * part_rows < len(files):
-        count *= 2
-    buckets: list[list[SourceFile]] = [[] for _ in range(count)]
-    for file in files:
-        buckets[int.from_bytes(hashlib.blake2b(file.place.encode(), digest_size=4).digest()) % count].append(file)
-    return [
-        Part(
-            name=stage.part_name(number), rows=len(bucket),
-            inputs=stage.fingerprint([asdict(file) for file in bucket]),
-            payload=stage.payload({"files": [{"uri": f.uri, "metadata": dict(f.metadata)} for f in bucket]}),
-        )
-        for number, bucket in enumerate(buckets) if bucket
-    ]
+def _parts(listing: Listing, out: str, part_rows: int, frame_seconds: float) -> list[Part]:
+    """Write the listing, and plan a part for each of its tables."""
+    parts = []
+    for name, table in listing.parts(part_rows):
+        films = pc.any(pc.equal(table["kind"], "film")).as_py()
+        place = f"{LISTING}/{name}.parquet"
+        payload = {"listing": place} | ({"frame_seconds": frame_seconds} if films else {})
+        digest = stage.write_changed(join(out, place), stage.parquet_bytes(table))
+        inputs = stage.fingerprint(digest, payload)
+        parts.append(Part(name=name, rows=len(table), inputs=inputs, payload=stage.payload(payload)))
+    complaints = listing.complaints.table()
+    if len(complaints):
+        place = f"{LISTING}/{COMPLAINTS}.parquet"
+        digest = stage.write_changed(join(out, place), stage.parquet_bytes(complaints))
+        parts.append(Part(name=COMPLAINTS, rows=0, inputs=digest, payload=stage.payload({"complaints": place})))
+    written = {join(out, LISTING, f"{part.name}.parquet") for part in parts}
+    for uri in list_files(join(out, LISTING)) if exists(join(out, LISTING)) else ():
+        if uri not in written:
+            delete(uri)
+    return parts
 
 
 class _Reader:
-    """Opens the files of one part."""
+    """Opens the photographs of one part."""
 
-    def __init__(self, max_pixels: int) -> None:
-        self._max_pixels = max_pixels
+    def __init__(self, out: str, max_pixels: int) -> None:
+        self._out, self._max_pixels = out, max_pixels
+        self._reader, self._tombstones = PhotoReader(), Tombstones.open(out)
 
     def __call__(self, name: str, payload: dict[str, Any]) -> tuple[Outputs, Counts]:
         photos: list[Photo] = []
-        dropped = [Dropped(**row) for row in payload.get("complaints", ())]
-        for file in payload.get("files", ()):
-            try:
-                photos.append(self._photo(file["uri"], file["metadata"]))
-            except PhotoError as error:
-                row = Dropped(stage="ingest", uri=error.uri, row=-1, cause=error.cause, detail=error.detail)
-                dropped.append(row)
-        photos.sort(key=lambda photo: photo.uri)
+        dropped: list[Dropped] = []
+        if "complaints" in payload:
+            rows = read_table(join(self._out, payload["complaints"])).to_pylist()
+            dropped += [Dropped.from_row(row) for row in rows]
+        if "listing" in payload:
+            for row in read_table(join(self._out, payload["listing"])).to_pylist():
+                try:
+                    for uri, info in self._infos(row, payload.get("frame_seconds", 1.0)):
+                        if self._tombstones.has_photo(info.sha256):
+                            dropped.append(_dropped(uri, "erased", "it was erased here, and is kept out"))
+                        else:
+                            photos.append(_photo(uri, info, json.loads(row["metadata"])))
+                except PhotoError as error:
+                    dropped.append(_dropped(error.uri, error.cause, error.detail))
+        self._reader.close()
         table = pa.Table.from_pylist([photo.to_row() for photo in photos], schema=PHOTO_SCHEMA)
         outputs = {f"scanned/{name}.parquet": stage.parquet_bytes(table)}
         return outputs | stage.dropped_output("ingest", name, dropped), {"photos": len(photos), "dropped": len(dropped)}
 
-    def _photo(self, uri: str, metadata: Mapping[str, Any]) -> Photo:
-        _, info = read_photo(uri, max_pixels=self._max_pixels)
-        faces = tuple(
-            GivenFace(**{**face, "landmarks": tuple(face.get("landmarks", ()))}) for face in metadata.get("faces", ())
-        )
-        return Photo(
-            photo_id=info.sha256[:24], uri=uri, width=info.width, height=info.height, format=info.format,
-            byte_size=info.byte_size, subject=metadata.get("subject"),
-            birth_date=parse_date(metadata.get("birth_date")), taken=parse_date(metadata.get("taken")) or info.taken,
-            licence=metadata.get("licence", "unknown"), consent=metadata.get("consent", "unknown"),
-            source=metadata.get("source", "unknown"), given_faces=faces,
-        )
+    def _infos(self, row: Mapping[str, Any], frame_seconds: float) -> Iterator[tuple[str, PhotoInfo]]:
+        if row["kind"] == "film":
+            film = Film(row["uri"], self._max_pixels)
+            try:
+                yield from film.sample(frame_seconds)
+            finally:
+                film.close()
+        else:
+            yield row["uri"], self._reader.read(row["uri"], self._max_pixels)[1]
 
 
-def _drop_duplicates(out: str, progress: Progress | None) -> Counts:
-    """Of all files with the same bytes keep the one of which the sidecars say most, then the first URI."""
+def _dropped(uri: str, cause: str, detail: str) -> Dropped:
+    return Dropped(stage="ingest", uri=uri, row=-1, cause=cause, detail=detail)
+
+
+def _photo(uri: str, info: PhotoInfo, metadata: Mapping[str, Any]) -> Photo:
+    scale = np.ones(2)
+    if "landmark_size" in metadata:
+        scale = np.array([info.width, info.height]) / np.maximum(metadata["landmark_size"], 1)
+    faces = tuple(
+        GivenFace(**{**face, "landmarks": _scaled(face.get("landmarks", ()), scale)})
+        for face in metadata.get("faces", ())
+    )
+    return Photo(
+        photo_id=info.sha256[:24], uri=uri, width=info.width, height=info.height, format=info.format,
+        byte_size=info.byte_size, subject=metadata.get("subject"),
+        birth_date=parse_date(metadata.get("birth_date")), taken=parse_date(metadata.get("taken")) or info.taken,
+        licence=metadata.get("licence", "unknown"), consent=metadata.get("consent", "unknown"),
+        source=metadata.get("source", "unknown"), given_faces=faces,
+    )
+
+
+def _scaled(landmarks: Any, scale: NDArray[np.float64]) -> tuple[float, ...]:
+    """Points said of another size of the picture, in this one's pixels (centres of pixels are whole numbers)."""
+    if (scale == 1.0).all() or not landmarks:
+        return tuple(landmarks)
+    return tuple(((np.reshape(landmarks, (-1, 2)) + 0.5) * scale - 0.5).ravel().tolist())
+
+
+def _drop_duplicates(out: str, erased: str, progress: Progress | None) -> Counts:
+    """Of all photographs with the same bytes keep the one of which most is said, then the first URI."""
     scanned = stage.outputs(out, "ingest", "scanned")
-    columns = ("photo_id", "uri", "subject", "birth_date", "licence", "consent", "given_faces")
-    tables = {path: read_table(join(out, path), columns).to_pylist() for path in scanned}
-    first: dict[str, dict[str, Any]] = {}
-    everything = (row for rows in tables.values() for row in rows)
-    for row in sorted(everything, key=lambda row: (-_known(row), row["uri"])):
-        first.setdefault(row["photo_id"], row)
+    lengths, copies = _copies(out, list(scanned))
     parts = []
-    for path, rows in tables.items():
-        pairs = [(row, first[row["photo_id"]]) for row in rows]
-        copies = [
-            {"uri": row["uri"], "of": kept["uri"], "detail": _disagreement(row, kept)}
-            for row, kept in pairs if row["uri"] != kept["uri"]
-        ]
+    for number, (path, digest) in enumerate(scanned.items()):
         name = path.rpartition("/")[2].removesuffix(".parquet")
-        inputs, payload = stage.fingerprint(scanned[path], copies), stage.payload({"path": path, "copies": copies})
-        parts.append(Part(name=name, rows=len(rows), inputs=inputs, payload=payload))
+        here = copies.get(number, [])
+        payload = stage.payload({"path": path, "copies": here})
+        parts.append(Part(name=name, rows=lengths[number], inputs=stage.fingerprint(digest, here), payload=payload))
     counts = stage.run(
-        out, "duplicates", "photos", parts, partial(_Chooser, out), settings={"version": VERSION}, progress=progress,
-        concurrency=0,
+        out, "duplicates", "photos", parts, partial(_Chooser, out), settings={"version": VERSION, "erased": erased},
+        progress=progress, concurrency=0,
     )
     bad = stage.counts(out, "ingest").get("dropped", 0)
     return {"photos": counts["photos"], "dropped": bad + counts["dropped"], "duplicates": counts["dropped"]}
 
 
-def _known(row: Mapping[str, Any]) -> int:
-    return sum(row[key] not in (None, "unknown") for key in ("subject", "birth_date", "licence", "consent")) + bool(
-        row["given_faces"]
-    )
+def _copies(out: str, paths: Sequence[str]) -> tuple[list[int], dict[int, list[dict[str, Any]]]]:
+    """How many rows each table has, and which of them are copies: table's number -> row, of which uri, and why not.
+
+    Names of files are read only where two photographs share their bytes.
+    """
+    ids, known = [np.zeros(0, "S24")], [np.zeros(0, np.int8)]
+    for path in paths:
+        table = read_table(join(out, path), ("photo_id", *SAID, "given_faces"))
+        ids.append(np.array(table["photo_id"].to_pylist(), dtype="S24"))
+        known.append(_known(table))
+    lengths = [len(part) for part in ids[1:]]
+    _, which, counts = np.unique(np.concatenate(ids), return_inverse=True, return_counts=True)
+    suspect = np.flatnonzero(counts[which] > 1)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    number = np.searchsorted(starts, suspect, side="right") - 1
+    tables = [
+        read_table(join(out, paths[n]), ("uri", "subject")).take(pa.array(suspect[number == n] - starts[n]))
+        for n in np.unique(number)
+    ]
+    if not tables:
+        return lengths, {}
+    rows = pa.concat_tables(tables).combine_chunks()
+    rows = rows.append_column("group", pa.array(which[suspect])).append_column("number", pa.array(number))
+    rows = rows.append_column("row", pa.array(suspect - starts[number]))
+    rows = rows.append_column("known", pa.array(np.concatenate(known)[suspect]))
+    rows = rows.sort_by([
+        ("group", "ascending"), ("known", "descending"), ("uri", "ascending"), ("number", "ascending"),
+    ])
+    found: dict[int, list[dict[str, Any]]] = {}
+    kept: dict[str, Any] = {"group": -1}
+    for batch in rows.to_batches(max_chunksize=1024):
+        for row in batch.to_pylist():
+            if row["group"] != kept["group"]:
+                kept = row
+                continue
+            detail = "" if row["subject"] == kept["subject"] else (
+                f"labelled {row['subject']!r} here and {kept['subject']!r} there; the latter was kept"
+            )
+            found.setdefault(row["number"], []).append({"row": row["row"], "of": kept["uri"], "detail": detail})
+    return lengths, {number: sorted(here, key=lambda copy: copy["row"]) for number, here in found.items()}
 
 
-def _disagreement(copy: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
-    if copy["subject"] == kept["subject"]:
-        return ""
-    return f"labelled {copy['subject']!r} here and {kept['subject']!r} there; the latter was kept"
+def _known(table: pa.Table) -> NDArray[np.int8]:
+    """How much is said of each photograph."""
+    total = pc.greater(pc.fill_null(pc.list_value_length(table["given_faces"]), 0), 0).cast(pa.int8())
+    for key in SAID:
+        column = table[key]
+        said = pc.is_valid(column)
+        if pa.types.is_string(column.type):
+            said = pc.and_(said, pc.not_equal(pc.fill_null(column, "unknown"), "unknown"))
+        total = pc.add(total, said.cast(pa.int8()))
+    return total.to_numpy()
 
 
 class _Chooser:
@@ -162,15 +247,15 @@ class _Chooser:
         self._out = out
 
     def __call__(self, name: str, payload: dict[str, Any]) -> tuple[Outputs, Counts]:
-        rows = read_table(join(self._out, payload["path"])).to_pylist()
-        copies = {copy["uri"]: copy for copy in payload["copies"]}
-        kept = [Photo.from_row(row).to_row() for row in rows if row["uri"] not in copies]
-        dropped = [
-            Dropped(stage="ingest", uri=uri, row=-1, cause=f"duplicate of {copy['of']}", detail=copy["detail"])
-            for uri, copy in copies.items()
-        ]
-        outputs = {f"photos/{name}.parquet": stage.parquet_bytes(pa.Table.from_pylist(kept, schema=PHOTO_SCHEMA))}
-        counts = {"photos": len(kept), "dropped": len(dropped)}
+        table = read_table(join(self._out, payload["path"]))
+        keep = np.ones(len(table), dtype=bool)
+        dropped = []
+        for copy in payload["copies"]:
+            keep[copy["row"]] = False
+            uri = table["uri"][copy["row"]].as_py()
+            dropped.append(_dropped(uri, f"duplicate of {copy['of']}", copy["detail"]))
+        outputs = {f"photos/{name}.parquet": stage.parquet_bytes(table.filter(pa.array(keep)).cast(PHOTO_SCHEMA))}
+        counts = {"photos": int(keep.sum()), "dropped": len(dropped)}
         return outputs | stage.dropped_output("duplicates", name, dropped), counts
 
 

@@ -1,6 +1,6 @@
-"""Faces into identity-grouped WebDataset tars, and the Manifest that makes them one immutable dataset version.
+"""Faces into identity-grouped WebDataset tars: the plan of who stands where, and the tars themselves.
 
-In, from the workspace: `index/` with `identity` and `split`. Out:
+In, from the workspace: `index/` with `identity` and `split`. Out: one immutable dataset version (pipelines.publish):
 
     dataset/<manifest id>/manifest.json      records.Manifest, written last
     dataset/<manifest id>/faces.parquet      FACE_COLUMNS, in the order of the shards
@@ -15,24 +15,28 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from identity_index import IdentityIndex
 from pipelines import stage
+from pipelines.erasure import settle
 from pipelines.group import SPLITS
 from pipelines.progress import Progress
+from pipelines.publish import TABLE_SCHEMA, finished, publish
 from pipelines.stage import Counts, Outputs, Part
 from records.dataset import inside
 from records.errors import ConfigurationError, DataError
-from records.manifest import FACE_COLUMNS, Manifest, Shard
-from records.nouns import FACE_SCHEMA
-from records.storage import delete, exists, filesystem, join, make_folder, read_bytes, read_table, write_atomic
+from records.manifest import FACE_COLUMNS
+from records.storage import join, read_bytes
 
-VERSION = 2
+VERSION = 3
 SHARD_BYTES = 64 * 2**20
 GROUP_FACES = 64
 MEMBER_KEYS = (
@@ -40,10 +44,7 @@ MEMBER_KEYS = (
     "source",
 )
 INDEX_COLUMNS = [name for name in FACE_COLUMNS if name not in ("shard", "offset", "byte_size")]
-EMBEDDING = pa.list_(pa.float32())
-PLACE = {"shard": pa.string(), "offset": pa.int64(), "byte_size": pa.int64(), "identity": pa.string(),
-         "split": pa.string()}
-TABLE_SCHEMA = pa.schema([(name, PLACE.get(name) or FACE_SCHEMA.field(name).type) for name in FACE_COLUMNS])
+PLAN_COLUMNS = ["face_id", "identity", "split", "crop_bytes"]
 
 
 def shards(
@@ -58,7 +59,7 @@ def shards(
         concurrency: Ray workers; 0 works in this process, without Ray.
 
     Returns:
-        The URI of the version's folder. The same faces and settings give the same version, byte for byte.
+        The URI of the version's folder. The same faces, settings, code and parent give the same version, byte for byte.
 
     Raises:
         DataError: `group` has not finished here.
@@ -66,19 +67,16 @@ def shards(
     """
     if shard_bytes < 1:
         raise ConfigurationError(f"shard_bytes {shard_bytes}: must be positive")
-    grouping = stage.outputs(out, "group", "identities")
-    faces = IdentityIndex.open(join(out, "index")).faces(["face_id", "identity", "split", "crop_bytes"])
-    plan = plan_shards(faces.to_pylist(), shard_bytes)
-    settings = {"version": VERSION, "shard_bytes": shard_bytes, "group_faces": GROUP_FACES}
-    inputs = stage.fingerprint(grouping, stage.outputs(out, "find_faces", "faces"))
-    plan_key = stage.fingerprint(settings, inputs, plan)
-    finished = _finished(out, plan_key)
-    if finished is not None:
-        return finished
+    settle(out)
+    settings = shard_settings(shard_bytes)
+    plan, plan_key = planned(out, settings)
+    there = finished(out, plan_key)
+    if there is not None:
+        return there
     parts = [
         Part(
-            name=name, rows=len(face_ids), inputs=stage.fingerprint(inputs, face_ids),
-            payload=stage.payload({"faces": face_ids}),
+            name=name, rows=len(face_ids), inputs=stage.fingerprint(_inputs(out), _digest(face_ids)),
+            payload=stage.payload({"faces": face_ids.to_pylist()}),
         )
         for name, face_ids in plan.items()
     ]
@@ -86,31 +84,63 @@ def shards(
         out, "shards", "building", parts, partial(_ShardWriter, out), settings=settings, unit="faces",
         progress=progress, concurrency=concurrency,
     )
-    return _publish(out, plan_key, [*plan], settings)
+    return publish(out, plan_key, [*plan], settings)
 
 
-def plan_shards(faces: Sequence[Mapping[str, Any]], shard_bytes: int) -> dict[str, list[str]]:
+def shard_settings(shard_bytes: int) -> dict[str, Any]:
+    """What else than the faces decides how the shards come out."""
+    return {"version": VERSION, "shard_bytes": shard_bytes, "group_faces": GROUP_FACES}
+
+
+def planned(out: str, settings: Mapping[str, Any]) -> tuple[dict[str, pa.Array], str]:
+    """The plan of shards for the index as it is, and the plan's hash (what `done/version.json` names).
+
+    Raises:
+        DataError: `group` has not finished here.
+    """
+    inputs = _inputs(out)
+    faces = IdentityIndex.open(join(out, "index")).faces(PLAN_COLUMNS)
+    plan = plan_shards(faces, settings["shard_bytes"])
+    digests = {name: _digest(face_ids) for name, face_ids in plan.items()}
+    return plan, stage.fingerprint(settings, inputs, digests)
+
+
+def plan_shards(faces: pa.Table, shard_bytes: int) -> dict[str, pa.Array]:
     """Which faces go into which tar: name -> face ids in order.
 
     Identities stay in order of name within their split; a group of an identity is never cut.
+
+    Args:
+        faces: columns `face_id`, `identity`, `split`, `crop_bytes`, in any order of rows.
+        shard_bytes: size of a tar, about.
     """
-    members: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in sorted(faces, key=lambda row: (SPLITS.index(row["split"]), row["identity"], row["face_id"])):
-        members.setdefault((row["split"], row["identity"]), []).append(row)
-    plan: dict[str, list[str]] = {}
+    if not len(faces):
+        return {}
+    side = pc.index_in(faces["split"], value_set=pa.array(SPLITS))
+    table = faces.select(PLAN_COLUMNS).append_column("side", side)
+    table = table.sort_by([("side", "ascending"), ("identity", "ascending"), ("face_id", "ascending")])
+    table = table.combine_chunks()
+    sides = table["side"].to_numpy()
+    sizes = table["crop_bytes"].to_numpy().astype(np.int64) + 2048
+    codes = pc.dictionary_encode(table["identity"]).combine_chunks().indices.to_numpy(zero_copy_only=False)
+    changes = np.flatnonzero((codes[1:] != codes[:-1]) | (sides[1:] != sides[:-1])) + 1
+    borders = [0, *changes.tolist(), len(table)]
+    rows: dict[str, list[np.ndarray]] = {}
     name, filled, counts = "", 0, dict.fromkeys(SPLITS, 0)
-    for (split, _), rows in members.items():
-        pieces = -(-len(rows) // GROUP_FACES)
+    for start, stop in pairwise(borders):
+        split = SPLITS[sides[start]]
+        pieces = -(-(stop - start) // GROUP_FACES)
         for piece in range(pieces):
             # Face ids are hashes, so every n-th of them is a fair sample of the person's photographs.
-            taken = rows[piece::pieces]
-            size = sum(row["crop_bytes"] + 2048 for row in taken)
+            taken = np.arange(start + piece, stop, pieces)
+            size = int(sizes[taken].sum())
             if not name.startswith(f"{split}-") or filled + size > shard_bytes:
                 name, filled = f"{split}-{counts[split]:05d}", 0
                 counts[split] += 1
-            plan.setdefault(name, []).extend(row["face_id"] for row in taken)
+            rows.setdefault(name, []).append(taken)
             filled += size
-    return plan
+    face_ids = table["face_id"].combine_chunks()
+    return {name: face_ids.take(pa.array(np.concatenate(taken))) for name, taken in rows.items()}
 
 
 def members(uri: str) -> Iterator[tuple[str, bytes]]:
@@ -131,6 +161,20 @@ def members(uri: str) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{uri}: not a readable tar: {error}") from error
 
 
+def pack(files: Iterable[tuple[str, bytes]]) -> tuple[bytes, list[tuple[int, int]]]:
+    """A tar of files (name, content), and each `.jpg`'s (offset, size) in it; the same files give the same bytes."""
+    buffer = io.BytesIO()
+    places = []
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in files:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+            if name.endswith(".jpg"):
+                places.append((archive.offset - -(-len(content) // 512) * 512, len(content)))
+    return buffer.getvalue(), places
+
+
 class _ShardWriter:
     """Writes one tar and the rows of its faces."""
 
@@ -139,9 +183,10 @@ class _ShardWriter:
 
     def __call__(self, name: str, payload: Mapping[str, Any]) -> tuple[Outputs, Counts]:
         ids = ", ".join(f"'{face_id}'" for face_id in payload["faces"])
-        found = self._index.faces([*INDEX_COLUMNS, "crop"], f"face_id IN ({ids})").to_pylist()
+        found = self._index.faces(INDEX_COLUMNS, f"face_id IN ({ids})").to_pylist()
+        crops = self._index.crops(payload["faces"])
         rows = {row["face_id"]: row for row in found}
-        content, places = _tar([rows[face_id] for face_id in payload["faces"]])
+        content, places = pack(_described([rows[face_id] for face_id in payload["faces"]], crops))
         path = f"shards/{name}.tar"
         described = [
             rows[face_id] | {"shard": path, "offset": offset, "byte_size": size}
@@ -152,97 +197,17 @@ class _ShardWriter:
         return outputs, {"faces": len(places)}
 
 
-def _tar(rows: Sequence[Mapping[str, Any]]) -> tuple[bytes, list[tuple[int, int]]]:
-    """A tar of the rows' crops and descriptions, and each crop's (offset, size) in it."""
-    buffer = io.BytesIO()
-    places = []
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for row in rows:
-            said = json.dumps({key: row[key] for key in MEMBER_KEYS}, default=str, sort_keys=True).encode()
-            for name, content in ((f"{row['face_id']}.jpg", row["crop"]), (f"{row['face_id']}.json", said)):
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(content), 0o644
-                archive.addfile(entry, io.BytesIO(content))
-                if name.endswith(".jpg"):
-                    places.append((archive.offset - -(-len(content) // 512) * 512, len(content)))
-    return buffer.getvalue(), places
+def _described(rows: Iterable[Mapping[str, Any]], crops: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Each face's crop and what is said of it, as files of a tar."""
+    for row in rows:
+        yield f"{row['face_id']}.jpg", crops[row["face_id"]]
+        said = json.dumps({key: row[key] for key in MEMBER_KEYS}, default=str, sort_keys=True)
+        yield f"{row['face_id']}.json", said.encode()
 
 
-def _publish(out: str, plan_key: str, names: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """Describe the finished tars by a Manifest and move them to their version's folder."""
-    written = stage.outputs(out, "shards", "building")
-    tables = [read_table(join(out, "building", "rows", f"{name}.parquet")) for name in names]
-    content = stage.parquet_bytes(pa.concat_tables(tables).cast(TABLE_SCHEMA))
-    described = tuple(
-        Shard(
-            path=f"shards/{name}.tar", split=name.partition("-")[0], faces=len(table),
-            identities=tuple(dict.fromkeys(table["identity"].to_pylist())),
-            byte_size=_size(join(out, "building", "shards", f"{name}.tar")),
-            sha256=written[f"building/shards/{name}.tar"],
-        )
-        for name, table in zip(names, tables, strict=True)
-    )
-    rows = pa.concat_tables(tables)
-    found, grouped = stage.settings(out, "find_faces"), stage.settings(out, "group")
-    manifest = Manifest(
-        shards=described, counts=_counts(rows), licences=_tally(rows, "licence"), consents=_tally(rows, "consent"),
-        weights=found["weights"], faces_sha256=hashlib.sha256(content).hexdigest(),
-        settings={"find_faces": found, "group": grouped, "shards": dict(settings)},
-        code=f"pipelines {VERSION}",
-    )
-    version = join(out, "dataset", manifest.manifest_id)
-    make_folder(join(version, "shards"))
-    for shard in described:
-        if not _whole(version, shard):
-            system, source = filesystem(join(out, "building", shard.path))
-            system.move(source, filesystem(join(version, shard.path))[1])
-    files = {"faces.parquet": content, "manifest.json": manifest.to_json().encode()}
-    for name, expected in files.items():
-        if not exists(join(version, name)):
-            write_atomic(join(version, name), expected)
-    write_atomic(join(out, "dataset", "latest"), f"{manifest.manifest_id}\n".encode())
-    state = {"plan": plan_key, "manifest_id": manifest.manifest_id}
-    write_atomic(join(out, "done", "version.json"), json.dumps(state).encode())
-    delete(join(out, "building"))
-    return version
+def _inputs(out: str) -> str:
+    return stage.fingerprint(stage.outputs(out, "group", "identities"), stage.outputs(out, "find_faces", "faces"))
 
 
-def _finished(out: str, plan_key: str) -> str | None:
-    """The version that this plan gave, if it still stands there whole."""
-    marker, latest = join(out, "done", "version.json"), join(out, "dataset", "latest")
-    if not exists(marker) or not exists(latest):
-        return None
-    state = json.loads(read_bytes(marker))
-    version = join(out, "dataset", state["manifest_id"])
-    if state["plan"] != plan_key or not exists(join(version, "manifest.json")):
-        return None
-    if read_bytes(latest).decode().strip() != state["manifest_id"]:
-        return None
-    manifest = Manifest.from_json(read_bytes(join(version, "manifest.json")).decode())
-    whole = all(_whole(version, shard) for shard in manifest.shards)
-    return version if whole and exists(join(version, "faces.parquet")) else None
-
-
-def _whole(version: str, shard: Shard) -> bool:
-    uri = join(version, shard.path)
-    return exists(uri) and _size(uri) == shard.byte_size
-
-
-def _size(uri: str) -> int:
-    system, path = filesystem(uri)
-    return int(system.get_file_info(path).size)
-
-
-def _counts(rows: pa.Table) -> dict[str, dict[str, int]]:
-    result = {}
-    for split in SPLITS:
-        chosen = [i for i, s in zip(rows["identity"].to_pylist(), rows["split"].to_pylist(), strict=True) if s == split]
-        result[split] = {"faces": len(chosen), "identities": len(set(chosen))}
-    return result
-
-
-def _tally(rows: pa.Table, column: str) -> dict[str, int]:
-    tally: dict[str, int] = {}
-    for value in sorted(str(v) for v in rows[column].to_pylist()):
-        tally[value] = tally.get(value, 0) + 1
-    return tally
+def _digest(face_ids: pa.Array) -> str:
+    return hashlib.sha256("\n".join(face_ids.to_pylist()).encode()).hexdigest()

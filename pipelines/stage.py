@@ -70,6 +70,20 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def write_changed(uri: str, content: bytes) -> str:
+    """Write a part's input unless it stands there already.
+
+    Returns:
+        Its SHA-256.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if not exists(uri) or read_bytes(uri) != content:
+        write_atomic(uri, content)
+    return hashlib.sha256(content).hexdigest()
+
+
 def dropped_output(stage: str, part: str, rows: Sequence[Dropped]) -> Outputs:
     """The `dropped` file of one part."""
     table = pa.Table.from_pylist([row.to_row() for row in rows], schema=DROPPED_SCHEMA)
@@ -79,7 +93,7 @@ def dropped_output(stage: str, part: str, rows: Sequence[Dropped]) -> Outputs:
 def run(
     out: str, stage: str, folder: str, parts: Sequence[Part], worker: Callable[[], Worker], *,
     settings: Mapping[str, Any], unit: str = "photos", progress: Progress | None = None,
-    concurrency: int | None = None, num_cpus: float = 0.5,
+    concurrency: int | None = None, num_cpus: float = 0.5, num_gpus: float = 0.0,
 ) -> Counts:
     """Do the parts that are not done yet, with Ray Data.
 
@@ -96,7 +110,7 @@ def run(
         progress: where to report; silent if None.
         concurrency: Ray workers; by default as many as there are parts to do and CPUs. 0 does the parts in this
             process without Ray, for stages whose work is less than a worker's start.
-        num_cpus: CPUs that Ray books for each worker.
+        num_cpus, num_gpus: what Ray books for each worker.
 
     Returns:
         The counts of all parts, those done before included.
@@ -125,7 +139,7 @@ def run(
             if concurrency == 0:
                 _inline(out, stage, pending, keys, worker, report)
             else:
-                _with_ray(out, stage, pending, keys, worker, report, concurrency, num_cpus)
+                _with_ray(out, stage, pending, keys, worker, report, concurrency, num_cpus, num_gpus)
     if complete is None:
         done = {part.name: _marker(out, stage, part.name) or {} for part in parts}
         outputs = {path: value for marker in done.values() for path, value in marker["outputs"].items()}
@@ -164,14 +178,14 @@ def settings(out: str, stage: str) -> dict[str, Any]:
 
 def _with_ray(
     out: str, stage: str, parts: Sequence[Part], keys: Mapping[str, str], worker: Callable[[], Worker],
-    report: StageProgress, concurrency: int | None, num_cpus: float,
+    report: StageProgress, concurrency: int | None, num_cpus: float, num_gpus: float,
 ) -> None:
     connect()
     size = concurrency or max(1, min(len(parts), int(ray.cluster_resources().get("CPU", 1))))
     rows = [{"part": json.dumps([p.name, p.rows, keys[p.name], p.payload])} for p in parts]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _PartRunner, fn_constructor_args=(out, stage, worker), batch_size=1, num_cpus=num_cpus,
-        compute=ray.data.ActorPoolStrategy(size=min(size, len(parts))),
+        num_gpus=num_gpus, compute=ray.data.ActorPoolStrategy(size=min(size, len(parts))),
     )
     for row in dataset.iter_rows():
         answer = json.loads(row["answer"])

@@ -6,19 +6,17 @@ In `faces.parquet`, `shard` is the tar's path inside the folder (as in `Shard.pa
 say where the JPEG's own bytes stand in that tar (after the tar header), so that one ranged read fetches a face.
 """
 
-import hashlib
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from records.errors import DataError
 from records.manifest import FACE_COLUMNS, Manifest
-from records.storage import exists, filesystem, join, read_bytes
+from records.storage import exists, filesystem, join, read_bytes, read_table
+from records.table_stream import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +46,10 @@ class DatasetVersion:
         manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
         for shard in manifest.shards:
             inside(shard.path)
-        content = read_bytes(join(uri, "faces.parquet"))
-        if hashlib.sha256(content).hexdigest() != manifest.faces_sha256:
+        if sha256_of(join(uri, "faces.parquet")) != manifest.faces_sha256:
             raise DataError(f"{join(uri, 'faces.parquet')}: not the table that manifest.json names (other hash); "
                             "a dataset version is immutable: make the shards again")
-        faces = pq.read_table(io.BytesIO(content))
+        faces = read_table(join(uri, "faces.parquet"))
         missing = sorted(set(FACE_COLUMNS) - set(faces.column_names))
         if missing:
             raise DataError(f"{join(uri, 'faces.parquet')}: columns are missing: {', '.join(missing)}")

@@ -9,7 +9,7 @@ A dataset version is a folder:
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from records.errors import DataError
@@ -40,8 +40,10 @@ class Manifest:
     """One dataset version.
 
     counts: faces and identities per split. weights: weight file name -> SHA-256 (embedder, detector).
-    settings: what made it (split fractions, seed, embedder, policy). parents: manifest ids it came from.
-    licences: licence -> number of faces. faces_sha256: hash of faces.parquet.
+    settings: what made it (split fractions, seed, embedder, policy). parents: manifest ids it came from: the version
+    that was the latest when this one was made, or the one that people were erased from.
+    licences: licence -> number of faces. faces_sha256: hash of faces.parquet. code: see `records.lineage.code_hash`.
+    extra: free; `erased` is the number of faces that an erasure took out of the parent.
     """
 
     shards: tuple[Shard, ...]
@@ -60,6 +62,16 @@ class Manifest:
     def manifest_id(self) -> str:
         """The first 16 hex digits of the SHA-256 of the canonical JSON form."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @property
+    def content_id(self) -> str:
+        """The id that it would have without parents: versions of equal content_id hold the same, made alike."""
+        return replace(self, parents=(), extra={}).manifest_id
+
+    @property
+    def faces(self) -> int:
+        """How many faces it holds."""
+        return sum(shard.faces for shard in self.shards)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, so that equal values have equal bytes."""

@@ -8,7 +8,10 @@ from typer.testing import CliRunner
 
 from cli import app
 
-VERBS = {"demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade"}
+VERBS = {
+    "demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade",
+    "audit", "merge", "split", "reject", "label", "decisions", "references", "who", "versions", "diff", "erase", "norm",
+}
 
 
 def run(*words: str) -> tuple[int, str]:

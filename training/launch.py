@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoint import read_description
-from pipelines.feed import open_dataset
+from pipelines.feed import Dataset, open_dataset
 from records import AnchorfaceError, ConfigurationError, TrainingError, errors
 from records.storage import make_folder, write_atomic
 from training import checkpoint, tracking
@@ -83,7 +83,7 @@ def train(
         if found.clock // recipe.feed.batch >= recipe.steps:
             report(f"training is complete: {newest}")
             return newest
-    mlflow = _begin(recipe, folder, dataset.manifest_id, job.git, tracking_uri, experiment) if track else None
+    mlflow = _begin(recipe, folder, dataset, job.git, tracking_uri, experiment) if track else None
     job = replace(job, tracking=mlflow)
     (folder / FAILURE).unlink(missing_ok=True)
     finished = False
@@ -112,7 +112,7 @@ def _require_divisible(recipe: Recipe, world: int) -> None:
                                  f"feed.batch {recipe.feed.batch} over {world} workers")
 
 
-def _begin(recipe: Recipe, folder: Path, manifest_id: str, git: dict[str, Any], uri: str,
+def _begin(recipe: Recipe, folder: Path, dataset: Dataset, git: dict[str, Any], uri: str,
            experiment: str) -> tracking.Tracking:
     """The MLflow run of this folder, new or the one that `run.json` names."""
     uri = uri or f"sqlite:///{folder.parent / 'mlflow.db'}"
@@ -120,9 +120,9 @@ def _begin(recipe: Recipe, folder: Path, manifest_id: str, git: dict[str, Any], 
     if note.exists():
         known = json.loads(note.read_text())
     run_id = known.get("run_id") if known.get("uri") == uri else None
-    tags = {"manifest": manifest_id, "git": git, "recipe_digest": recipe.digest, "run_folder": str(folder)}
+    tags = {"manifest": dataset.manifest_id, "git": git, "recipe_digest": recipe.digest, "run_folder": str(folder)}
     begun = tracking.begin(recipe, uri=uri, experiment=experiment, artifacts=folder.parent / "mlflow-artifacts",
-                           run_id=run_id, run_name=f"{recipe.name} {folder.name}", tags=tags)
+                           run_id=run_id, run_name=f"{recipe.name} {folder.name}", tags=tags, dataset=dataset)
     write_atomic(str(note), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
     return begun
 

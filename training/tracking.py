@@ -1,7 +1,8 @@
 """MLflow: one run per training run, continued when the training is resumed.
 
 In: a tracking URI (a SQLite file, a server), metrics as dictionaries with the clock (positions) as their step.
-Out: a run with the recipe as parameters, manifest and git state as tags, metrics, sample grids and the checkpoint.
+Out: a run with the recipe as parameters, manifest and git state as tags, the dataset version as its input, metrics,
+sample grids and the checkpoint.
 The launcher begins and ends the run; rank 0 alone writes to it, in batches and without waiting.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.feed import Dataset
 from records import TrainingError
 from training.recipes import Recipe, flat
 
@@ -38,13 +40,14 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id: str | None, run_name: str,
-          tags: dict[str, Any]) -> Tracking:
+          tags: dict[str, Any], dataset: Dataset | None = None) -> Tracking:
     """Create the run, or take up `run_id` again.
 
     Args:
         uri: `sqlite:///...`, `http://...`, or whatever MLflow knows.
         artifacts: folder for grids and checkpoint descriptions, used when the URI is a local database.
         tags: manifest id, git state, weights.
+        dataset: the dataset version that it trains on; a run that has it already keeps it once.
 
     Raises:
         TrainingError: the store cannot be reached.
@@ -56,6 +59,7 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
         client = _client(uri)
         if run_id is not None:
             client.update_run(run_id, status="RUNNING")
+            _log_dataset(client, run_id, dataset)
             return Tracking(uri=uri, run_id=run_id)
         found = client.get_experiment_by_name(experiment)
         place = artifacts.resolve().as_uri() if uri.startswith("sqlite:") else None
@@ -64,10 +68,22 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
         parameters = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in flat(recipe.to_dict()).items()]
         labels = [RunTag(key, str(value)[:LONGEST_VALUE]) for key, value in flat(tags).items()]
         client.log_batch(run.info.run_id, params=parameters, tags=labels)
+        _log_dataset(client, run.info.run_id, dataset)
     except (MlflowException, OSError) as error:
         raise TrainingError(f"MLflow at {uri} cannot be used ({error}); check the tracking URI, or train without "
                             "tracking") from error
     return Tracking(uri=uri, run_id=run.info.run_id)
+
+
+def _log_dataset(client: Any, run_id: str, dataset: Dataset | None) -> None:
+    if dataset is None:
+        return
+    from training.dataset_input import dataset_input
+
+    known = {(given.dataset.name, given.dataset.digest) for given in client.get_run(run_id).inputs.dataset_inputs}
+    given = dataset_input(dataset.uri, dataset.manifest)
+    if (given.dataset.name, given.dataset.digest) not in known:
+        client.log_inputs(run_id, datasets=[given])
 
 
 def end(tracking: Tracking, *, finished: bool) -> None:

@@ -12,16 +12,20 @@ of floats only; noise has the same bits.
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
+from degradation import kernels
 from degradation.batch import blur, colour, jpeg, noise, optics, prints, resize, scene, sensor, surveillance
 from degradation.batch.stack import Size, Stack, gather, send
 from degradation.batch.tables import POINTWISE, pointwise
 from degradation.operations import FUNCTIONS
+from degradation.operations.noise import check_camera
+from degradation.operations.resize import check as check_size
 from degradation.plan import Operation, Plan
 from degradation.replay import arguments
 from records.errors import AnchorfaceError, DataError
@@ -42,7 +46,7 @@ ON_CPU = frozenset(("webp", "avif", "scratches", "dust", "fold", "occlude", "sta
 """Operations that are codecs or drawing by nature: their images go to the CPU path and come back, which waits for the
 device."""
 
-_FAULTS = (TypeError, KeyError, IndexError, ValueError, ArithmeticError, cv2.error)
+_FAULTS = (TypeError, KeyError, IndexError, ValueError, ArithmeticError, MemoryError, cv2.error)
 _SMALLEST_BUCKET = 6
 _APART = {"jpeg": "subsampling", "paper": "kind"}
 """Operations whose images go together only if this parameter is the same."""
@@ -126,16 +130,43 @@ def _steps(plan: Plan, shape: Size) -> list[Step]:
         _where(plan, operation)
         try:
             values = arguments(operation, plan, shape)
-            bound = inspect.signature(FUNCTIONS[operation.name]).bind(None, **values)
-        except (TypeError, KeyError) as error:
+            bound = _signature(operation.name).bind(None, **values)
+            bound.apply_defaults()
+            values = dict(list(bound.arguments.items())[1:])
+            _refuse(operation.name, values)
+        except AnchorfaceError:
+            raise
+        except _FAULTS as error:
             raise DataError(f"plan {plan.digest}: {operation.name} with {operation.values}: {error}") from error
         if operation.name == "resize":
             before, size = size, (values["height"], values["width"])
             if size == before:
                 continue
-        bound.apply_defaults()
-        steps.append((operation.name, dict(list(bound.arguments.items())[1:])))
+        steps.append((operation.name, values))
     return steps[::-1]
+
+
+@cache
+def _signature(name: str) -> inspect.Signature:
+    return inspect.signature(FUNCTIONS[name])
+
+
+def _refuse(name: str, values: dict[str, Any]) -> None:
+    """Refuse what the CPU path refuses: ask its own check, or have it carry the operation out on one pixel.
+
+    Raises:
+        DataError: an impossible parameter.
+    """
+    if name in _CHECKS:
+        _CHECKS[name](**values)
+    elif name in ON_DEVICE and name not in POINTWISE:  # the others go through the CPU path anyway
+        FUNCTIONS[name](_PIXEL, **values)
+
+
+_CHECKS: dict[str, Callable[..., None]] = {
+    "blur": kernels.check_blur, "sinc": kernels.check_sinc, "resize": check_size, "camera_noise": check_camera}
+"""Of the operations for which one pixel is as much work as many."""
+_PIXEL = np.full((1, 1, 3), 128, np.uint8)
 
 
 def _group(step: Step, place: tuple[Stack, int]) -> tuple[str, int, int, str]:

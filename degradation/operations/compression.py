@@ -4,7 +4,6 @@ import io
 
 import cv2
 import numpy as np
-from PIL import Image, features
 
 from degradation.light import within
 from records.errors import ConfigurationError, DataError
@@ -66,6 +65,8 @@ def avif(image: np.ndarray, *, quality: int) -> np.ndarray:
 
 
 def _there_and_back(image: np.ndarray, form: str, **options: int | str) -> np.ndarray:
+    from PIL import Image, features  # only these two formats need it
+
     if not features.check(form):
         raise ConfigurationError(f"degradation {form}: the installed Pillow has no {form} codec")
     stored = io.BytesIO()

@@ -2,7 +2,12 @@
 but for a camera's own (`lens.sigma`), which are px of its sensor.
 
 RealBasicVSR's numbers are those of its published configuration; VFHQ's order is published, its ranges are our choice,
-and so are the two others.
+and so are the two others. Their sensors, fields and bits are those of the pictures' profiles `cctv` and `video_call`:
+
+    sensor.iso, .full_well, .read_noise    noise in linear light, new in every frame, as `operations.sensor_noise`: of
+                                           every surveillance camera, and of a call's camera in a dim room
+    interlace.offset                       px between the two fields, which drift apart as what is seen moves
+    bits.bits                              per channel, of a cheap chip
 """
 
 import math
@@ -120,7 +125,9 @@ def video_call(draws: ClipDraws) -> Operations:
     operations = [
         *camera(draws),
         ClipOperation.of("brightness", factor=draws.drift("light.factor")),
+        sensor_noise(draws, 1) if draws("dim.chance") else
         ClipOperation.of("noise", level=draws.drift("noise.level"), seed=draws.seeds(), grey=0),
+        *few_bits(draws),
         live_coding(draws, "line"),
     ]
     if draws("server.chance"):
@@ -134,6 +141,28 @@ def camera(draws: ClipDraws) -> Operations:
     binned = draws.size // 2 ** int(math.log2(draws.size / side))
     operations = [ClipOperation.of("resize", side=binned, interpolation="area")] if binned < draws.size else []
     return [*operations, ClipOperation.of("resize", side=side)]
+
+
+def sensor_noise(draws: ClipDraws, every: int) -> ClipOperation:
+    """Noise in linear light; where a plan has fewer pixels than the camera, each gathers the light of several.
+
+    every: frames from one exposure to the next; a frame that stays is one exposure, so it keeps its noise.
+    """
+    binned = 1 / draws.grain**2
+    return ClipOperation.of(
+        "sensor_noise", iso=draws("sensor.iso"), seed=held(draws.seeds(), every),
+        full_well=round(min(1e6, draws("sensor.full_well") * binned), DECIMALS),
+        read_noise=round(min(1e3, draws("sensor.read_noise") * binned**0.5), DECIMALS))
+
+
+def few_bits(draws: ClipDraws) -> Operations:
+    """A cheap chip's few levels."""
+    return [ClipOperation.of("bit_depth", bits=draws("bits.bits"))] if draws("bits.chance") else []
+
+
+def held(values: tuple[Any, ...], every: int) -> tuple[Any, ...]:
+    """Values per frame where only each `every`-th frame is a new one."""
+    return tuple(values[place - place % every] for place in range(len(values)))
 
 
 def live_coding(draws: ClipDraws, step: str) -> ClipOperation:
@@ -171,21 +200,18 @@ def cctv(draws: ClipDraws) -> Operations:
     """A far, dim, slow camera, its recorder, and perhaps the copy that somebody made of it."""
     step = draws("camera.every")
     operations = [
-        ClipOperation.of("show", frame=tuple(place - place % step for place in range(draws.frames))),
+        ClipOperation.of("show", frame=held(tuple(range(draws.frames)), step)),
         *camera(draws),
         ClipOperation.of("blur", sigma_x=(sigma := draws("lens.sigma")), sigma_y=sigma, angle=0.0, kernel=7),
         ClipOperation.of("contrast", factor=draws("light.contrast")),
         ClipOperation.of("brightness", factor=draws("light.factor")),
     ]
+    operations.append(sensor_noise(draws, step))
     if draws("night.chance"):
         operations.append(ClipOperation.of("grey"))
-    seeds = draws.seeds()
-    operations += [
-        # A frame that stays is one exposure, so it keeps its noise.
-        ClipOperation.of("noise", level=draws("noise.level"), grey=0,
-                         seed=tuple(seeds[place - place % step] for place in range(draws.frames))),
-        recording(draws, "recorder", damage(draws, "recorder")),
-    ]
+    if draws("interlace.chance"):
+        operations.append(ClipOperation.of("interlace", offset=held(draws.drifting_length("interlace.offset"), step)))
+    operations += [*few_bits(draws), recording(draws, "recorder", damage(draws, "recorder"))]
     if draws("copy.chance"):
         operations.append(recording(draws, "copy", {}))
     return [*operations, ClipOperation.of("resize", side=draws.size)]
@@ -226,6 +252,13 @@ def drifting_ranges(number: str, *, sigma: float, up: float, down: float, resize
 def cutoffs(step: str, name: str, low: float) -> dict[str, Range]:
     """Radians per pixel."""
     return {f"{step}.{name}": Uniform(low, HIGHEST), f"{step}.{name}_step": Uniform(-0.0628, 0.0628)}
+
+
+def chip_ranges(*, iso: tuple[float, float], full_well: tuple[float, float], few: float,
+                bits: tuple[int, int]) -> dict[str, Range]:
+    """A sensor and its converter; full wells and read noise in electrons."""
+    return {"sensor.iso": LogUniform(*iso), "sensor.full_well": LogUniform(*full_well),
+            "sensor.read_noise": Uniform(1.5, 5), "bits.chance": Chance(few), "bits.bits": Whole(*bits)}
 
 
 def line_ranges(step: str, *codecs: str, low: float, high: float) -> dict[str, Range]:
@@ -269,7 +302,8 @@ PROFILES = (
         ranges={
             "camera.shrink": Uniform(1, 4), "light.factor": Uniform(0.6, 1.2),
             "light.factor_step": Uniform(-0.01, 0.01), "noise.level": Uniform(1, 8),
-            "noise.level_step": Uniform(-0.1, 0.1),
+            "noise.level_step": Uniform(-0.1, 0.1), "dim.chance": Chance(0.25),
+            **chip_ranges(iso=(200, 3200), full_well=(4000, 10000), few=0.1, bits=(5, 7)),
             **line_ranges("line", "libx264", "libvpx-vp9", "libsvtav1", low=100_000, high=1_000_000),
             "server.chance": Chance(0.3),
             **line_ranges("server", "libx264", "libvpx-vp9", low=100_000, high=1_000_000),
@@ -280,7 +314,10 @@ PROFILES = (
         ranges={
             "camera.every": Choice((1, 2, 3, 5), (4, 3, 2, 1)), "camera.shrink": Uniform(3, 12),
             "lens.sigma": Uniform(0.2, 1.2), "light.contrast": Uniform(0.6, 1.1),
-            "light.factor": Uniform(0.5, 1.1), "night.chance": Chance(0.4), "noise.level": Uniform(2, 15),
+            "light.factor": Uniform(0.5, 1.1), "night.chance": Chance(0.4),
+            **chip_ranges(iso=(400, 6400), full_well=(4000, 12000), few=0.15, bits=(4, 6)),
+            "interlace.chance": Chance(0.4), "interlace.offset": Uniform(-5, 5),
+            "interlace.offset_step": Uniform(-0.5, 0.5),
             "recorder.codec": Choice(("libx264", "libx265", "mpeg4", "mjpeg"), (4, 2, 2, 1)),
             "recorder.quality": Whole(26, 42), "recorder.speed": Choice(("ultrafast", "veryfast")),
             "recorder.keyframes": Whole(12, 100), "recorder.bad": Chance(0.3), "recorder.lost": Uniform(0, 0.05),

@@ -62,8 +62,10 @@ def colour(draws: Draws) -> list[Operation]:
 def extended(draws: Draws) -> list[Operation]:
     """RestoreFormer++: the formula, perhaps on a crop that missed, with haze, or with two draws side by side.
 
-    The source moves and greys the true face along with the degraded one; a plan knows of the degraded one only, so that
-    what trains on pairs applies a plan's `shift` to the truth too, or sets `misplaced.chance` to 0.
+    For a target: the operation `shift` moves the degraded picture only. As we read the source, it moves and greys the
+    true face along with it, so that the pair stays aligned; a plan knows of the degraded picture alone. A model trained
+    on pairs as they are learns to move a face back by up to `misplaced.shift` px: for an aligned pair apply the plan's
+    `shift` to the target too, or set `misplaced.chance` to 0. No other operation of this profile moves anything.
     """
     operations: list[Operation] = []
     if draws("misplaced.chance"):

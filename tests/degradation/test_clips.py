@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,14 +13,18 @@ import pytest
 from scipy.stats import kstest
 
 from degradation import ClipPlan, Operation, Plan, apply, apply_clip, codecs, draw, draw_clip, explain
-from degradation.clip import clip_profiles, show, stages
+from degradation.clip import clip_profile, clip_profiles, show, stages
 from degradation.clip_plan import ClipOperation
+from degradation.clip_ranges import ClipDraws
 from degradation.codecs import codec, decode, encode, to_picture, to_planes
 from records import ConfigurationError, DataError, rng
+from tests.degradation.drawn import chance_of
 from tests.degradation.scene import clip, picture, sha
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 6
+RARE = 1e-4
+"""Below this probability a drawn sample contradicts its distribution; about 150 are judged, with a fixed seed."""
 
 APART = """
 import sys
@@ -143,6 +149,22 @@ def test_unknown_profiles_ranges_and_lengths_are_refused_with_the_reason():
                         ({"overrides": {"codec.quality": [9, 2]}}, r"codec\.quality")):
         with pytest.raises(ConfigurationError, match=said):
             draw_clip(**{"name": "vfhq", "rng": rng(0, "x"), "frames": 3, **wrong})
+
+
+@pytest.mark.parametrize("name", clip_profiles())
+def test_drawn_numbers_follow_the_stated_distributions(name):
+    chosen, generator = clip_profile(name), rng(0, "clip ranges")
+    values: dict[str, list[Any]] = defaultdict(list)
+    for _ in range(1500):
+        draws = ClipDraws(chosen.ranges, generator, 512, 6, 25.0)
+        chosen.family(draws)
+        for key, value in draws.seen:
+            values[key].append(value)
+    # These only hold a drift that starts at a draw of `.up` or `.down`, or at 1.
+    ends = {"resize.scale", "resize2.scale"} if name == "realbasicvsr" else set()
+    assert set(chosen.ranges) - set(values) == ends
+    for key, drawn_values in values.items():
+        assert chance_of(drawn_values, chosen.ranges[key]) > RARE, f"{key}: {chosen.ranges[key]}"
 
 
 def test_numbers_drift_by_even_steps_of_the_published_size():
@@ -283,11 +305,51 @@ def test_frames_are_dropped_and_repeated_as_the_plan_says():
     assert any(len(set(one)) < 24 for one in orders)
 
 
-def test_a_frame_that_a_camera_holds_keeps_its_noise():
-    plan = drawn("cctv_clip", 0, 6, 96, **{"camera.every": {3: 1}})
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_a_frame_that_a_camera_holds_keeps_its_noise_and_its_fields(interlaced):
+    plan = drawn("cctv_clip", 0, 6, 96, **{"camera.every": {3: 1}, "interlace.chance": interlaced, "bits.chance": 1})
+    names = [step.name for step in plan.operations]
+    assert ("interlace" in names) == interlaced and {"sensor_noise", "bit_depth"} < set(names)
     before_codec = next(stage.before for stage in stages(list(clip(6, 96)), plan)
                         if stage.operation is not None and stage.operation.name == "codec")
     assert np.array_equal(before_codec[0], before_codec[2]) and not np.array_equal(before_codec[2], before_codec[3])
+
+
+def test_a_camera_makes_new_noise_in_linear_light_for_every_frame():
+    plans = [drawn("video_call_clip", position, 24, 512, **{"dim.chance": 1}) for position in range(20)]
+    noises = [step for plan in plans for step in plan.operations if step.name == "sensor_noise"]
+    assert len(noises) == 20 and all(len(set(step.values["seed"])) == 24 for step in noises)
+    # As many photons fall on a smaller plan's face: fewer pixels, each with the light of several.
+    small = [drawn("cctv_clip", position, 4, 128) for position in range(20)]
+    large = [drawn("cctv_clip", position, 4, 512) for position in range(20)]
+    for one, other in zip(small, large, strict=True):
+        wells, sides = zip(*[(next(step for step in plan.operations if step.name == "sensor_noise").values["full_well"],
+                              [step for step in plan.operations if step.name == "resize"][-2].values["side"])
+                             for plan in (one, other)], strict=True)
+        assert wells[0] * sides[0] ** 2 == pytest.approx(wells[1] * sides[1] ** 2, rel=0.1)
+
+
+def test_frames_are_resized_to_within_a_level_of_pictures():
+    image = picture(200, 170)
+    for side in (96, 63, 200, 301):
+        plan = plan_of(ClipOperation.of("resize", side=side), ClipOperation.of("resize", side=96), frames=1)
+        single = Plan(profile="mine", size=96, operations=tuple(step.at(0) for step in plan.operations))
+        difference = np.abs(apply_clip(image[None], plan)[0].astype(int) - apply(image, single))
+        assert difference.max() <= 2 and difference.mean() <= 0.5
+
+
+def test_a_frame_shown_again_is_what_it_is_alone():
+    order, levels, seeds = (0, 0, 0, 3, 3, 5), (5.0, 5.0, 5.0, 5.0, 9.0, 9.0), (1, 1, 2, 2, 2, 2)
+    frames = clip(FRAMES, 96)
+    made = apply_clip(frames, plan_of(ClipOperation.of("show", frame=order), ClipOperation.of("grey"),
+                                      ClipOperation.of("noise", level=levels, seed=seeds)))
+    for place, (shown, level, seed) in enumerate(zip(order, levels, seeds, strict=True)):
+        single = Plan(profile="mine", size=96, operations=(
+            Operation.of("grey"), Operation.of("noise", level=level, seed=seed)))
+        assert np.array_equal(made[place], apply(frames[shown], single)), place
+    still = [codec([frames[place] for place in order], codec="libx264", quality=20)]
+    still.append(codec([frames[place].copy() for place in order], codec="libx264", quality=20))
+    assert np.array_equal(*map(np.stack, still))
 
 
 def test_each_frame_is_what_a_plan_for_pictures_makes_of_it():

@@ -147,3 +147,20 @@ def test_a_plan_for_one_size_serves_images_of_others():
     tall = picture(200, 100)
     assert apply(tall, plan).shape == (200, 100, 3)
     assert apply(picture(1, 5), plan).shape == (1, 5, 3)
+
+
+def test_plans_are_drawn_and_carried_out_without_codecs_of_films_and_without_pillow():
+    code = """
+import sys, numpy as np
+from degradation import apply, draw, draw_clip
+from records import rng
+apply(np.zeros((64, 64, 3), np.uint8), draw("real-esrgan", rng(0, "start"), 64))
+there = {"av", "PIL", "torch"} & {name.split(".")[0] for name in sys.modules}
+assert not there, there
+draw_clip("vfhq", rng(0, "start"), 2, 64)
+assert "av" in sys.modules, "where a codec is asked for"
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, env=environment, capture_output=True,
+                            text=True)
+    assert result.returncode == 0, result.stderr

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faces.align import apply_matrix, arcface_matrix, ffhq_matrix, warp
-from faces.attributes import brightness, perceptual_hash, sharpness
+from faces.attributes import brightness, clipped, light, perceptual_hash, sharpness, smile
 from faces.embed import embedder
 from faces.images import encode_jpeg
 from records import FACE_SCHEMA, Manifest, Shard
@@ -34,6 +34,8 @@ def write_dataset(folder: Path, people: int, photos: int, network: str = "adafac
             unit, norm = net.embed(small[None])
             splits[split].append({
                 "face_id": f"p{person:02d}n{number}-0", "photo_id": f"p{person:02d}n{number}",
+                "uri": f"p{person:02d}/{number}.jpg", "score": 1.0, "smile": smile(shot.landmarks),
+                **dict(zip(("light_x", "light_y"), light(small), strict=True)), "clipped": clipped(small),
                 "identity": f"p{person:02d}",
                 "split": split, "crop_size": CROP, "jpeg": encode_jpeg(crop),
                 "crop_landmarks": apply_matrix(matrix, shot.landmarks).ravel().tolist(), "yaw": shot.yaw,

@@ -1,3 +1,4 @@
+import csv
 from datetime import date
 
 import cv2
@@ -5,10 +6,22 @@ import numpy as np
 import pytest
 
 from faces.align import arcface_matrix, warp
-from faces.attributes import AgeNetwork, age_from_dates, brightness, hash_distance, perceptual_hash, sharpness
+from faces.attributes import (
+    AgeNetwork,
+    age_from_dates,
+    brightness,
+    clipped,
+    hash_distance,
+    light,
+    perceptual_hash,
+    sharpness,
+    smile,
+)
 from faces.images import decode_jpeg, encode_jpeg
 from faces.pose import GENERIC_HEAD, pose_from_landmarks
 from records.errors import DataError
+from synthetic import identity, render
+from synthetic.state import State
 
 
 def seen(yaw: float, pitch: float, roll: float) -> np.ndarray:
@@ -77,3 +90,40 @@ def test_the_age_network_is_right_within_its_known_error(congress) -> None:
     crops = np.stack([warp(p.pixels, arcface_matrix(p.landmarks), 112) for p in late])
     error = np.abs(AgeNetwork().ages(crops) - [float(p.row["age"]) for p in late])
     assert error.mean() < 12
+
+
+def lit(person: int, azimuth: float, elevation: float) -> tuple[float, float]:
+    state = State(light_azimuth=azimuth, light_elevation=elevation, background=person)
+    shot = render(identity(person), state, 160)
+    return light(warp(shot.image, arcface_matrix(shot.landmarks), 112))
+
+
+def test_light_from_a_side_and_from_above_is_told_by_its_sign() -> None:
+    for person in (400, 401, 402):
+        from_right, from_left = lit(person, 60, 20), lit(person, -60, 20)
+        assert from_right[0] > 0.08 and from_left[0] < -0.08
+        assert lit(person, 0, 60)[1] < lit(person, 0, 5)[1]
+
+
+def test_a_mirrored_face_is_lit_from_the_other_side(people) -> None:
+    for portrait in people[:6]:
+        crop = warp(portrait.pixels, arcface_matrix(portrait.landmarks), 112)
+        (x, y), (mirrored_x, mirrored_y) = light(crop), light(crop[:, ::-1])
+        assert mirrored_x == pytest.approx(-x, abs=0.03) and mirrored_y == pytest.approx(y, abs=0.03)
+
+
+def test_a_smile_is_told_from_a_neutral_face(shared_data) -> None:
+    with open(shared_data / "photos" / "london" / "index.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    wide = {role: np.array([smile(np.array(row["points"].split(), float).reshape(5, 2))
+                            for row in rows if (row["role"] == "neutral") == (role == "neutral")])
+            for role in ("neutral", "smiling")}
+    assert len(wide["neutral"]) == len(wide["smiling"]) == 102
+    assert (wide["smiling"][:, None] > wide["neutral"]).mean() > 0.93
+
+
+def test_clipping_is_the_share_of_black_and_burnt_out_pixels() -> None:
+    crop = np.full((112, 112, 3), 128, np.uint8)
+    assert clipped(crop) == 0
+    crop[:28], crop[-28:] = 0, 255
+    assert clipped(crop) == pytest.approx(0.5)

@@ -121,6 +121,33 @@ def test_the_date_of_exposure_is_read_and_a_wrong_one_costs_nothing() -> None:
         assert info.taken == expected
 
 
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_a_phone_s_photo_is_read_upright_with_its_date(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8769)[0x9003] = "2019:05:04 12:00:00"
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(picture(96, 128), 1)))
+    content = as_bytes(stored, kind, exif=exif.tobytes(), quality=95)
+    pixels, info = read_photo(content)
+    assert (info.format, info.width, info.height, info.taken) == (kind, 128, 96, date(2019, 5, 4))
+    assert np.abs(pixels.astype(int) - picture(96, 128)).mean() < 6
+    with pytest.raises(PhotoError) as raised:
+        read_photo(content, max_pixels=10_000)
+    assert raised.value.cause == "too many pixels"
+    with pytest.raises(PhotoError) as raised:
+        read_photo(content[: len(content) // 2])
+    assert raised.value.cause in ("not an image", "unreadable", "truncated")
+
+
+def test_a_whole_png_with_a_text_that_unpacks_to_gigabytes_is_not_unpacked() -> None:
+    data = b"Comment\x00\x00" + zlib.compress(bytes(40_000_000), 9)
+    content = as_bytes(Image.fromarray(picture()))
+    chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
+    with pytest.raises(PhotoError) as raised:
+        read_photo(content[:33] + chunk + content[33:])
+    assert raised.value.cause == "unreadable"
+
+
 def test_a_crop_survives_jpeg_and_a_broken_one_is_refused() -> None:
     content = encode_jpeg(picture(64, 64))
     assert np.abs(decode_jpeg(content).astype(int) - picture(64, 64)).mean() < 3

@@ -1,18 +1,17 @@
 """Clustering, its constraints, the threshold, and the anchor."""
 
 import csv
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from faces.align import arcface_matrix, warp
-from identity_index import anchor, calibrate, calibrate_threshold, cluster, pairwise_scores
+from faces.embed import embedder
+from faces.images import read_photo
+from identity_index import anchor, b_cubed_scores, calibrate, calibrate_threshold, known, linkage, pairwise_scores
+from identity_index import cluster as cluster_faces
 from identity_index.neighbours import neighbours, unit
 from records import DataError, rng
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def people(persons: int, each: int, *, spread: float = 0.6, dimension: int = 64) -> tuple[np.ndarray, list[str]]:
@@ -25,6 +24,12 @@ def people(persons: int, each: int, *, spread: float = 0.6, dimension: int = 64)
 
 def photos(count: int) -> list[str]:
     return [f"photo{n:04d}" for n in range(count)]
+
+
+def cluster(points, photo_ids, subjects, threshold, face_ids=None):
+    """Persons from embeddings, photographs and labels alone."""
+    face_ids = face_ids or [f"face{n:05d}" for n in range(len(photo_ids))]
+    return cluster_faces(points, known(face_ids, photo_ids, subjects), threshold).tolist()
 
 
 def test_photos_of_one_person_land_in_one_identity():
@@ -69,10 +74,10 @@ def test_the_order_of_the_rows_does_not_matter():
     assert calibrate(points[order], [ids[n] for n in order]) == calibrate(points, ids)
 
 
-def test_names_follow_the_first_face_id():
+def test_numbers_follow_the_first_face_id():
     points, _ = people(5, 3)
     names = cluster(points, photos(15), None, 0.4)
-    assert list(dict.fromkeys(names)) == [f"p{n:06d}" for n in range(1, 6)]
+    assert list(dict.fromkeys(names)) == list(range(5))
 
 
 def test_average_linkage_agrees_with_a_naive_one():
@@ -103,10 +108,13 @@ def test_neighbours_are_exact_and_never_the_row_itself():
 
 def test_where_the_data_show_no_valley_the_default_is_used_and_said():
     few, _ = people(2, 3)
+    calibration = calibrate(few, photos(len(few)), fallback=0.37)
+    assert calibration.threshold == 0.37 and "default" in calibration.reason
     strangers, _ = people(80, 1)
-    for points in (few, strangers):
-        calibration = calibrate(points, photos(len(points)), fallback=0.37)
-        assert calibration.threshold == 0.37 and "default" in calibration.reason
+    calibration = calibrate(strangers, photos(80), fallback=0.37)
+    assert "default" in calibration.reason and "strangers reach" in calibration.reason
+    assert len(set(cluster(strangers, photos(80), None, calibration.threshold))) == 80
+    assert calibrate(strangers, photos(80), fallback=0.9).threshold == 0.9
 
 
 def test_threshold_stays_above_faces_that_stand_in_one_photo():
@@ -123,7 +131,7 @@ def test_bad_rows_are_named():
     points[4, 0] = np.nan
     with pytest.raises(DataError, match="row 4"):
         cluster(points, photos(6), None, 0.4)
-    with pytest.raises(DataError, match="5 embeddings for 6"):
+    with pytest.raises(DataError, match="5 embeddings for 6 faces"):
         cluster(points[:5], photos(6), None, 0.4)
     with pytest.raises(DataError, match="more than one row"):
         cluster(points[:2], photos(2), None, 0.4, face_ids=["a", "a"])
@@ -152,22 +160,55 @@ def test_anchor_listens_to_the_sharper_reference():
         anchor(np.empty((0, 8)))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
-def test_real_photographs_are_grouped_without_labels():
-    onnxruntime = pytest.importorskip("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    model = SHARED / "models" / "mobilefacenet_y1_ms1m_112.onnx"
-    session = onnxruntime.InferenceSession(str(model), options)
-    with (SHARED / "photos" / "people" / "index.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["points"].strip()]
-    vectors = []
-    for row in rows:
-        image = cv2.cvtColor(cv2.imread(str(SHARED / "photos" / "people" / row["file"])), cv2.COLOR_BGR2RGB)
-        points = np.array(row["points"].split(), np.float64).reshape(5, 2)
-        crop = warp(image, arcface_matrix(points, 112), 112).transpose(2, 0, 1)[None].astype(np.float32)
-        vectors.append(session.run(None, {session.get_inputs()[0].name: crop})[0][0])
-    ids = [row["file"] for row in rows]
-    names = cluster(np.array(vectors), ids, None, calibrate_threshold(np.array(vectors), ids))
-    precision, recall, _ = pairwise_scores(names, [row["person"] for row in rows])
-    assert precision >= 0.97 and recall >= 0.97
+def test_rounds_and_heap_join_the_same_persons(monkeypatch):
+    points, _ = people(40, 12, spread=1.4)
+    together = [f"photo{n // 2:04d}" for n in range(len(points))]
+    found = {}
+    for few in (0, 10**9):
+        monkeypatch.setattr(linkage, "FEW", few)
+        found[few] = cluster(points, together, None, 0.15)
+    assert found[0] == found[10**9]
+    assert 40 <= len(set(found[0])) < len(points) / 2
+
+
+def test_one_wrong_edge_does_not_merge_two_persons():
+    points, truth = people(2, 12, spread=0.4)
+    points[12] = points[0] + 0.02
+    truth[12] = truth[0]
+    between = unit(unit(points[1]) + unit(points[13]))
+    names = cluster(np.concatenate([points, between[None]]), photos(25), None, 0.45)
+    assert pairwise_scores(names[:24], truth)[:2] == (1.0, 1.0)
+
+
+def test_b_cubed_scores_count_faces():
+    assert b_cubed_scores([1, 1, 2], ["x", "x", "y"]) == (1.0, 1.0, 1.0)
+    precision, recall, _ = b_cubed_scores([1, 1, 1], ["x", "x", "y"])
+    assert precision == pytest.approx((2 / 3 + 2 / 3 + 1 / 3) / 3) and recall == 1.0
+
+
+def test_the_threshold_rises_with_the_size_of_the_collection():
+    few, _ = people(60, 4, spread=1.2)
+    many, _ = people(900, 4, spread=1.2)
+    thresholds = [calibrate(points, photos(len(points)), fallback=0.0).threshold for points in (few, many)]
+    assert thresholds[0] < thresholds[1]
+
+
+def test_real_photographs_are_grouped_without_labels(shared_data):
+    network = embedder("mobilefacenet_y1_ms1m_112")
+    crops, ids, truth = [], [], []
+    for name, every in (("people", 1), ("congress", 4), ("london", 4)):
+        with (shared_data / "photos" / name / "index.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["points"].strip()]
+        persons = sorted({row["person"] for row in rows})[::every]
+        for row in rows:
+            if row["person"] in persons:
+                image, _ = read_photo(str(shared_data / "photos" / name / row["file"]))
+                points = np.array(row["points"].split(), np.float64).reshape(5, 2)
+                crops.append(warp(image, arcface_matrix(points, 112), 112))
+                ids.append(f"{name}/{row['file']}")
+                truth.append(row["person"])
+    vectors, _ = network.embed(np.stack(crops))
+    names = cluster(vectors, ids, None, calibrate_threshold(vectors, ids), ids)
+    precision, recall, _ = pairwise_scores(names, truth)
+    assert len(set(truth)) > 90
+    assert precision >= 0.99 and recall >= 0.97

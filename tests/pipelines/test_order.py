@@ -1,6 +1,7 @@
 """The order of targets: pure, complete, by capacity."""
 
 import numpy as np
+import pyarrow as pa
 
 from pipelines.group import assign_splits, split_counts
 from pipelines.order import batches_per_epoch, order, schedule
@@ -59,7 +60,8 @@ def test_shards_hold_whole_groups_and_large_persons_are_cut():
         {"split": "train", "identity": f"p{n}", "face_id": f"{n:02d}-{m:03d}", "crop_bytes": 1000}
         for n in range(6) for m in range(200 if n == 2 else 5)
     ]
-    plan = plan_shards(faces, 60_000)
+    planned = plan_shards(pa.Table.from_pylist(faces), 60_000)
+    plan = {name: face_ids.to_pylist() for name, face_ids in planned.items()}
     assert sorted(f for ids in plan.values() for f in ids) == sorted(row["face_id"] for row in faces)
     for name in plan:
         assert name.startswith("train-")

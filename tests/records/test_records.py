@@ -1,6 +1,7 @@
 """Promises of records: seeds, round trips, atomic files, a manifest that cannot change unnoticed."""
 
 import dataclasses
+import hashlib
 import pickle
 from datetime import date
 
@@ -26,6 +27,7 @@ from records import (
     rng,
     storage,
 )
+from records.table_stream import sha256_of, write_stream
 
 
 def photo() -> Photo:
@@ -78,6 +80,14 @@ def test_a_manifest_round_trips_and_any_change_changes_its_id() -> None:
     assert dataclasses.replace(one, faces_sha256="3").manifest_id != one.manifest_id
 
 
+def test_versions_of_equal_content_are_told_whatever_their_parents() -> None:
+    one = manifest()
+    child = dataclasses.replace(one, parents=(one.manifest_id,))
+    assert child.manifest_id != one.manifest_id and child.content_id == one.content_id
+    assert dataclasses.replace(one, code="other").content_id != one.content_id
+    assert one.faces == 9
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}'])
 def test_what_is_no_manifest_is_refused(text: str) -> None:
     with pytest.raises(DataError):
@@ -96,6 +106,17 @@ def test_files_are_written_whole_on_any_filesystem(root: str, tmp_path) -> None:
     assert storage.read_table(storage.join(uri, "t.parquet")).equals(table)
     storage.delete(uri)
     assert not storage.exists(storage.join(uri, "a", "b.txt"))
+
+
+@pytest.mark.parametrize("root", ["{tmp}/files", "memory://table-stream-test"])
+def test_a_table_larger_than_memory_is_written_in_row_groups_with_its_hash(root: str, tmp_path) -> None:
+    uri = storage.join(root.format(tmp=tmp_path), "t.parquet")
+    tables = [pa.table({"x": [n, n + 1]}) for n in range(0, 6, 2)]
+    digest = write_stream(uri, tables[0].schema, iter(tables))
+    assert digest == sha256_of(uri) == hashlib.sha256(storage.read_bytes(uri)).hexdigest()
+    assert storage.read_table(uri)["x"].to_pylist() == [0, 1, 2, 3, 4, 5]
+    assert write_stream(uri, tables[0].schema, tables) == digest
+    assert [name.rpartition("/")[2] for name in storage.list_files(root.format(tmp=tmp_path))] == ["t.parquet"]
 
 
 def test_missing_and_unwritable_places_are_named(tmp_path) -> None:

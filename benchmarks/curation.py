@@ -1,0 +1,197 @@
+"""How fast faces are found: photographs per second and core, beside the limit of its networks and beside insightface.
+
+    python benchmarks/curation.py [--photos 96] [--repeats 3] [--without-ray]
+
+On the real photographs beside the checkout (people, congress, london), with a detector (SCRFD 2.5g) and an embedder
+(MobileFaceNet) that both sides share. One thread a process, CPU time, in turns, part by part, medians over parts and
+repeats:
+
+    limit          decoding the photographs and running the networks on the very inputs that they get, each timed alone
+    find_faces     our whole pass in one process: read, decode, detect, filter, align, describe, embed, encode crops,
+                   tables in Parquet
+    insightface    cv2.imread and FaceAnalysis.get, one photograph at a time as it takes them, 640 x 640; its sessions
+                   have one thread too. It writes nothing, cuts no crop, and describes nothing.
+    Ray            find_faces through Ray Data with two workers, by the clock, between the end of the first parts and
+                   the end of the last (so without the start of Ray and the loading of networks), beside the limit. On a
+                   machine that does other work too this row says little.
+
+Bars: find_faces through Ray at least .85 of the limit; at least 1.5 times as fast as insightface.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from faces import align
+from faces.detect import Detector
+from faces.embed import embedder
+from faces.images import read_photo
+from faces.runtime import session
+from faces.weights import find
+from pipelines import stage
+from pipelines.find_faces import DETECTOR, FaceFinder, FaceSettings, find_faces
+from pipelines.ingest import ingest, photo_parts
+from records.storage import read_table
+
+PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
+EMBEDDER = "mobilefacenet_y1_ms1m_112"
+SETTINGS = FaceSettings(detector=DETECTOR, embedder=EMBEDDER)
+PART_ROWS = 16
+
+
+class Stopwatch:
+    """An ONNX session that counts the CPU time of its runs."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self.seconds = inner, 0.0
+
+    def run(self, names: Any, inputs: Any) -> Any:
+        """As the session's."""
+        start = time.process_time()
+        try:
+            return self._inner.run(names, inputs)
+        finally:
+            self.seconds += time.process_time() - start
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU time of one call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def heap(folder: Path, count: int) -> None:
+    """Photographs spread evenly over each collection, without what the sidecars say."""
+    for name in ("people", "congress", "london"):
+        with open(PHOTOS / name / "index.csv", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for place in np.linspace(0, len(rows) - 1, min(len(rows), count // 3)).astype(int):
+            source = PHOTOS / name / rows[place]["file"]
+            shutil.copy(source, folder / f"{name} {source.parent.name} {source.name}")
+
+
+class Limit:
+    """The parts of the work that nobody can leave out."""
+
+    def __init__(self) -> None:
+        self.detector, self.embedder = Detector(DETECTOR), embedder(EMBEDDER)
+        self.watches = [Stopwatch(self.detector.session), Stopwatch(self.embedder.session)]
+        self.detector.session, self.embedder.session = self.watches
+
+    def __call__(self, files: list[str]) -> float:
+        """CPU seconds of decoding and of the networks' runs."""
+        spent, pictures = 0.0, []
+        for file in files:
+            content = Path(file).read_bytes()
+            start = time.process_time()
+            pictures.append(read_photo(content)[0])
+            spent += time.process_time() - start
+        before = sum(watch.seconds for watch in self.watches)
+        found = self.detector.detect(pictures)
+        small = [
+            align.warp(pixels, align.arcface_matrix(face.landmarks), 112)
+            for pixels, faces in zip(pictures, found, strict=True) for face in faces
+        ]
+        self.embedder.embed(np.stack(small))
+        return spent + sum(watch.seconds for watch in self.watches) - before
+
+
+def rival(folder: Path) -> Callable[[list[str]], object] | str:
+    """insightface's FaceAnalysis with the same two files, or why there is none."""
+    try:
+        from insightface.app import FaceAnalysis
+    except ImportError as error:
+        return f"insightface is not installed ({error}); it is the extra `insightface`"
+    pack = folder / "models" / "same"
+    pack.mkdir(parents=True)
+    for name in (DETECTOR, EMBEDDER):
+        shutil.copy(find(name), pack / f"{name}.onnx")
+    analysis = FaceAnalysis(name="same", root=str(folder), providers=["CPUExecutionProvider"])
+    analysis.prepare(ctx_id=-1, det_thresh=SETTINGS.threshold, det_size=(640, 640))
+    for task, name in (("detection", DETECTOR), ("recognition", EMBEDDER)):
+        analysis.models[task].session = session(find(name))
+
+    def one_by_one(files: list[str]) -> list[int]:
+        return [len(analysis.get(cv2.imread(file))) for file in files]
+
+    return one_by_one
+
+
+def through_ray(out: Path, copy: Path, rows: dict[str, int]) -> float:
+    """Photographs per second of two Ray workers, after both have done a part."""
+    for part in ("photos", "done/duplicates"):
+        shutil.copytree(out / part, copy / part)
+    find_faces(str(copy), settings=SETTINGS, concurrency=2)
+    markers = (copy / "done" / "find_faces").glob("part-*.json")
+    ends = sorted((path.stat().st_mtime, rows[path.stem]) for path in markers)
+    return sum(count for _, count in ends[2:]) / (ends[-1][0] - ends[1][0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, default=96, help="photographs, a third from each collection")
+    parser.add_argument("--repeats", type=int, default=3, help="passes")
+    parser.add_argument("--without-ray", action="store_true", help="leave out the row that starts Ray")
+    options = parser.parse_args()
+    if not PHOTOS.exists():
+        print("skipped: needs the shared photographs beside the checkout")
+        return
+    cv2.setNumThreads(1)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="insightface")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "photos").mkdir()
+        heap(folder / "photos", options.photos)
+        out = folder / "out"
+        ingest(str(folder / "photos"), str(out), labels=False, part_rows=PART_ROWS, concurrency=0)
+        files = {path: read_table(str(out / path)).column("uri").to_pylist() for path in photo_parts(str(out))}
+        finder, limit = FaceFinder(str(out), SETTINGS, DETECTOR, "cpu"), Limit()
+        other = rival(folder / "pack")
+        first = next(iter(files))
+        finder("warm", {"path": first})
+        limit(files[first])
+        spent: dict[str, list[float]] = {"limit": [], "find_faces": [], "insightface": []}
+        for _ in range(options.repeats):
+            for path, names in files.items():
+                spent["limit"].append(limit(names) / len(names))
+                spent["find_faces"].append(seconds(lambda path=path: finder("part", {"path": path})) / len(names))
+                if not isinstance(other, str):
+                    spent["insightface"].append(seconds(lambda names=names: other(names)) / len(names))
+        count = sum(map(len, files.values()))
+        print(f"{count} photographs, {len(files)} parts, {options.repeats} passes")
+        print(f"{'':<14}{'ms a photo':>12}{'photos/s a core':>18}{'beside':>28}")
+        for name, times in spent.items():
+            if not times:
+                print(f"{name:<14}{other}")
+                continue
+            pairs = zip(spent["limit" if name == "find_faces" else name], spent["find_faces"], strict=True)
+            ratio = median(one / ours for one, ours in pairs)
+            said = {"limit": "", "find_faces": f"{ratio:.2f} of the limit", "insightface": f"{ratio:.2f} x our time"}
+            print(f"{name:<14}{median(times) * 1e3:>12.1f}{1 / median(times):>18.1f}{said[name]:>28}")
+        if not options.without_ray:
+            rows = {Path(path).stem: len(names) for path, names in files.items()}
+            speed = through_ray(out, folder / "ray", rows)
+            share = speed * median(spent["limit"]) / 2
+            print(f"{'Ray, 2 workers':<14}{2e3 / speed:>12.1f}{speed / 2:>18.1f}{f'{share:.2f} of the limit':>28}")
+            print(json.dumps(stage.counts(str(folder / "ray"), "find_faces")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What both tables of the index ask of Lance: where they stand, conditions in SQL, and bytes that are really gone.
+
+Lance never changes a file: a deletion only marks rows, and every version stays until it is cleaned up. One process
+writes to a table at a time; readers of an older version may lose it when a writer cleans up.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import lance
+
+from records.storage import filesystem, join
+
+AT_ONCE = 2000
+"""Values in one condition."""
+
+
+def location(uri: str, table: str) -> str:
+    """Where Lance finds a table of the index: object-store URIs as they are, plain paths for local files."""
+    place = join(uri, table)
+    return filesystem(place)[1] if uri.startswith("file:") or "://" not in uri else place
+
+
+def quoted(text: str) -> str:
+    """A string as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def conditions(column: str, values: Sequence[str], at_once: int = AT_ONCE) -> Iterator[str]:
+    """`column IN (...)` for all values, so many in each condition."""
+    for start in range(0, len(values), at_once):
+        yield f"{column} IN ({', '.join(map(quoted, values[start : start + at_once]))})"
+
+
+def index_column(dataset: lance.LanceDataset, column: str) -> None:
+    """(Re)make the BTREE on a column, from the rows that are there now."""
+    dataset.create_scalar_index(column, "BTREE", replace=True)
+
+
+def erase(dataset: lance.LanceDataset, face_ids: Sequence[str]) -> int:
+    """Delete faces so that their bytes are gone from the table's files, indexes and older versions included.
+
+    Returns:
+        How many rows went.
+    """
+    before = dataset.count_rows()
+    for condition in conditions("face_id", face_ids):
+        dataset.delete(condition)
+    gone = before - dataset.count_rows()
+    if dataset.stats.dataset_stats()["num_deleted_rows"]:
+        # Rewrites the files that hold deleted rows, and takes them out of the vector index.
+        dataset.optimize.compact_files(materialize_deletions_threshold=0.0)
+        # A BTREE's pages still name the deleted values: made again rather than mended.
+        for index in list(dataset.describe_indices()):
+            if index.index_type == "BTree":
+                index_column(dataset, index.field_names[0])
+    forget(dataset)
+    return gone
+
+
+def forget(dataset: lance.LanceDataset, older_than: timedelta = timedelta(0)) -> None:
+    """Remove older versions and what killed writers left behind."""
+    dataset.cleanup_old_versions(older_than=older_than, delete_unverified=True)

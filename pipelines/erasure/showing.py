@@ -1,0 +1,107 @@
+"""The person in a photograph, looked for in a workspace.
+
+In: a photograph of the person (not necessarily one of the workspace). Out: the identities that look like that person,
+with the cosine, and how often a stranger of this workspace looks as much like somebody.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from faces.align import arcface_matrix, warp
+from faces.detect import Detector
+from faces.embed import embedder
+from faces.images import read_photo
+from faces.weights import find
+from identity_index import IdentityIndex
+from identity_index.tombstones import limit_cosine
+from pipelines import stage
+from pipelines.erasure.selection import identity_rows
+from records.errors import DataError
+from records.storage import join
+
+DETECTOR = "scrfd_2.5g_kps"
+NEAREST = 64
+STRANGERS = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A person who looks like the one in the photograph.
+
+    cosine: of the nearest face. near: faces at or above the threshold, of `faces`. false_match_rate: share of this
+    workspace's faces that look this much like somebody else's face, by their given or found identities.
+    """
+
+    identity: str
+    subject: str | None
+    faces: int
+    near: int
+    cosine: float
+    false_match_rate: float
+
+
+def shown_in(out: str, photo: str, *, threshold: float | None = None, detector: str | None = None) -> list[Shown]:
+    """Who of the workspace is in a photograph: its largest face, by the embedder that the index was made with.
+
+    Args:
+        out: a workspace that `group` finished.
+        photo: a file or uri.
+        threshold: smallest cosine; the tombstones' own (`limit_cosine`) if None.
+        detector: a weight's name.
+
+    Returns:
+        The most alike first; empty if nobody is at or above the threshold.
+
+    Raises:
+        PhotoError: it cannot be read. DataError: it shows no face, or the workspace is not grouped.
+        WeightsError: a network is not here.
+    """
+    networks = stage.settings(out, "find_faces").get("networks", {})
+    if not networks:
+        raise DataError(f"{out}: `find_faces` has not finished here; run `curate` first")
+    index = IdentityIndex.open(join(out, "index"))
+    vector = face_embedding(photo, networks["embedder"], detector or networks.get("detector") or DETECTOR)
+    limit = limit_cosine(networks["embedder"]) if threshold is None else threshold
+    found, cosines = index.nearest(vector[None], min(max(NEAREST, len(index) // 20), len(index)))
+    near = [(face, float(cosine)) for face, cosine in zip(found[0], cosines[0], strict=True) if cosine >= limit]
+    rows = {face: row for row in identity_rows(out) for face in row["face_ids"]}
+    best: dict[str, list[float]] = {}
+    for face, cosine in near:
+        best.setdefault(rows[face]["identity"], []).append(cosine)
+    named = {row["identity"]: row for row in rows.values()}
+    strangers = stranger_cosines(index) if best else np.zeros(0)
+    return [
+        Shown(
+            identity=name, subject=named[name]["subject"], faces=len(named[name]["face_ids"]), near=len(each),
+            cosine=each[0], false_match_rate=float((strangers >= each[0]).mean()) if len(strangers) else 0.0,
+        )
+        for name, each in sorted(best.items(), key=lambda item: -item[1][0])
+    ]
+
+
+def face_embedding(photo: str, network: str, detector: str) -> np.ndarray:
+    """The unit embedding [D] of the largest face in a photograph."""
+    pixels, _ = read_photo(photo)
+    faces = Detector(find(detector)).detect([pixels])[0]
+    if not faces:
+        raise DataError(f"{photo}: no face was found in it")
+    largest = max(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
+    crop = warp(pixels, arcface_matrix(largest.landmarks, 112), 112)
+    return embedder(network).embed(crop[None])[0][0]
+
+
+def stranger_cosines(index: IdentityIndex) -> np.ndarray:
+    """The cosine of up to STRANGERS faces, evenly spread over the index, to the nearest face of somebody else."""
+    table = index.faces(["face_id", "identity"]).sort_by("face_id")
+    places = np.unique(np.linspace(0, len(table) - 1, min(STRANGERS, len(table))).astype(np.int64))
+    identity = dict(zip(table["face_id"].to_pylist(), table["identity"].to_pylist(), strict=True))
+    chosen = [table["face_id"][int(place)].as_py() for place in places]
+    names = ", ".join(f"'{face}'" for face in chosen)
+    rows = index.faces(["face_id", "embedding"], f"face_id IN ({names})")
+    found, cosines = index.nearest(np.stack(rows["embedding"].to_numpy()), min(256, len(table)))
+    best = []
+    for face, others, values in zip(rows["face_id"].to_pylist(), found, cosines.tolist(), strict=True):
+        strange = [v for other, v in zip(others, values, strict=True) if identity[other] != identity[face]]
+        best.append(strange[0] if strange else -1.0)
+    return np.array(best)

@@ -1,0 +1,381 @@
+"""The list of a source's photographs, cut into parts, without holding it in memory.
+
+In: a source (see pipelines.sources.walk). Out: tables of LISTING_SCHEMA, one for each part, and what was left out.
+
+Loose files go to a part by a hash of their place, so that a new photograph changes one part and not all; the number of
+those parts changes only when the source doubles. What is said of a file (sidecars, tables of places) meets it in its
+part. An archive, a table of bytes or a film has parts of its own: its photographs in the order in which they stand.
+
+While the files are walked they are spilled to a temporary file in rows of a few hundred bytes; in memory stay eight
+bytes a file, and one part.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.sources.address import WEB, file_size, file_uri, inside, local_path, printable
+from pipelines.sources.layouts import Layout, find_layout
+from pipelines.sources.sidecars import BAD_ROW, SIDECARS, normal, sidecar_rows
+from pipelines.sources.tables import TableRow, table_photos
+from pipelines.sources.tars import tar_photos
+from pipelines.sources.walk import PICTURES, Found, Root, find_root, link_problem, walk
+from records.errors import DataError
+from records.nouns import DROPPED_SCHEMA, Dropped
+from records.storage import join
+
+LISTING_SCHEMA = pa.schema([
+    ("place", pa.string()), ("uri", pa.string()), ("kind", pa.string()), ("byte_size", pa.int64()),
+    ("modified", pa.int64()), ("metadata", pa.string()),
+])
+"""kind: `photo` or `film`. place: under the source. metadata: JSON, as sidecars.normal gives it."""
+
+_SPILL = pa.schema([
+    ("bucket", pa.uint32()), ("place", pa.string()), ("uri", pa.string()), ("kind", pa.string()),
+    ("byte_size", pa.int64()), ("modified", pa.int64()), ("says", pa.string()), ("depth", pa.int32()),
+    ("by", pa.string()), ("row", pa.int64()),
+])
+SPILL_ROWS = 4096
+GATHER_ROWS = 65_536
+CONTAINERS = ("tar", "film", "table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A file that holds photographs. says: what holds for all of them."""
+
+    file: Found
+    says: Mapping[str, Any]
+
+
+class Complaints:
+    """Dropped rows, kept as columns."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []
+
+    def add(self, row: Dropped) -> None:
+        """Keep one."""
+        self._rows.append(row.to_row())
+        if len(self._rows) >= SPILL_ROWS:
+            self._flush()
+
+    def say(self, uri: str, cause: str, detail: str, row: int = -1) -> None:
+        """Keep one of the stage `ingest`."""
+        self.add(Dropped(stage="ingest", uri=uri, row=row, cause=cause, detail=detail))
+
+    def table(self) -> pa.Table:
+        """All of them, in an order that does not depend on the filesystem's."""
+        self._flush()
+        table = pa.Table.from_batches(self._batches, schema=DROPPED_SCHEMA)
+        return table.sort_by([("uri", "ascending"), ("row", "ascending"), ("detail", "ascending")])
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=DROPPED_SCHEMA))
+            self._rows = []
+
+
+class Listing:
+    """What a source holds.
+
+    Args:
+        source: folder, glob, file or URI.
+        labels: read subjects and landmarks; without, the photographs are an unsorted heap (dates, licence, consent and
+            a stated age are read all the same).
+        layout: one of layouts.LAYOUTS, or `auto`, or what `find_layout` gave.
+        fetch: take photographs that a table says are on the web; without, they are dropped as `remote`.
+        without: a folder that is left out, such as the workspace.
+
+    Raises:
+        StorageError: there is no such source.
+        ConfigurationError: an unknown layout.
+        DataError: a layout's files cannot be read.
+    """
+
+    def __init__(
+        self, source: str, *, labels: bool = True, layout: str | Layout = "auto", fetch: bool = False,
+        without: str = "",
+    ) -> None:
+        self.source, self.root = source, find_root(source)
+        self.layout = layout if isinstance(layout, Layout) else find_layout(source, layout)
+        self.complaints = Complaints()
+        self._labels, self._fetch, self._without = labels, fetch, without
+        self._folder = _folder(self.root)
+        self._loose = self._named = 0
+
+    def parts(self, part_rows: int) -> Iterator[tuple[str, pa.Table]]:
+        """The parts, each with its name; `complaints` is whole when they are through.
+
+        Args:
+            part_rows: photographs per part, about.
+
+        Raises:
+            DataError: the source holds nothing that could be a photograph.
+        """
+        containers: list[Container] = []
+        nothing = True
+        with tempfile.TemporaryFile() as file:
+            self._spill(file)
+            for name, table in self._loose_parts(file, part_rows, containers):
+                nothing = False
+                yield name, table
+        tars = {container.file.place for container in containers if container.file.kind == "tar"}
+        for container in sorted(containers, key=lambda container: container.file.place):
+            if container.file.place.rpartition(".")[0] + ".tar" in tars and container.file.kind == "table":
+                continue  # the table that img2dataset writes beside an archive says again what stands in it
+            nothing = False
+            yield from self._container_parts(container, part_rows)
+        if nothing and not len(self.complaints.table()):
+            raise DataError(
+                f"{printable(self.source)}: no file there is named like a photograph ({', '.join(PICTURES[:9])}, ...), "
+                "a film, a tar or a Parquet table"
+            )
+
+    def _spill(self, file: Any) -> None:
+        """Walk the source once and write what is found and said."""
+        spill = _Spill(file)
+        tables: list[Found] = []
+        for found in walk(self.root, self._without):
+            if isinstance(found, Dropped):
+                self.complaints.add(found)
+                continue
+            name = found.place.rpartition("/")[2]
+            kind = found.kind if found.chosen else "other"
+            if kind == "packed":
+                self.complaints.say(found.uri, "packed archive", "unpack it, or store it as an uncompressed .tar")
+                kind = "other"
+            elif kind in ("photo", "film") and not self.layout.belongs(found.place):
+                detail = f"not a photograph of the layout {self.layout.name}"
+                self.complaints.say(found.uri, "beside the layout", detail)
+                kind = "other"
+            elif kind == "table" and self._is_places(found):
+                tables.append(found)
+                kind = "other"
+            self._loose += kind == "photo"
+            spill.add(found.place, found.uri, kind, found.byte_size, found.modified)
+            if name in SIDECARS and not self.root.is_file:
+                self._sidecar(found, spill)
+        for table in tables:
+            self._places(table, spill)
+        spill.close()
+
+    def _sidecar(self, sidecar: Found, spill: "_Spill") -> None:
+        folder = sidecar.place.rpartition("/")[0]
+        for number, row in sidecar_rows(sidecar.place.rpartition("/")[2], sidecar.uri):
+            try:
+                if isinstance(row, Exception):
+                    raise row
+                named = str(row["file"] if "file" in row else row["file_name"])
+                target = inside(folder, named)
+                if target is None:
+                    raise ValueError(f"{named!r} leads out of the source")
+                says = json.dumps(normal(row, self._labels), sort_keys=True)
+                spill.say(printable(target), says, sidecar.place.count("/"), sidecar.uri, number)
+            except BAD_ROW as error:
+                detail = printable(f"{type(error).__name__}: {error}")
+                self.complaints.say(sidecar.uri, "unreadable metadata", detail, number)
+
+    def _is_places(self, table: Found) -> bool:
+        """Whether a table says where photographs are, and does not hold them."""
+        first = next((row for row in table_photos(table.uri, False) if isinstance(row, TableRow)), None)
+        return first is not None and bool(first.place)
+
+    def _places(self, table: Found, spill: "_Spill") -> None:
+        folder = table.place.rpartition("/")[0]
+        for row in table_photos(table.uri, self._labels):
+            if isinstance(row, Dropped):
+                self.complaints.add(row)
+                continue
+            says = json.dumps(row.says, sort_keys=True)
+            if row.place.lower().startswith(WEB):
+                place = printable(row.place)
+                if not self._fetch:
+                    self.complaints.say(table.uri, "remote", f"{place}; curate with --fetch to download it", row.row)
+                    continue
+                spill.add(place, place, "photo", 0, 0)
+                self._loose += 1
+            else:
+                target = self._target(folder, row.place)
+                if target is None:
+                    detail = f"{printable(row.place)!r} leads out of the source"
+                    self.complaints.say(table.uri, "leads out of the source", detail, row.row)
+                    continue
+                place = printable(target)
+                self._named += 1
+            spill.say(place, says, table.place.count("/"), table.uri, row.row, named=True)
+
+    def _target(self, folder: str, place: str) -> str | None:
+        """The path under the source that a table's text means: relative to the table, or whole."""
+        root = self._folder.rstrip("/") + "/"
+        path = (local_path(place) if place.startswith("file://") else place) or ""
+        if path.startswith(root):
+            return inside("", path.removeprefix(root))
+        return None if "://" in path else inside(folder, path)
+
+    def _loose_parts(self, file: Any, part_rows: int, containers: list[Container]) -> Iterator[tuple[str, pa.Table]]:
+        """Loose photographs in their parts; films, tars and tables of bytes are put into `containers`."""
+        count = 1
+        while count * part_rows < max(self._loose, self._named):
+            count *= 2
+        for number, rows in _by_bucket(file, count):
+            table = self._bucket(rows, containers)
+            if len(table):
+                yield f"part-{number:05d}", table
+
+    def _bucket(self, rows: list[dict[str, Any]], containers: list[Container]) -> pa.Table:
+        """Files and what is said of them, brought together."""
+        files = {row["place"]: row for row in rows if row["kind"] not in ("says", "named")}
+        said: dict[str, dict[str, Any]] = {}
+        for row in sorted(rows, key=lambda row: (row["depth"], row["by"] or "", row["row"] or 0)):
+            if row["kind"] in ("says", "named"):
+                if row["place"] not in files and row["kind"] == "named":
+                    self._name(row, files)
+                if row["place"] in files:
+                    said[row["place"]] = said.get(row["place"], {}) | json.loads(row["says"])
+                else:
+                    detail = f"{row['place']!r} stands in the sidecar but not in the folder"
+                    self.complaints.say(row["by"], "listed but not there", detail, row["row"])
+        kept = []
+        for place in sorted(files):
+            row = files[place]
+            says = said.get(place, {})
+            if row["kind"] in CONTAINERS:
+                found = Found(place=place, uri=row["uri"], kind=row["kind"], byte_size=row["byte_size"],
+                              modified=row["modified"])
+                containers.append(Container(file=found, says=says))
+            elif row["kind"] == "photo":
+                says = self._layout_says(place) | says
+                metadata = json.dumps(says, sort_keys=True)
+                kept.append({key: row[key] for key in LISTING_SCHEMA.names[:5]} | {"metadata": metadata})
+        return pa.Table.from_pylist(kept, schema=LISTING_SCHEMA)
+
+    def _name(self, row: Mapping[str, Any], files: dict[str, dict[str, Any]]) -> None:
+        """A file that only a table of places names: taken if it is there, below the source, and no link out of it."""
+        uri = join(self._folder, row["place"])
+        path = local_path(uri)
+        if path is not None:
+            uri = file_uri(path)
+            problem = link_problem(path, os.path.realpath(self._folder)) if os.path.lexists(path) else None
+            if problem is not None or not os.path.isfile(path):
+                return
+        size = file_size(uri)
+        if size:
+            modified = os.stat(path).st_mtime_ns if path is not None else 0
+            files[row["place"]] = {
+                "place": row["place"], "uri": uri, "kind": "photo", "byte_size": size, "modified": modified,
+            }
+
+    def _layout_says(self, place: str) -> dict[str, Any]:
+        return normal(self.layout.says(place), self._labels)
+
+    def _container_parts(self, container: Container, part_rows: int) -> Iterator[tuple[str, pa.Table]]:
+        """The photographs of one container in parts of consecutive ones."""
+        mark = hashlib.blake2b(container.file.place.encode(), digest_size=6).hexdigest()
+        rows: list[dict[str, Any]] = []
+        number = 0
+        for row in self._contained(container):
+            rows.append(row)
+            if len(rows) == part_rows:
+                yield f"part-{mark}-{number:05d}", pa.Table.from_pylist(rows, schema=LISTING_SCHEMA)
+                rows, number = [], number + 1
+        if rows:
+            yield f"part-{mark}-{number:05d}", pa.Table.from_pylist(rows, schema=LISTING_SCHEMA)
+
+    def _contained(self, container: Container) -> Iterator[dict[str, Any]]:
+        file, base = container.file, dict(container.says)
+        if file.kind == "film":
+            says = self._layout_says(file.place) | base
+            yield _row(file.place, file.uri, "film", file.byte_size, file.modified, says)
+            return
+        found = tar_photos(file.uri, self._labels) if file.kind == "tar" else table_photos(file.uri, self._labels)
+        for each in found:
+            if isinstance(each, Dropped):
+                self.complaints.add(each)
+            elif isinstance(each, TableRow):
+                yield _row(
+                    f"{file.place}#{each.row:012d}", each.uri, "photo", 0, file.modified, base | each.says
+                )
+            else:
+                name = printable(each.name)
+                says = self._layout_says(name) | base | each.says
+                yield _row(f"{file.place}/{name}", each.uri, "photo", each.size, file.modified, says)
+
+
+def _row(place: str, uri: str, kind: str, size: int, modified: int, says: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "place": place, "uri": uri, "kind": kind, "byte_size": size, "modified": modified,
+        "metadata": json.dumps(says, sort_keys=True),
+    }
+
+
+def _folder(root: Root) -> str:
+    """The folder that places are relative to."""
+    return root.uri.rpartition("/")[0] if root.is_file else root.uri
+
+
+def _by_bucket(file: Any, count: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """The spilled rows of one bucket after the other: some buckets at a time are gathered from the whole file."""
+    file.flush()
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed when the last batch is let go
+    reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
+    batches = range(reader.num_record_batches)
+    buckets = [reader.get_batch(n).column(0).to_numpy() % count for n in batches]
+    held = np.cumsum(sum((np.bincount(part, minlength=count) for part in buckets), np.zeros(count, np.int64)))
+    first = 0
+    while first < count:
+        before = int(held[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(held, before + GATHER_ROWS, side="right")))
+        masks = [(part >= first) & (part < last) for part in buckets]
+        gathered = pa.Table.from_batches(
+            [reader.get_batch(n).filter(pa.array(masks[n])) for n in batches if masks[n].any()], schema=_SPILL
+        ).combine_chunks()
+        here = gathered["bucket"].to_numpy() % count
+        order = np.argsort(here, kind="stable")
+        edges = np.searchsorted(here[order], np.arange(first, last + 1))
+        for number in range(first, last):
+            chosen = order[edges[number - first] : edges[number - first + 1]]
+            yield number, gathered.take(pa.array(chosen)).to_pylist() if len(chosen) else []
+        first = last
+
+
+class _Spill:
+    """Rows on their way to their parts, in an Arrow file."""
+
+    def __init__(self, file: Any) -> None:
+        self._writer = pa.ipc.new_file(pa.PythonFile(file, mode="w"), _SPILL)
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, place: str, uri: str, kind: str, byte_size: int, modified: int) -> None:
+        """A file."""
+        self._put({"place": place, "uri": uri, "kind": kind, "byte_size": byte_size, "modified": modified, "depth": -1})
+
+    def say(self, place: str, says: str, depth: int, by: str, row: int, named: bool = False) -> None:
+        """What is said of a file; `named` if that is enough to take it for a photograph."""
+        kind = "named" if named else "says"
+        self._put({"place": place, "kind": kind, "says": says, "depth": depth, "by": by, "row": row})
+
+    def close(self) -> None:
+        """Write the rest."""
+        self._flush()
+        self._writer.close()
+
+    def _put(self, row: dict[str, Any]) -> None:
+        digest = hashlib.blake2b(row["place"].encode(), digest_size=4).digest()
+        self._rows.append({"bucket": int.from_bytes(digest)} | row)
+        if len(self._rows) >= SPILL_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=_SPILL))
+            self._rows = []

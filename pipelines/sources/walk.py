@@ -1,0 +1,262 @@
+"""All files below a folder, without opening one for more than its first bytes.
+
+In: a folder, a glob (`album/**/*.jpg`), a single file, or a URI that pyarrow or fsspec knows.
+Out: `Found` files in the filesystem's own order, and `Dropped` rows for what must not be followed: links that lead out
+of the source, links to nothing, links to folders (their files are listed at their own place, so no loop can be walked),
+pipes and devices.
+
+A file's kind is read off its name, and off its first bytes where the name says nothing. On a remote filesystem files
+that are named like text are not opened for that.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from urllib.parse import quote
+
+from pyarrow import fs
+
+from pipelines.sources.address import LOCAL, file_uri, is_text, local_path, open_file, printable
+from records.errors import PhotoError, StorageError
+from records.nouns import Dropped
+from records.storage import filesystem, join
+
+PICTURES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2",
+    ".heic", ".heif", ".avif",
+)
+"""Names taken for photographs."""
+FILMS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
+TABLES = (".parquet",)
+TARS = (".tar",)
+PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar", ".gz", ".xz")
+"""Archives that are not opened: what unpacks to more than it is can ask for any amount of memory."""
+STILLS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis")
+"""Brands of pictures among the files that begin as films do."""
+TEXTS = (".txt", ".json", ".jsonl", ".csv", ".md", ".xml", ".html", ".yaml", ".yml", ".npy", ".cls", ".py", ".log")
+BEGINNINGS = {
+    b"\xff\xd8\xff": "photo", b"\x89PNG\r\n\x1a\n": "photo", b"GIF8": "photo", b"II*\x00": "photo", b"MM\x00*": "photo",
+    b"P6\n": "photo", b"P5\n": "photo", b"\x00\x00\x00\x0cjP  ": "photo", b"\x1aE\xdf\xa3": "film",
+    b"PK\x03\x04": "packed", b"\x1f\x8b": "packed", b"7z\xbc\xaf": "packed", b"Rar!": "packed", b"PAR1": "table",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One file.
+
+    place: the path under the source, printable. uri: see pipelines.sources.address. kind: `photo`, `film`, `table`,
+    `tar`, `packed` or `other`. modified: nanoseconds since 1970. chosen: False if the glob does not mean it.
+    """
+
+    place: str
+    uri: str
+    kind: str
+    byte_size: int
+    modified: int
+    chosen: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """Where to look. uri: a folder or file, a plain path if it is local. pattern: the steps of a glob below it."""
+
+    uri: str
+    is_file: bool
+    pattern: tuple[str, ...] = ()
+
+
+def find_root(source: str) -> Root:
+    """The folder or file that a source means.
+
+    Raises:
+        StorageError: there is none.
+    """
+    info = _info(source)
+    pattern: tuple[str, ...] = ()
+    if info == fs.FileType.NotFound:
+        steps = source.split("/")
+        first = next((n for n, step in enumerate(steps) if any(c in step for c in "*?[")), None)
+        if first is None:
+            raise StorageError(f"{printable(source)}: there is no such folder or file")
+        source, pattern = "/".join(steps[:first]) or ("/" if source.startswith("/") else "."), tuple(steps[first:])
+        info = _info(source)
+        if info != fs.FileType.Directory:
+            raise StorageError(
+                f"{printable(source)}: there is no such folder (from the pattern {printable('/'.join(pattern))!r})"
+            )
+    path = local_path(source)
+    uri = path if path is not None else source.rstrip("/")
+    return Root(uri=uri, is_file=info != fs.FileType.Directory, pattern=pattern)
+
+
+def walk(root: Root, without: str = "") -> Iterator[Found | Dropped]:
+    """Every file below the root, and what is not followed.
+
+    Memory does not grow with the number of files in a local folder; a remote filesystem lists a folder at a time.
+
+    Args:
+        root: where to look. without: a folder that is left out, such as the workspace.
+    """
+    if root.is_file:
+        yield _only(root)
+        return
+    found = _local(root.uri, without) if "://" not in root.uri else _remote(root.uri, without)
+    for file in found:
+        if isinstance(file, Found) and root.pattern and not matches(file.place.split("/"), root.pattern):
+            yield Found(place=file.place, uri=file.uri, kind=file.kind, byte_size=0, modified=0, chosen=False)
+        else:
+            yield file
+
+
+def entries(folder: str) -> Iterator[tuple[str, bool]]:
+    """The names in one folder that are UTF-8, and whether each is a folder; none where it cannot be read."""
+    path = local_path(folder)
+    try:
+        if path is not None:
+            with os.scandir(path) as found:
+                for entry in found:
+                    if is_text(entry.name):
+                        yield entry.name, entry.is_dir(follow_symlinks=False)
+        else:
+            system, place = filesystem(folder)
+            for info in system.get_file_info(fs.FileSelector(place, recursive=False)):
+                yield info.base_name, info.type == fs.FileType.Directory
+    except (OSError, UnicodeDecodeError):
+        return
+
+
+def matches(steps: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path's steps are what a glob means; `**` stands for any number of folders."""
+    if not pattern:
+        return not steps
+    if pattern[0] == "**":
+        return any(matches(steps[n:], pattern[1:]) for n in range(len(steps) + 1))
+    return bool(steps) and fnmatchcase(steps[0], pattern[0]) and matches(steps[1:], pattern[1:])
+
+
+def kind_of(name: str) -> str:
+    """What a file is, by its name."""
+    lower = name.lower()
+    kinds = (("photo", PICTURES), ("film", FILMS), ("table", TABLES), ("tar", TARS), ("packed", PACKED))
+    return next((kind for kind, endings in kinds if lower.endswith(endings)), "other")
+
+
+def _info(source: str) -> fs.FileType:
+    path = local_path(source)
+    if path is not None:
+        if os.path.isdir(path):
+            return fs.FileType.Directory
+        return fs.FileType.File if os.path.exists(path) else fs.FileType.NotFound
+    system, place = filesystem(source)
+    return system.get_file_info(place).type
+
+
+def _only(root: Root) -> Found:
+    """A source that is one file."""
+    if "://" in root.uri:
+        system, path = filesystem(root.uri)
+        info = system.get_file_info(path)
+        name, uri, size, modified = root.uri.rpartition("/")[2], root.uri, int(info.size or 0), int(info.mtime_ns or 0)
+    else:
+        status = os.stat(root.uri)
+        name, uri, size, modified = os.path.basename(root.uri), file_uri(root.uri), status.st_size, status.st_mtime_ns
+    kind = kind_of(name)
+    place = name if is_text(name) else quote(os.fsencode(name))
+    return Found(place=place, uri=uri, kind=kind if kind != "other" else _look(uri), byte_size=size, modified=modified)
+
+
+def _local(root: str, without: str) -> Iterator[Found | Dropped]:
+    limit = os.path.realpath(root)
+    closed = os.path.realpath(local_path(without) or root) if without else ""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(os.path.join(root, folder)) as entries:
+                for entry in entries:
+                    place = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if not closed or os.path.join(limit, place) != closed:
+                            folders.append(place)
+                    else:
+                        yield _local_file(os.path.join(root, place), place, entry, limit)
+        except OSError as error:
+            yield not_followed(file_uri(os.path.join(root, folder)), "unreadable folder", str(error))
+
+
+def _local_file(path: str, place: str, entry: "os.DirEntry[str]", limit: str) -> Found | Dropped:
+    uri = file_uri(path)
+    try:
+        if entry.is_symlink():
+            problem = link_problem(path, limit)
+            if problem:
+                return not_followed(uri, *problem)
+        status = entry.stat()
+    except OSError as error:
+        return not_followed(uri, "unreadable", str(error))
+    if not stat.S_ISREG(status.st_mode):
+        return not_followed(uri, "not a regular file", "a pipe, socket or device")
+    kind = kind_of(place)
+    return Found(
+        place=place if is_text(place) else quote(os.fsencode(place)), uri=uri,
+        kind=kind if kind != "other" else _look(uri), byte_size=status.st_size, modified=status.st_mtime_ns,
+    )
+
+
+def link_problem(path: str, limit: str) -> tuple[str, str] | None:
+    """Why a link is not followed: cause and detail; None if it means a file below `limit` (a real path)."""
+    target = os.path.realpath(path)
+    if os.path.isdir(target) and (target == limit or target.startswith(limit.rstrip("/") + "/")):
+        return "link to a folder", "its files are listed at their own place"
+    if not os.path.exists(target) or os.path.islink(target):
+        return "broken link", "it leads to nothing, or in a circle"
+    if not target.startswith(limit.rstrip("/") + "/"):
+        return "link leads out of the source", "copy the file into the source to use it"
+    return None
+
+
+def _remote(root: str, without: str) -> Iterator[Found | Dropped]:
+    system, path = filesystem(root)
+    closed = filesystem(without)[1].rstrip("/") if "://" in without else ""
+    start = len(path.rstrip("/")) + 1
+    folders = [path.rstrip("/") or path]
+    while folders:
+        try:
+            entries = system.get_file_info(fs.FileSelector(folders.pop(), recursive=False))
+        except (OSError, UnicodeDecodeError) as error:
+            yield not_followed(root, "unreadable folder", str(error))
+            continue
+        for entry in entries:
+            if entry.type == fs.FileType.Directory:
+                if entry.path.rstrip("/") != closed:
+                    folders.append(entry.path)
+            elif entry.type == fs.FileType.File:
+                place = entry.path[start:]
+                uri, kind = join(root, place), kind_of(place)
+                if kind == "other" and not place.lower().endswith(TEXTS):
+                    kind = _look(uri)
+                yield Found(
+                    place=place, uri=uri, kind=kind, byte_size=int(entry.size or 0), modified=int(entry.mtime_ns or 0)
+                )
+
+
+def _look(uri: str) -> str:
+    """A file's kind by its first bytes: a photograph may have lost its ending."""
+    try:
+        with open_file(uri) as file:
+            first = file.read(16)
+    except (PhotoError, OSError):
+        return "other"
+    if (first[:4] == b"RIFF" and first[8:12] == b"WEBP") or (first[:2] == b"BM" and first[6:10] == bytes(4)):
+        return "photo"
+    if first[4:8] == b"ftyp":
+        return "photo" if first[8:12] in STILLS else "film"
+    return next((kind for beginning, kind in BEGINNINGS.items() if first.startswith(beginning)), "other")
+
+
+def not_followed(uri: str, cause: str, detail: str) -> Dropped:
+    """A row for something that the walk leaves out."""
+    return Dropped(stage="ingest", uri=uri, row=-1, cause=cause, detail=printable(detail).replace(LOCAL, ""))
