@@ -53,7 +53,7 @@ def brightness(crop: NDArray[np.uint8]) -> float:
 
 
 def light(crop: NDArray[np.uint8]) -> tuple[float, float]:
-    """Where the light comes from: (right - left) / (right + left) of the halves' luminance, and so from top to bottom."""
+    """Where the light comes from: (right - left) / (right + left) of the halves' luminance; likewise downwards."""
     grey = _grey(crop).astype(np.float64)
     rows, columns = grey.shape[0] // 2, grey.shape[1] // 2
     left, right = grey[:, :columns].mean(), grey[:, -columns:].mean()

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from cli import app
 
-VERBS = {"demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade"}
+VERBS = {"demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade",
+         "fetch", "prompt", "export"}
 
 
 def run(*words: str) -> tuple[int, str]:
