@@ -1,8 +1,9 @@
 """The one command `anchorface`: a module per line of work, a verb a few lines each."""
 
-from cli import curation, datasets, machine, people, pictures, quality, references, search, training
+from cli import curation, datasets, machine, people, pictures, quality, references, search, training, weights
 from cli.app import app
 
 __all__ = [
     "app", "curation", "datasets", "machine", "people", "pictures", "quality", "references", "search", "training",
+    "weights",
 ]

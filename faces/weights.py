@@ -1,8 +1,9 @@
 """Each weight file by name: what it is, its hash, its licence, where it is looked for; and reading it safely.
 
-A name stands for one file. Files are looked for, in this order, in the folders of $ANCHORFACE_WEIGHTS (separated as
-$PATH is), in `weights/` of this repository, in `../shared/data/models` beside it, in `~/.insightface/models` and in
-`~/.cache/anchorface`. A known hash is checked before the file is used. No code is ever loaded from a weight file.
+A name stands for one file, or for a folder in diffusers' layout (config.json beside safetensors). They are looked for,
+in this order, in the folders of $ANCHORFACE_WEIGHTS (separated as $PATH is), in `weights/` of this repository, in
+`../shared/data/models` beside it, in `~/.insightface/models`, `~/.cache/anchorface`, and the model hub's own cache.
+A known hash is checked before the file is used. No code is ever loaded from a weight file.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -27,7 +29,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 class Weight:
     """One weight file.
 
-    name: what recipes and commands say. file: its name on disk, with the pack's folder where there is one.
+    name: what recipes and commands say. file: its name on disk, with the pack's folder where there is one; a folder
+    ends in `/`. hub: the repository on the model hub that `fetch` takes it from.
     sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
     commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
     kind: `embedder`, `detector`, `age`, `pose`, `autoencoder` or `base`. network: the AdaFace architecture, or how an
@@ -43,6 +46,12 @@ class Weight:
     sha256: str | None = None
     network: str = ""
     note: str = ""
+    hub: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the name stands for a folder."""
+        return self.file.endswith("/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,12 @@ def _insightface(name: str, file: str, kind: str, url_hint: str, sha256: str | N
                   url_hint=url_hint, sha256=sha256, network=network, note=note)
 
 
+def _klein(name: str, part: str, kind: str, note: str) -> Weight:
+    return Weight(name=name, file=f"FLUX.2-klein-base-4B/{part}/", kind=kind, licence="Apache-2.0", commercial=True,
+                  url_hint=f"{KLEIN} on the model hub", note=note, hub=KLEIN)
+
+
+KLEIN = "black-forest-labs/FLUX.2-klein-base-4B"
 _PACKS = "github.com/deepinsight/insightface, model zoo"
 
 WEIGHTS: tuple[Weight, ...] = (
@@ -77,6 +92,12 @@ WEIGHTS: tuple[Weight, ...] = (
     _carried("judge_small", "embedder", "judge", "the embedded default's judge, trained apart on other identities"),
     _carried("autoencoder_tiny", "autoencoder", "", "128 px autoencoder of the tiny model"),
     _carried("base_tiny", "base", "", "blind base restorer of the tiny model"),
+    _klein("flux2_klein_base_4b", "transformer", "base", "the real backbone, 4 B parameters"),
+    _klein("flux2_vae", "vae", "autoencoder", "the real backbone's autoencoder"),
+    _klein("flux2_klein_text_encoder", "text_encoder", "text encoder", "read once, by `anchorface prompt`"),
+    _klein("flux2_klein_tokenizer", "tokenizer", "tokenizer", "read once, by `anchorface prompt`"),
+    Weight(name="flux2_klein_prompt", file="flux2_klein_prompt.safetensors", kind="text", licence="Apache-2.0",
+           commercial=True, url_hint="made by `anchorface prompt`", note="the fixed prompts' embeddings"),
     _adaface("adaface_ir50_ms1mv2", "ir_50", "the official repository's default"),
     _adaface("adaface_ir50_webface4m", "ir_50", ""),
     _adaface("adaface_ir101_webface12m", "ir_101", "the strongest of the official networks"),
@@ -140,8 +161,10 @@ def find(name: str, kind: str = "") -> Path:
     if path is None:
         looked = "\n  ".join(str(folder) for folder in folders())
         raise WeightsError(
-            f"{name}: no file {entry.file} ({entry.licence}; published at {entry.url_hint}) in\n  {looked}\n"
-            "Put it into one of these folders, or name its folder in $ANCHORFACE_WEIGHTS."
+            f"{name}: no {'folder' if entry.is_folder else 'file'} {entry.file} ({entry.licence}; published at "
+            f"{entry.url_hint}) in\n  {looked}\n"
+            "Put it into one of these folders, or name its folder in $ANCHORFACE_WEIGHTS"
+            + (f"; `anchorface fetch {name}` downloads it." if entry.hub else ".")
         )
     expected = expected_sha256(entry)
     if expected is not None and sha256(path) != expected:
@@ -182,7 +205,10 @@ def expected_sha256(entry: Weight) -> str | None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file; computed once for a file that does not change."""
+    """The SHA-256 of a file, or over the names and hashes of a folder's files; computed once while nothing changes."""
+    if path.is_dir():
+        lines = [f"{file.name} {sha256(file)}" for file in sorted(path.iterdir()) if file.is_file()]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
     state = path.stat()
     return _sha256(str(path), state.st_mtime_ns, state.st_size)
 
@@ -241,9 +267,42 @@ def _stand_in() -> type:
 
 
 def _locate(entry: Weight) -> Path | None:
+    if entry.is_folder:
+        found = next((folder / entry.file for folder in folders() if (folder / entry.file / "config.json").is_file()
+                      or (folder / entry.file / "tokenizer_config.json").is_file()), None)
+        return found or _in_hub_cache(entry)
     names = (entry.file, entry.file.rpartition("/")[2])
     candidates = (folder / name for folder in folders() for name in names)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _in_hub_cache(entry: Weight) -> Path | None:
+    """The folder in the hub's cache, if all of it was downloaded."""
+    if not entry.hub:
+        return None
+    try:
+        whole = snapshot_download(entry.hub, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    folder = Path(whole) / entry.file.split("/", 1)[1]
+    return folder if any(folder.glob("*.json")) else None
+
+
+def fetch(name: str) -> Path:
+    """Download what a name stands for from the model hub into its cache, and say where it is.
+
+    Raises:
+        WeightsError: not on the hub, or the hub cannot be reached.
+    """
+    entry = weight(name)
+    if not entry.hub:
+        raise WeightsError(f"{name} is not on the model hub; it is published at: {entry.url_hint}")
+    part = entry.file.split("/", 1)[1]
+    try:
+        whole = snapshot_download(entry.hub, allow_patterns=[f"{part}*.safetensors", f"{part}*.json", f"{part}*.txt"])
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{name}: cannot be downloaded from {entry.hub}: {str(error).splitlines()[0]}") from error
+    return Path(whole) / part
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -179,7 +180,11 @@ def require_same_model(description: Description, model: ModelSettings, folder: s
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a local file."""
+    """The SHA-256 of a local file, or over the names and hashes of a folder's files."""
+    if os.path.isdir(path):
+        files = sorted(file for file in Path(path).iterdir() if file.is_file())
+        lines = [f"{file.name} {sha256_of(file)}" for file in files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

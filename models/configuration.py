@@ -129,7 +129,8 @@ class IConFaceSettings(_Settings):
     attention; cross_query_rank: rank of its query and output maps; cross_scope: which image tokens ask ("image" or
     "scene").
     LoRA: lora_rank (0: none) and lora_alpha on the predecessor's targets.
-    reference_time: t of the first reference's position ids; degraded_time: t of the degraded segment.
+    degraded_time, reference_time, reference_step: t of the position ids of the degraded segment, of the first
+    reference, and from one reference to the next.
     """
 
     identity_anchor: bool = True
@@ -155,6 +156,7 @@ class IConFaceSettings(_Settings):
     lora_alpha: float = 16.0
     degraded_time: int = 2
     reference_time: int = 10
+    reference_step: int = 1
 
     def __post_init__(self) -> None:
         _choice("identity_scope", self.identity_scope, ("image", "scene"))

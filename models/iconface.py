@@ -9,6 +9,7 @@ inside the blocks' linears. With fresh adapters each addition is exactly zero.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.configuration import IConFaceSettings
+from models.context import Context, KeyValue, RecordContext, ReplayContext
 from models.identity_anchor import IdentityAnchor, modulate
 from models.lora import add_lora
 from models.precision import quick_attention
@@ -61,7 +63,7 @@ class IConFace(nn.Module):
 
     def forward(self, scene: Tensor, sigma: Tensor, text: Tensor, degraded: Tensor,
                 references: tuple[Tensor, ...] = (), identity: Tensor | None = None,
-                layout: Layout | None = None) -> Tensor:
+                layout: Layout | None = None, context: Context | None = None) -> Tensor:
         """The velocity of the scene tokens.
 
         Args:
@@ -73,6 +75,7 @@ class IConFace(nn.Module):
                 not there, nothing is padded or masked.
             identity: unit embedding [B, D_id] (the anchor, or the degraded image's own); None leaves it out.
             layout: token grids; None means square images.
+            context: what earlier steps of the same sampling have kept (only without gradients).
 
         Returns:
             [B, L, 128].
@@ -81,61 +84,90 @@ class IConFace(nn.Module):
         """
         net, settings = self.backbone, self.settings
         layout = layout or layout_of(text, scene, degraded, references, degraded_time=settings.degraded_time,
-                                     reference_time=settings.reference_time)
-        number, texts = net.x_embedder.weight.dtype, layout.text
-        memory = self.memory(degraded, layout.degraded) if self.memory is not None else None
+                                     reference_time=settings.reference_time, reference_step=settings.reference_step)
+        number, texts, kept = net.x_embedder.weight.dtype, layout.text, context or Context()
+        # With the context's keys and values at hand the stream is the scene alone.
+        replay = kept.begin()
+        shown = layout.scene_tokens if replay else layout.image_tokens
 
-        if self.residual is not None and settings.residual_space == "packed":
-            scene = scene + self.residual(degraded, layout.degraded, layout.scene).to(scene.dtype)
-        image = net.x_embedder(torch.cat([scene, degraded, *references], dim=1).to(number))
-        if self.residual is not None and settings.residual_space == "hidden":
-            kept = layout.scene_tokens
-            seen = image[:, kept : kept + layout.lengths[1]]
-            image = torch.cat([image[:, :kept] + self.residual(seen, layout.degraded, layout.scene).to(image.dtype),
-                               image[:, kept:]], dim=1)
+        residual = kept.once("residual", lambda: self._residual(degraded, layout))
+        if residual is not None and settings.residual_space == "packed":
+            scene = scene + residual.to(scene.dtype)
+        tokens = scene if replay else torch.cat([scene, degraded, *references], dim=1)
+        image = net.x_embedder(tokens.to(number))
+        if residual is not None and settings.residual_space == "hidden":
+            start = layout.scene_tokens
+            image = torch.cat([image[:, :start] + residual.to(image.dtype), image[:, start:]], dim=1)
         words = net.context_embedder(text.to(number))
 
         time = net.time_guidance_embed(sigma.to(number) * 1000, None)
         double, double_text = net.double_stream_modulation_img(time), net.double_stream_modulation_txt(time)
         single = net.single_stream_modulation(time)
-        if self.identity_anchor is not None and identity is not None:
-            double, single = self._with_identity(double, single, self.identity_anchor(identity), layout)
+        anchor = self.identity_anchor
+        if anchor is not None and identity is not None:
+            deltas = kept.once("deltas", lambda: anchor(identity))
+            double, single = self._with_identity(double, single, deltas, layout, shown)
 
         text_rotary = net.pos_embed(layout.text_ids(image.device))
-        image_rotary = net.pos_embed(layout.image_ids(image.device))
+        image_rotary = net.pos_embed(layout.image_ids(image.device)[:shown])
         rotary = tuple(torch.cat(pair, dim=0) for pair in zip(text_rotary, image_rotary, strict=True))
 
+        offered = kept.once("offered", lambda: self._offered(degraded, layout))
+        ways = [_in_context(kept, replay, block, layout) for block in range(self._blocks)]
         for place, block in enumerate(net.transformer_blocks):
-            words, image = self._run(block, image, words, double, double_text, rotary)
-            if memory is not None:
-                image = self._run(self._attend, self.double_attention[place], image, memory, 0, layout)
+            with ways[place]:
+                words, image = self._run(block, image, words, double, double_text, rotary)
+            if offered:
+                image = self._run(self._attend, self.double_attention[place], image, offered[place], 0, layout)
         stream = torch.cat([words, image], dim=1)
+        doubles = len(net.transformer_blocks)
         for place, block in enumerate(net.single_transformer_blocks):
-            stream = self._run(block, stream, None, single, rotary)
-            if memory is not None:
-                stream = self._run(self._attend, self.single_attention[place], stream, memory, texts, layout)
+            with ways[doubles + place]:
+                stream = self._run(block, stream, None, single, rotary)
+            if offered:
+                stream = self._run(self._attend, self.single_attention[place], stream, offered[doubles + place], texts,
+                                   layout)
         # The stock order, all image tokens first: a product of another shape may round in another way.
         return net.proj_out(net.norm_out(stream[:, texts:], time))[:, : layout.scene_tokens]
 
-    def _with_identity(self, double: Tensor, single: Tensor, deltas: tuple[Tensor, Tensor],
-                       layout: Layout) -> tuple[Tensor, Tensor]:
-        """The image stream's modulations with the identity deltas; text positions keep theirs."""
+    @property
+    def _blocks(self) -> int:
+        return len(self.backbone.transformer_blocks) + len(self.backbone.single_transformer_blocks)
+
+    def _residual(self, degraded: Tensor, layout: Layout) -> Tensor | None:
+        """s_deg W_in(resize(x_deg)) in the space that the settings name."""
+        if self.residual is None:
+            return None
+        embed = self.backbone.x_embedder
+        seen = degraded if self.settings.residual_space == "packed" else embed(degraded.to(embed.weight.dtype))
+        return self.residual(seen, layout.degraded, layout.scene)
+
+    def _offered(self, degraded: Tensor, layout: Layout) -> list[KeyValue]:
+        """What the pooled memory of the degraded image offers to each block; empty without a memory."""
+        if self.memory is None:
+            return []
+        memory = self.memory(degraded, layout.degraded)
+        return [attention.keys_values(memory) for attention in (*self.double_attention, *self.single_attention)]
+
+    def _with_identity(self, double: Tensor, single: Tensor, deltas: tuple[Tensor, Tensor], layout: Layout,
+                       shown: int) -> tuple[Tensor, Tensor]:
+        """The image stream's modulations (of `shown` tokens) with the identity deltas; text positions keep theirs."""
         delta_double, delta_single = deltas
-        texts, everything = layout.text, layout.image_tokens
-        touched = layout.scene_tokens if self.settings.identity_scope == "scene" else everything
-        if touched == everything:
+        touched = layout.scene_tokens if self.settings.identity_scope == "scene" else shown
+        if touched == shown:
             double = double + delta_double.to(double.dtype)
         else:
-            double = modulate(double, delta_double, 0, touched, everything)
-        return double, modulate(single, delta_single, texts, texts + touched, texts + everything)
+            double = modulate(double, delta_double, 0, touched, shown)
+        texts = layout.text
+        return double, modulate(single, delta_single, texts, texts + touched, texts + shown)
 
-    def _attend(self, attention: DegradedAttention, stream: Tensor, memory: Tensor, start: int,
+    def _attend(self, attention: DegradedAttention, stream: Tensor, offered: KeyValue, start: int,
                 layout: Layout) -> Tensor:
         """The stream with degraded attention added to its image tokens, which begin at `start`."""
         scene_only = self.settings.cross_scope == "scene"
-        stop = start + (layout.scene_tokens if scene_only else layout.image_tokens)
+        stop = start + layout.scene_tokens if scene_only else stream.shape[1]
         asked = stream[:, start:stop]
-        return torch.cat([stream[:, :start], asked + attention(asked, memory), stream[:, stop:]], dim=1)
+        return torch.cat([stream[:, :start], asked + attention(asked, offered), stream[:, stop:]], dim=1)
 
     def _run(self, function: Callable, *arguments: object) -> Any:
         """One block or one attention, recomputed in the backward pass when gradient checkpointing is on."""
@@ -178,3 +210,12 @@ def _quickly(function: Callable, *arguments: Any) -> Any:
     device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
     with quick_attention(device):
         return function(*arguments)
+
+
+def _in_context(context: Context, replay: bool, block: int, layout: Layout) -> AbstractContextManager:
+    """In which one block runs: taking the context's kept keys and values, keeping them, or neither."""
+    if replay:
+        return ReplayContext(context, block)
+    if context.reuse > 1:
+        return RecordContext(context, layout.image_tokens - layout.scene_tokens)
+    return nullcontext()

@@ -158,15 +158,18 @@ class DegradedAttention(nn.Module):
         self.norm_key = nn.RMSNorm(head_width, eps=1e-6)
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def forward(self, hidden: Tensor, memory: Tensor) -> Tensor:
-        """What to add to the image tokens `hidden` [B, L, D], given the memory [B, M, memory width]."""
-        query, key, value = (
-            rearrange(x, "b l (n d) -> b n l d", n=self.heads)
-            for x in (self.to_query(self.norm(hidden)), self.to_key(memory), self.to_value(memory))
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """What the memory [B, M, memory width] offers: keys and values [B, heads, M, head width]."""
+        key, value = (
+            rearrange(x, "b l (n d) -> b n l d", n=self.heads) for x in (self.to_key(memory), self.to_value(memory))
         )
         # Under autocast queries and keys are bfloat16, the norms' weights are not; the fused kernel wants one type.
-        number = self.norm_query.weight.dtype
-        query, key = (norm(x.to(number)).to(value.dtype)
-                      for norm, x in ((self.norm_query, query), (self.norm_key, key)))
+        return self.norm_key(key.to(self.norm_key.weight.dtype)).to(value.dtype), value
+
+    def forward(self, hidden: Tensor, offered: tuple[Tensor, Tensor]) -> Tensor:
+        """What to add to the image tokens `hidden` [B, L, D], given what `keys_values` made of the memory."""
+        key, value = offered
+        query = rearrange(self.to_query(self.norm(hidden)), "b l (n d) -> b n l d", n=self.heads)
+        query = self.norm_query(query.to(self.norm_query.weight.dtype)).to(value.dtype)
         found = functional.scaled_dot_product_attention(query, key, value)
         return (self.gamma * self.to_out(rearrange(found, "b n l d -> b l (n d)"))).to(hidden.dtype)

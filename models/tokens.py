@@ -3,11 +3,13 @@
 Ids are [tokens, 4] integers (t, h, w, l), shared by a batch. The image stream is [scene; degraded; references];
 text is the transformer's own stream and goes first in joint attention.
 
-    segment        t                       h    w    l
-    text           0                       0    0    index
-    scene          0                       row  col  0
-    degraded       degraded_time (2)       row  col  0
-    reference r    reference_time + r      row  col  0
+    segment        t                                       h    w    l
+    text           0                                       0    0    index
+    scene          0                                       row  col  0
+    degraded       degraded_time (2)                       row  col  0
+    reference r    reference_time (10) + r * step (1)      row  col  0
+
+Stock FLUX.2 counts its pictures 10, 20, 30, ...: degraded_time 10, reference_time 20, reference_step 10.
 """
 
 import math
@@ -34,6 +36,7 @@ class Layout:
     references: tuple[Grid, ...] = ()
     degraded_time: int = 2
     reference_time: int = 10
+    reference_step: int = 1
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -58,7 +61,8 @@ class Layout:
 
     def image_ids(self, device: torch.device | str = "cpu") -> Tensor:
         """[image_tokens, 4] ids of the image stream."""
-        times = (0, self.degraded_time, *(self.reference_time + r for r in range(len(self.references))))
+        of_references = (self.reference_time + r * self.reference_step for r in range(len(self.references)))
+        times = (0, self.degraded_time, *of_references)
         grids = (self.scene, self.degraded, *self.references)
         return torch.cat([grid_ids(grid, time, device) for grid, time in zip(grids, times, strict=True)])
 
@@ -83,10 +87,10 @@ def square(tokens: int) -> Grid:
 
 
 def layout_of(text: Tensor, scene: Tensor, degraded: Tensor, references: tuple[Tensor, ...] = (), *,
-              degraded_time: int = 2, reference_time: int = 10) -> Layout:
+              degraded_time: int = 2, reference_time: int = 10, reference_step: int = 1) -> Layout:
     """The layout of square images given as token tensors [B, L, C]."""
     return Layout(
         text=text.shape[1], scene=square(scene.shape[1]), degraded=square(degraded.shape[1]),
         references=tuple(square(reference.shape[1]) for reference in references),
-        degraded_time=degraded_time, reference_time=reference_time,
+        degraded_time=degraded_time, reference_time=reference_time, reference_step=reference_step,
     )

@@ -74,6 +74,24 @@ def load(path: str | os.PathLike[str], number: torch.dtype | None = torch.float3
     return {name: t.to(number) if t.is_floating_point() else t for name, t in tensors.items()}, header
 
 
+def load_folder(path: str | os.PathLike[str], number: torch.dtype | None = torch.float32) -> dict[str, Tensor]:
+    """The tensors of a folder in diffusers' layout, however many safetensors files they are cut into.
+
+    Raises:
+        CheckpointError: no such file there, a damaged one, or one tensor in two files.
+    """
+    files = sorted(Path(path).glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{path}: no safetensors file in this folder; give a folder in diffusers' layout")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        for name, tensor in load(file, number)[0].items():
+            if name in tensors:
+                raise CheckpointError(f"{file}: {name} stands in another file of the folder too")
+            tensors[name] = tensor
+    return tensors
+
+
 def check_names_and_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str) -> None:
     """Compare two sets of tensors by name and shape.
 
@@ -112,14 +130,14 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> No
 
 
 def load_autoencoder(path: str | os.PathLike[str], settings: AutoencoderSettings) -> Autoencoder:
-    """A stored autoencoder in evaluation mode, frozen; diffusers' own files of AutoencoderKLFlux2 are read as well.
+    """A stored autoencoder in evaluation mode, frozen; diffusers' own files and folders of AutoencoderKLFlux2 as well.
 
     Raises:
         CheckpointError: as `load` and `load_into`.
     """
     with torch.device("meta"):
         autoencoder = Autoencoder(settings)
-    tensors, _ = load(path)
+    tensors = load_folder(path) if os.path.isdir(path) else load(path)[0]
     named = {name if name.startswith("vae.") else f"vae.{name}": tensor for name, tensor in tensors.items()}
     load_into(autoencoder, named, os.fspath(path))
     return autoencoder.eval().requires_grad_(False)
@@ -127,14 +145,15 @@ def load_autoencoder(path: str | os.PathLike[str], settings: AutoencoderSettings
 
 def load_backbone(path: str | os.PathLike[str], settings: BackboneSettings,
                   number: torch.dtype = torch.float32) -> Flux2Transformer2DModel:
-    """A stored transformer in evaluation mode, frozen, its weights of type `number`.
+    """A stored transformer (a file, or a folder in diffusers' layout), frozen, its weights of type `number`.
 
     Raises:
         CheckpointError: as `load` and `load_into`.
     """
     with torch.device("meta"):
         backbone = build_backbone(settings)
-    load_into(backbone, load(path, number)[0], os.fspath(path))
+    tensors = load_folder(path, number) if os.path.isdir(path) else load(path, number)[0]
+    load_into(backbone, tensors, os.fspath(path))
     return backbone.eval().requires_grad_(False)
 
 

@@ -21,6 +21,7 @@ from faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_mat
 from faces.embed import Embedder, embedder
 from identity_index import anchor
 from models.checkpoint import load_iconface
+from models.context import Context
 from models.flow import VelocityFunction, shift_schedule
 from models.sampler import guided, initial_noise, mean_estimate, sample
 from records import ConfigurationError, DataError, derive
@@ -51,6 +52,8 @@ class SamplerSettings:
     between them the clean tokens are blended in a line. Blending the mean and a sample is the best trade between
     distortion and realism for squared error (Freirich et al. 2021); that it is done on tokens is our choice.
     mu: shift of the noise levels, None = FLUX.2's rule.
+    reuse_context: for how many steps the degraded and reference tokens' keys and values serve; 1 computes them at every
+    step, which is exact; more is faster and close (`benchmarks/sampling.py` measures both).
     """
 
     steps: int = 12
@@ -59,8 +62,11 @@ class SamplerSettings:
     fidelity: float = 0.0
     mean_draws: int = 4
     mu: float | None = None
+    reuse_context: int = 1
 
     def __post_init__(self) -> None:
+        if self.reuse_context < 1:
+            raise ConfigurationError(f"reuse_context {self.reuse_context}: at least 1 step")
         if self.steps < 1 or self.mean_draws < 1:
             raise ConfigurationError(f"steps {self.steps}, mean_draws {self.mean_draws}: both must be at least 1")
         if not 0.0 <= self.fidelity <= 1.0:
@@ -181,17 +187,19 @@ class Restorer:
         prompt, empty = self.text(len(degraded)), self.text(len(degraded), empty=True)
 
         def velocity(text: Tensor, images: tuple[Tensor, ...], who: Tensor) -> VelocityFunction:
-            return lambda z, sigma: self.iconface(z, sigma, text, tokens, images, who)
+            context = Context(reuse=settings.reuse_context)
+            return lambda z, sigma: self.iconface(z, sigma, text, tokens, images, who, context=context)
 
-        conditional = velocity(prompt, shown, identity)
         clean = torch.zeros_like(tokens)
         if settings.fidelity > 0:
             for draw in range(settings.mean_draws):
                 noise = self._noise([derive(seed, "mean estimate", draw) for seed in seeds], tokens)
-                clean += settings.fidelity * mean_estimate(conditional, noise) / settings.mean_draws
+                estimate = mean_estimate(velocity(prompt, shown, identity), noise)
+                clean += settings.fidelity * estimate / settings.mean_draws
         if settings.fidelity < 1:
             levels = shift_schedule(settings.steps, tokens.shape[1], settings.mu)
-            speed = guided(conditional, guidance=settings.guidance, unconditional=velocity(empty, shown, identity),
+            speed = guided(velocity(prompt, shown, identity), guidance=settings.guidance,
+                           unconditional=velocity(empty, shown, identity),
                            reference_guidance=settings.reference_guidance if shown else 1.0,
                            without_references=velocity(prompt, (), own))
             clean += (1 - settings.fidelity) * sample(speed, self._noise(seeds, tokens), levels)

@@ -1,0 +1,68 @@
+"""Weight files: fetched, prepared, and handed on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.app import app, console, told
+from records import ConfigurationError
+
+
+@app.command()
+@told
+def fetch(name: Annotated[str, typer.Argument(help="A weight's name: see `anchorface doctor`.")]) -> None:
+    """Download a weight from the model hub into its cache; says under which licence."""
+    from faces import weights
+
+    entry = weights.weight(name)
+    console.print(f"{name}: {entry.licence}" + ("" if entry.commercial else ", not for commercial use"))
+    console.print(f"{weights.fetch(name)}")
+
+
+@app.command()
+@told
+def prompt(
+    out: Annotated[str, typer.Option(help="File; where `flux2_klein_prompt` is looked for if not given.")] = "",
+    text_encoder: Annotated[str, typer.Option(help="Folder; found by name if not given.")] = "",
+    tokenizer: Annotated[str, typer.Option(help="Folder; found by name if not given.")] = "",
+    words: Annotated[str, typer.Option(help="Another prompt than our own.")] = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+) -> None:
+    """Embed the fixed restoration prompt for FLUX.2-klein once, so that its text encoder is not needed again."""
+    from faces import weights
+    from models.configuration import klein_4b
+    from models.prompt import RESTORATION_PROMPT, embed_prompts, write_prompts
+
+    place = out or str(Path.home() / ".cache" / "anchorface" / "flux2_klein_prompt.safetensors")
+    said = words or RESTORATION_PROMPT
+    text = embed_prompts(
+        text_encoder or weights.find("flux2_klein_text_encoder"), tokenizer or weights.find("flux2_klein_tokenizer"),
+        klein_4b().backbone, said, device=device,
+    )
+    write_prompts(place, text, said)
+    console.print(f"prompt embeddings: {place}")
+
+
+@app.command()
+@told
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.")],
+    out: Annotated[str, typer.Argument(help="File, or folder for `merged`.")],
+    form: Annotated[str, typer.Option(help="`adapter`, `lora` or `merged`.")] = "adapter",
+    last: Annotated[bool, typer.Option("--last", help="The last weights instead of their moving average.")] = False,
+) -> None:
+    """Hand a trained model on: one adapter file, LoRA for other tools, or merged into its base."""
+    from faces import weights
+    from models.export import write_adapter_file, write_lora, write_merged
+
+    if form == "adapter":
+        write_adapter_file(checkpoint, out, ema=not last)
+    elif form == "lora":
+        left_out = write_lora(checkpoint, out, ema=not last)
+        console.print(f"left out, as no other tool knows them: {', '.join(left_out) or 'nothing'}")
+    elif form == "merged":
+        write_merged(checkpoint, out, weights.find, ema=not last)
+    else:
+        raise ConfigurationError(f"--form {form}: it is adapter, lora or merged")
+    console.print(f"{form}: {out}")

@@ -1,0 +1,66 @@
+"""A trained model handed on is the same model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_models_checkpoint import SETTINGS, arguments, trained  # noqa: F401 - the fixture
+
+from models.checkpoint import load_iconface, read_description
+from models.export import read_adapter_file, write_adapter_file, write_lora, write_merged
+from models.iconface import IConFace
+from models.weights import load, load_backbone, save
+from records import CheckpointError
+
+
+def test_an_adapter_file_holds_the_whole_description_and_makes_the_checkpoint_again(trained, tmp_path):  # noqa: F811
+    folder, _, finder = trained
+    file, again = tmp_path / "adapter.safetensors", tmp_path / "again"
+    write_adapter_file(folder, file)
+    assert read_adapter_file(file, again) == read_description(folder) == read_description(again)
+    with torch.no_grad():
+        assert torch.equal(load_iconface(again, finder).iconface(*arguments()),
+                           load_iconface(folder, finder).iconface(*arguments()))
+
+
+def test_a_file_that_is_no_adapter_or_does_not_fit_its_description_is_refused(trained, tmp_path):  # noqa: F811
+    folder, _, _ = trained
+    file = tmp_path / "adapter.safetensors"
+    write_adapter_file(folder, file)
+    tensors, header = load(file)
+    name = next(iter(tensors))
+    save(tmp_path / "short.safetensors", {k: v for k, v in tensors.items() if k != name}, header)
+    with pytest.raises(CheckpointError, match=f"1 missing: {name}"):
+        read_adapter_file(tmp_path / "short.safetensors", tmp_path / "x")
+    save(tmp_path / "other.safetensors", tensors, {"kind": "something else"})
+    with pytest.raises(CheckpointError, match="something else"):
+        read_adapter_file(tmp_path / "other.safetensors", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_lora_of_other_tools_is_the_update_of_each_weight(trained, tmp_path):  # noqa: F811
+    folder, _, finder = trained
+    left_out = write_lora(folder, tmp_path / "lora.safetensors")
+    assert set(left_out) == {"double_attention", "identity_anchor", "memory", "residual", "single_attention"}
+    lora, _ = load(tmp_path / "lora.safetensors")
+    base = load_backbone(finder("base_small"), SETTINGS.backbone)
+    modules = {name.rpartition(".lora_A")[0] for name in lora if ".lora_A." in name}
+    assert len(modules) * 3 == len(lora)
+    loaded = load_iconface(folder, finder).iconface
+    for module in modules:
+        inside = module.removeprefix("transformer.")
+        a, b, alpha = (lora[f"{module}.{part}"] for part in ("lora_A.weight", "lora_B.weight", "alpha"))
+        weight = base.get_submodule(inside).weight + alpha / len(a) * b @ a
+        x = torch.randn(2, weight.shape[1], generator=torch.Generator().manual_seed(1))
+        assert torch.allclose(x @ weight.T, loaded.backbone.get_submodule(inside)(x), atol=1e-5)
+
+
+def test_merging_moves_the_lora_into_the_base_and_changes_no_velocity(trained, tmp_path):  # noqa: F811
+    folder, _, finder = trained
+    write_merged(folder, tmp_path / "merged", finder, number=torch.float32)
+    merged = load_backbone(tmp_path / "merged" / "transformer", SETTINGS.backbone)
+    model = IConFace(merged, replace(SETTINGS.iconface, lora_rank=0))
+    tensors, _ = load(tmp_path / "merged" / "adapter.safetensors")
+    model.load_adapter_state(tensors)
+    with torch.no_grad():
+        assert torch.allclose(model(*arguments()), load_iconface(folder, finder).iconface(*arguments()), atol=1e-5)
