@@ -49,6 +49,12 @@ def curate(
     ] = None,
     labels: Labels = True,
     crop_size: Annotated[int, typer.Option(help="Side of the aligned crops in pixels.")] = 512,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help="name=number or name=off, as often as needed: limits below which faces are "
+                     "dropped, say largest_yaw=60 (see pipelines.face_filters)."),
+    ] = None,
+    gpus: Annotated[float, typer.Option(help="GPUs, or a share of one, for each worker that looks at faces.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     layout: Annotated[
         str, typer.Option(help="A known data set: auto, plain, ffhq, celeba-hq or vggface2.")
@@ -59,20 +65,24 @@ def curate(
     ] = False,
 ) -> None:
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
-    from pipelines.find_faces import find_faces
+    from pipelines.face_filters import asked_filters
+    from pipelines.find_faces import FaceSettings, find_faces
     from pipelines.group import group
     from pipelines.ingest import ingest
     from pipelines.progress import Progress
     from pipelines.shards import shards
     from pipelines.sources import find_layout
 
+    settings = FaceSettings(
+        detector=detector, embedder=embedder, crop_size=crop_size, filters=asked_filters(limit or ())
+    )
     progress = Progress()
     known = find_layout(source, layout)
     if known.name != "plain":
         console.print(f"layout: {known.name} ({known.why}), {len(known.splits):,} persons with a published split")
     ingest(source, out, layout=known, frame_seconds=frame_seconds, fetch=fetch, progress=progress)
     held = known.splits if labels else None
-    find_faces(out, detector=detector, embedder=embedder, crop_size=crop_size, progress=progress)
+    find_faces(out, settings=settings, num_gpus=gpus, progress=progress)
     console.print(group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress))
     console.print(f"dataset version: {shards(out, progress=progress)}")
 

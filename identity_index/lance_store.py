@@ -45,15 +45,18 @@ def erase(dataset: lance.LanceDataset, face_ids: Sequence[str]) -> int:
     """
     before = dataset.count_rows()
     for condition in conditions("face_id", face_ids):
-        dataset.delete(condition)
+        # A deletion of nothing would still be a version, whose record holds the names.
+        if dataset.count_rows(filter=condition):
+            dataset.delete(condition)
     gone = before - dataset.count_rows()
     if dataset.stats.dataset_stats()["num_deleted_rows"]:
-        # Rewrites the files that hold deleted rows, and takes them out of the vector index.
-        dataset.optimize.compact_files(materialize_deletions_threshold=0.0)
-        # A BTREE's pages still name the deleted values: made again rather than mended.
+        # A BTREE's pages still name the deleted values: made again rather than mended. Before the rows go, so that
+        # whoever was killed in between finds deleted rows and does all of it again.
         for index in list(dataset.describe_indices()):
             if index.index_type == "BTree":
                 index_column(dataset, index.field_names[0])
+        # Rewrites the files that hold deleted rows, and takes them out of the vector index.
+        dataset.optimize.compact_files(materialize_deletions_threshold=0.0)
     forget(dataset)
     return gone
 

@@ -66,8 +66,12 @@ def neighbours(
     """Each row's k nearest other rows.
 
     Up to EXACT_ROWS rows (EXACT_ROWS_GPU on a GPU) every row is compared with every other. Above, the rows are put
-    into partitions by spherical k-means, and each row is compared with the rows of the `probes` partitions whose
-    centres are nearest to it. RECALL
+    into partitions by spherical k-means, each row is compared with the rows of the `probes` partitions whose centres
+    are nearest to it, and then with the neighbours of its neighbours (identity_index.descent).
+
+    Measured on drawn faces whose cosines are those of photographs (benchmarks/embeddings.py), ten a person, k = 32: at
+    100,000 rows .997 of a person's faces (exact: .999) and .985 of the 32 nearest rows, in 77 CPU seconds. Persons of
+    two faces have no third to lead from one to the other: see benchmarks/identity_index.py.
 
     Args:
         embeddings: unit [N, D].

@@ -32,9 +32,10 @@ TABLE = "faces.lance"
 VECTOR_INDEX_ROWS = 50_000
 ROWS_PER_PARTITION = 32_768
 PROBED = 0.5
-"""Share of the vector index's partitions that a query looks into."""
-REFINED = 5
-"""Candidates whose exact cosine is computed, as a multiple of k."""
+"""Share of the vector index's partitions that a query looks into at least; Lance adds more where that is too few."""
+REFINED, REFINED_FILTERED = 20, 50
+"""Candidates whose exact cosine is computed, as a multiple of k. The person's own faces need less; strangers, whom a
+filter leaves over, are hard to rank by their codes."""
 KEPT = timedelta(hours=1)
 """How long `append` leaves older versions to their readers."""
 
@@ -123,7 +124,10 @@ class IdentityIndex:
             raise DataError(f"{uri}: the face index cannot be read: {error}") from error
 
     def append(self, faces: pa.Table, crops: Iterable[pa.RecordBatch] | None = None) -> None:
-        """Add faces; they are found at once. Nothing is built anew: the indexes take the new rows in.
+        """Add faces; they are found at once.
+
+        The BTREEs take the new rows in. The vector index does not until the next `create`: taking rows in, Lance splits
+        partitions, which costs much of a new index; searches compare the new rows exactly instead.
 
         Raises:
             DataError: as for `create`, or a face id that stands in the table already.
@@ -137,7 +141,8 @@ class IdentityIndex:
             self._crops = CropStore.update(self.uri, rows["face_id"], crops)
         batches = pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows))
         self._dataset = lance.write_dataset(batches, self._dataset.uri, mode="append")
-        self._dataset.optimize.optimize_indices()
+        scalar = [index.name for index in self._dataset.describe_indices() if "embedding" not in index.field_names]
+        self._dataset.optimize.optimize_indices(index_names=scalar)
         forget(self._dataset, KEPT)
 
     def delete(self, face_ids: Sequence[str]) -> int:
@@ -266,7 +271,7 @@ class IdentityIndex:
             found = self._dataset.to_table(
                 columns=["face_id", "_distance"], filter=filter, prefilter=filter is not None, nearest={
                     "column": "embedding", "q": queries, "k": k, "metric": "cosine", "minimum_nprobes": probes,
-                    "refine_factor": REFINED})
+                    "refine_factor": REFINED if filter is None else REFINED_FILTERED})
         except (ValueError, OSError) as error:
             raise DataError(f"{self.uri}: nearest faces, filter {filter!r}: {error}") from error
         asked = found["query_index"].to_numpy()

@@ -7,8 +7,8 @@ On by default is only what is clearly right: faces too small to hold a face, pic
 the small blurred bystander behind the person whom the photograph is of. All other limits are off until they are set.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 
 from records.errors import ConfigurationError
 
@@ -106,3 +106,25 @@ class FaceFilters:
         for cause, what, value, limit, form in most:
             if limit is not None and value > limit:
                 yield cause, f"{what} is {value:{form}}; at most {limit:g} is allowed"
+
+
+def asked_filters(words: Sequence[str]) -> FaceFilters:
+    """The usual limits with others in their place.
+
+    Args:
+        words: `name=number`, or `name=off`.
+
+    Raises:
+        ConfigurationError: a limit that is not known, or no number.
+    """
+    known = [field.name for field in fields(FaceFilters)]
+    values: dict[str, float | None] = {}
+    for text in words:
+        name, _, number = text.partition("=")
+        if name not in known:
+            raise ConfigurationError(f"no face filter {name!r}; known: {', '.join(known)}")
+        try:
+            values[name] = None if number == "off" else float(number)
+        except ValueError as error:
+            raise ConfigurationError(f"face filter {text}: write {name}=number or {name}=off") from error
+    return FaceFilters(**values)

@@ -230,6 +230,25 @@ def test_deleted_faces_are_in_no_file_any_more(tmp_path):
     assert index.delete(names) == 0
 
 
+@pytest.mark.parametrize("step", ["index_column", "forget"])
+def test_a_killed_erasure_is_finished_by_the_next(tmp_path, monkeypatch, step):
+    uri = str(tmp_path / "index")
+    index = IdentityIndex.create(uri, table(0, 600), crops=crops(0, 600), vector_index_rows=500)
+    names, patterns = ["00100-0"], [np.array(row(100, 5)["embedding"], np.float32).tobytes(), crop(100), b"00100-0"]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"identity_index.lance_store.{step}", killed)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                index.delete(names)
+    assert holding(uri, *patterns)
+    IdentityIndex.open(uri).delete(names)
+    assert holding(uri, *patterns) == [] and len(IdentityIndex.open(uri)) == 599
+
+
 def test_nearest_keeps_to_the_filter(tmp_path):
     index = IdentityIndex.create(str(tmp_path / "index"), table(0, 600), vector_index_rows=500)
     query = np.array([row(number, 5)["embedding"] for number in (52, 300)])

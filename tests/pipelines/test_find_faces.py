@@ -12,7 +12,7 @@ from PIL import Image
 
 from faces.weights import find, sha256
 from identity_index.tombstones import bury
-from pipelines.face_filters import FaceFilters, Measured
+from pipelines.face_filters import FaceFilters, Measured, asked_filters
 from pipelines.find_faces import FaceSettings, find_faces
 from pipelines.ingest import ingest
 from pipelines.stage import dropped
@@ -71,6 +71,14 @@ def test_limits_that_cannot_be_are_refused() -> None:
     for wrong in ({"smallest_score": 1.5}, {"darkest": -1.0}, {"bystander_side": None}):
         with pytest.raises(ConfigurationError):
             FaceFilters(**wrong)
+
+
+def test_limits_are_asked_for_by_name() -> None:
+    assert asked_filters(()) == FaceFilters()
+    assert asked_filters(["largest_yaw=60", "darkest=off"]) == FaceFilters(largest_yaw=60.0, darkest=None)
+    for wrong in ("yaw=60", "largest_yaw", "largest_yaw=much"):
+        with pytest.raises(ConfigurationError, match="face filter"):
+            asked_filters([wrong])
 
 
 @pytest.fixture(scope="module")
