@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from identity_index import IdentityIndex
     from identity_index.recognition import Probes
 
-CALIBRATED = 256
+CALIBRATED = 128
 """Faces of the index that are degraded to learn what scores of such photographs mean."""
 
 

@@ -35,7 +35,8 @@ from records.errors import ConfigurationError, DataError, PhotoError, WeightsErr
 from records.nouns import FACE_SCHEMA, Dropped, Photo
 from records.storage import join, read_table
 
-VERSION = 3
+VERSION = 4
+SMALLEST_CROP = 112
 DETECTOR = "scrfd_2.5g_kps"
 POSE = ("yaw", "pitch", "roll")
 CHUNK_PHOTOS = 16
@@ -47,9 +48,9 @@ class FaceSettings:
     """What decides how a face comes out.
 
     detector: a weight's name; `given` for the sidecars' landmarks alone; None for those where a photograph has
-    them, and the default detector for the others. crop_size: pixels. threshold: smallest detector score.
-    filters: which faces are dropped. age_network: a weight's name for ages that neither sidecar nor dates give, None to
-    leave them unknown. quality: of the JPEG crops.
+    them, and the default detector for the others. crop_size: pixels, at most: a smaller face keeps its own. threshold:
+    smallest detector score. filters: which faces are dropped. age_network: a weight's name for ages that neither
+    sidecar nor dates give, None to leave them unknown. quality: of the JPEG crops.
     """
 
     embedder: str = "default"
@@ -86,8 +87,8 @@ def find_faces(
         ConfigurationError: crops too small for a network, or a GPU asked of a torch that has none.
     """
     chosen = settings or FaceSettings(embedder=embedder, detector=detector, crop_size=crop_size)
-    if chosen.crop_size < 112:
-        raise ConfigurationError(f"crop_size {chosen.crop_size}: at least 112 px are needed")
+    if chosen.crop_size < SMALLEST_CROP:
+        raise ConfigurationError(f"crop_size {chosen.crop_size}: at least {SMALLEST_CROP} px are needed")
     if num_gpus and concurrency == 0 and not torch.cuda.is_available():
         raise ConfigurationError(f"num_gpus {num_gpus}: torch sees no GPU in this process")
     parts, given, count = [], 0, 0
@@ -203,16 +204,16 @@ class FaceFinder:
         self, photo: Photo, pixels: NDArray[np.uint8], places: Sequence[FacePlace], dropped: list[Dropped]
     ) -> Iterator[_Kept]:
         """Cut, measure and filter the faces of one photograph."""
-        size, filters = self._settings.crop_size, self._settings.filters
-        squares: list[tuple[FacePlace, NDArray[np.float64], NDArray[np.float64], float]] = []
+        filters = self._settings.filters
+        squares: list[tuple[FacePlace, NDArray[np.float64], float]] = []
         for place in places:
             try:
-                matrix, small = align.ffhq_matrix(place.landmarks, size), align.arcface_matrix(place.landmarks, 112)
-                squares.append((place, matrix, small, size / float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))))
+                unit, small = align.ffhq_matrix(place.landmarks, 1), align.arcface_matrix(place.landmarks, 112)
+                squares.append((place, small, 1.0 / float(np.sqrt(abs(np.linalg.det(unit[:, :2]))))))
             except DataError as error:
                 dropped.append(_row(photo, place.number, "bad landmarks", str(error)))
         largest = max((side for *_, side in squares), default=0.0)
-        for place, matrix, small_matrix, side in squares:
+        for place, small_matrix, side in squares:
             outside = 5 - int(_inside(place.landmarks, pixels).sum())
             refusal = filters.too_small(side)
             if refusal is None and outside > 2:
@@ -226,6 +227,9 @@ class FaceFinder:
             if refusal is not None:
                 dropped.append(_row(photo, place.number, *refusal))
                 continue
+            # A face with fewer pixels than asked for keeps its own: more would be slower and larger, not sharper.
+            size = max(SMALLEST_CROP, min(self._settings.crop_size, int(np.ceil(side))))
+            matrix = align.ffhq_matrix(place.landmarks, size)
             crop = encode_jpeg(align.warp(pixels, matrix, size), self._settings.quality)
             points = align.apply_matrix(matrix, place.landmarks).ravel().tolist()
             row = seen | {"crop": crop, "crop_size": size, "crop_landmarks": points}

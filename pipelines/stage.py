@@ -66,7 +66,9 @@ def part_name(number: int) -> str:
 def parquet_bytes(table: pa.Table) -> bytes:
     """A table as Parquet: equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    # A dictionary or statistics of JPEG bytes would cost time and help nobody.
+    plain = [field.name for field in table.schema if field.type != pa.binary()]
+    pq.write_table(table, sink, compression="zstd", use_dictionary=plain, write_statistics=plain)
     return sink.getvalue().to_pybytes()
 
 

@@ -85,9 +85,10 @@ class Face(Row):
     `given`, `dates`, the network's name or `unknown`. sharpness: variance of the Laplacian of the 112 px crop.
     embedding: unit vector; norm: the raw embedding's length (the AdaFace quality proxy); embedder: weight
     file's name. perceptual_hash: 64-bit difference hash of the 112 px crop. brightness: mean of the crop, 0..255.
-    light_x, light_y: where the light comes from, -1..1: (right - left) / (right + left) of the halves' mean luminance
-    in the 112 px crop, and (bottom - top) / (bottom + top). smile: mouth width over eye distance, both seen face on
-    (about .85 to 1.3). clipped: share of the crop's pixels that are nearly black or burnt out, 0..1.
+    light_x, light_y: where the light comes from, -1..1: (right - left) / (right + left) of the halves' median
+    luminance inside the face's ellipse of the 112 px crop, and so downwards. smile: mouth width over eye distance
+    (neutral .77 to .87, smiling .82 to 1.02). clipped: share of the crop's pixels that are nearly black or burnt out,
+    0..1.
     """
 
     face_id: str

@@ -102,7 +102,7 @@ def test_sample_holds_what_it_says(settings, line):
     raw = dataset.columns["embedding"][row] * dataset.columns["norm"][row]
     assert np.allclose(made.target_embedding, raw)
     assert (degradation.apply(made.target, Plan.from_json(made.pair.plan)) == made.degraded).all()
-    expected = (dataset.columns["crop_landmarks"][row] + 0.5) * 64 / 160 - 0.5
+    expected = (dataset.columns["crop_landmarks"][row] + 0.5) * 64 / dataset.columns["crop_size"][row] - 0.5
     assert np.allclose(made.target_landmarks, expected, atol=1e-4)
     assert made.target.shape == made.degraded.shape == (64, 64, 3)
 

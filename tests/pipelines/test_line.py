@@ -92,7 +92,8 @@ def test_webdataset_reads_the_shards(line):
             assert sample["__key__"] == dataset.columns["face_id"][row]
             assert json.loads(sample["json"])["identity"] == dataset.columns["identity"][row]
             assert sample["jpg"] == reader.jpeg(row)
-            assert decode_jpeg(sample["jpg"]).shape == (160, 160, 3)
+            size = json.loads(sample["json"])["crop_size"]
+            assert 112 <= size <= 160 and decode_jpeg(sample["jpg"]).shape == (size, size, 3)
             row += 1
         assert [len(content) for _, content in members(str(line.version / shard.path))][::2] == [
             len(sample["jpg"]) for sample in samples
