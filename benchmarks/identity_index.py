@@ -1,6 +1,6 @@
 """The face index at size: build, disk, memory, search beside faiss, references, append, erasure, neighbour graph.
 
-    python benchmarks/identity_index.py [--rows 30000] [--table] [--folder ...] [--phases build,search,...]
+    python benchmarks/identity_index.py [--rows 100000] [--table] [--folder ...] [--phases build,search,...]
 
 Faces are drawn (benchmarks/embeddings.py): ten a person, 512 numbers, cosines as on real photographs; crops are 64
 random bytes (real ones add 20 to 60 kB a face of plain storage, read by face id alone). Each phase runs in a fresh
@@ -292,7 +292,7 @@ def measured(folder: Path, rows: int, phases: list[str]) -> Figures:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=30_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--table", action="store_true", help="10,000, 100,000 and 1,000,000 rows, and more on paper")
     parser.add_argument("--folder", type=Path, help="where the index is made and stays; else a temporary one")
     parser.add_argument("--phases", default=",".join(PHASES), help="some of them, in this order")

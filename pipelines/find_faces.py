@@ -25,6 +25,7 @@ from faces.pose import pose_from_landmarks
 from faces.weights import find, sha256, weight
 from identity_index.tombstones import Tombstones
 from pipelines import stage
+from pipelines.erasure import settle
 from pipelines.face_filters import FaceFilters, Measured
 from pipelines.face_places import FacePlace, detected_places, given_places
 from pipelines.ingest import photo_parts
@@ -86,6 +87,7 @@ def find_faces(
         DataError: `ingest` has not finished here.
         ConfigurationError: crops too small for a network, or a GPU asked of a torch that has none.
     """
+    settle(out)
     chosen = settings or FaceSettings(embedder=embedder, detector=detector, crop_size=crop_size)
     if chosen.crop_size < SMALLEST_CROP:
         raise ConfigurationError(f"crop_size {chosen.crop_size}: at least {SMALLEST_CROP} px are needed")

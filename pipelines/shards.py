@@ -34,7 +34,7 @@ from pipelines.stage import Counts, Outputs, Part
 from records.dataset import inside
 from records.errors import ConfigurationError, DataError
 from records.manifest import FACE_COLUMNS
-from records.storage import join, read_bytes
+from records.storage import delete, join, read_bytes
 
 VERSION = 3
 SHARD_BYTES = 64 * 2**20
@@ -72,6 +72,8 @@ def shards(
     plan, plan_key = planned(out, settings)
     there = finished(out, plan_key)
     if there is not None:
+        # A run that was killed at its very end leaves its building site.
+        delete(join(out, "building"))
         return there
     parts = [
         Part(

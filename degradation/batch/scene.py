@@ -15,7 +15,10 @@ from degradation.batch.tables import pointwise
 
 def shift(stack: Stack, values: list[dict[str, Any]]) -> Stack:
     """Move; what comes in is mirrored, the outermost pixels twice."""
-    steps = upload([[one["y"], one["x"]] for one in values], stack.device, torch.int64)
+    # A row repeats itself after twice its length; taken here, where a step may be of any size.
+    sizes = zip(values, stack.sizes, strict=True)
+    apart = [[int(one["y"]) % (2 * height), int(one["x"]) % (2 * width)] for one, (height, width) in sizes]
+    steps = upload(apart, stack.device, torch.int64)
     rows, columns = (_moved(lengths, steps[:, axis], stack.canvas[axis]) for axis, lengths in
                      enumerate((stack.heights, stack.widths)))
     return Stack(take(stack.pixels, rows, columns), stack.sizes)

@@ -62,8 +62,8 @@ def test_every_stage_gives_the_weights_and_averages_of_stage_0(staged: dict[int,
     for name, tensor in expected.items():
         apart = (tensor - found[name]).abs()
         # Another order of summation is all that differs; but where a gradient is nearly zero, Adam makes steps of the
-        # learning rate's size (0.01) out of its last bits, so a few weights may be farther apart.
-        assert apart.max() < 2e-3 and (apart < 2e-4).float().mean() > 0.99, (name, apart.max())
+        # learning rate's size (0.01) out of its last bits, so one in fifty may be farther apart.
+        assert apart.max() < 2e-3 and (apart > 2e-4).float().mean() < 0.02, (name, apart.max())
 
 
 def test_training_moves_the_adapters_and_the_average_lags_behind(staged: dict[int, Path]) -> None:
