@@ -19,6 +19,8 @@ ARCFACE_TEMPLATE: tuple[tuple[float, float], ...] = (
     (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041),
 )
 """The five points of a 112 px ArcFace/AdaFace crop."""
+MARGIN = 4.0
+"""Pixels of the output around it whose places in the image a warp's kernels may read."""
 
 
 def ffhq_matrix(landmarks: ArrayLike, size: int = 512) -> Matrix:
@@ -115,11 +117,11 @@ def warp(image: Image, matrix: ArrayLike, size: int | tuple[int, int]) -> Image:
     """
     width, height = (size, size) if isinstance(size, int) else size
     m = np.asarray(matrix, dtype=np.float64)
+    if _scale(m) < 0.25:
+        image, m = _seen_part(image, m, width, height)
     while _scale(m) < 0.25 and min(image.shape[:2]) >= 4:
-        rows, columns = image.shape[:2]
-        image = np.asarray(cv2.resize(image, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA), np.uint8)
-        fx, fy = (columns // 2) / columns, (rows // 2) / rows
-        m = compose(m, inverse([[fx, 0.0, 0.5 * fx - 0.5], [0.0, fy, 0.5 * fy - 0.5]]))
+        image = halved(image)
+        m = compose(m, [[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]])
     # Drawing k times larger and averaging k x k pixels reads every source pixel: no aliasing, no blur to choose.
     # Down to 0.8 the bicubic kernel alone reads them all.
     k = 1 if _scale(m) >= 0.8 else min(8, int(np.ceil(1.0 / _scale(m) - 1e-6)))
@@ -130,6 +132,16 @@ def warp(image: Image, matrix: ArrayLike, size: int | tuple[int, int]) -> Image:
     )
     shrunk = drawn if k == 1 else cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(shrunk, np.uint8)
+
+
+def halved(image: Image) -> Image:
+    """Every two by two pixels as their mean: uint8 [H // 2, W // 2, ...]; an odd last row or column is left out.
+
+    Pixel u of the result lies at 2 u + 0.5 of the image.
+    """
+    rows, columns = image.shape[0] // 2, image.shape[1] // 2
+    even = image[: 2 * rows, : 2 * columns]
+    return np.asarray(cv2.resize(even, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def paste_back(photo: Image, crop: Image, matrix: ArrayLike, feather: float = 0.1) -> Image:
@@ -175,6 +187,23 @@ def _checked(landmarks: ArrayLike) -> Points:
 
 def _quarter_turn(vector: Points) -> Points:
     return np.array([-vector[1], vector[0]])
+
+
+def _seen_part(image: Image, matrix: Matrix, width: int, height: int) -> tuple[Image, Matrix]:
+    """The rectangle of the image that a warp reads, with a margin for its kernels, and the matrix from there."""
+    corners = [(-0.5, -0.5), (width - 0.5, -0.5), (-0.5, height - 0.5), (width - 0.5, height - 0.5)]
+    points = apply_matrix(inverse(matrix), corners)
+    margin = MARGIN * max(1.0, 1.0 / _scale(matrix))
+    sides = np.array(image.shape[1::-1])
+    # At a multiple of 16, so that halving pairs the same pixels wherever the part begins.
+    low = np.clip(np.floor((points.min(axis=0) - margin) / 16) * 16, 0, sides)
+    high = np.clip(np.ceil(points.max(axis=0) + margin) + 1, 0, sides)
+    reach = np.concatenate([low - (points.min(axis=0) - margin), points.max(axis=0) + margin - (high - 1)]).max()
+    if (high - low).min() <= reach + margin:
+        # The face stands mostly beyond the border: what is mirrored there may lie anywhere in the image.
+        return image, matrix
+    (x, y), (right, bottom) = low.astype(int), high.astype(int)
+    return image[y:bottom, x:right], compose(matrix, [[1.0, 0.0, float(x)], [0.0, 1.0, float(y)]])
 
 
 def _scale(matrix: Matrix) -> float:

@@ -34,6 +34,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.align import halved
 from faces.runtime import Floats, run, session
 from faces.weights import find
 from records.errors import ConfigurationError, WeightsError
@@ -161,10 +162,10 @@ def _fitted(image: NDArray[np.uint8], side: int) -> tuple[int, int]:
 def _draw(image: NDArray[np.uint8], side: int, out: Floats) -> None:
     """Write the photograph, fitted, into a network input [3, H, W]: (x - 127.5) / 128, black beside it."""
     height, width = _fitted(image, side)
+    while 2 * side < max(image.shape[:2]) and min(image.shape[:2]) >= 4:
+        image = halved(image)
     if (height, width) != image.shape[:2]:
-        # Down to a half bilinear reads every pixel.
-        way = cv2.INTER_AREA if 2 * side < max(image.shape[:2]) else cv2.INTER_LINEAR
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     out[:, height:], out[:, :, width:] = BLACK, BLACK
     for channel, plane in enumerate(cv2.split(image)):
         place = out[channel, :height, :width]

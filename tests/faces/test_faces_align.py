@@ -2,7 +2,17 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_matrix, inverse, paste_back, warp
+from faces.align import (
+    ARCFACE_TEMPLATE,
+    apply_matrix,
+    arcface_matrix,
+    compose,
+    ffhq_matrix,
+    halved,
+    inverse,
+    paste_back,
+    warp,
+)
 from records.errors import DataError
 from records.seeds import rng
 
@@ -119,3 +129,13 @@ def test_points_that_are_no_face_are_refused() -> None:
         for function in (ffhq_matrix, arcface_matrix):
             with pytest.raises(DataError):
                 function(points)
+
+
+@pytest.mark.parametrize("place", [(10, 20), (700, 500), (1180, 860)])
+def test_a_small_crop_of_a_large_photo_reads_only_its_place_and_sees_the_same(place: tuple[int, int]) -> None:
+    """Inside the photo and at its borders: as if the whole photo had been halved."""
+    photo = smooth_photo(900, 1200)
+    matrix = compose([[1.0, 0.0, 20.0], [0.0, 1.0, 20.0]],
+                     compose([[0.2, 0.03, 0.0], [-0.03, 0.2, 0.0]], [[1.0, 0.0, -place[0]], [0.0, 1.0, -place[1]]]))
+    expected = warp(halved(photo), compose(matrix, [[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]]), 40)
+    np.testing.assert_array_equal(warp(photo, matrix, 40), expected)
