@@ -138,4 +138,5 @@ def test_a_small_crop_of_a_large_photo_reads_only_its_place_and_sees_the_same(pl
     matrix = compose([[1.0, 0.0, 20.0], [0.0, 1.0, 20.0]],
                      compose([[0.2, 0.03, 0.0], [-0.03, 0.2, 0.0]], [[1.0, 0.0, -place[0]], [0.0, 1.0, -place[1]]]))
     expected = warp(halved(photo), compose(matrix, [[2.0, 0.0, 0.5], [0.0, 2.0, 0.5]]), 40)
-    np.testing.assert_array_equal(warp(photo, matrix, 40), expected)
+    difference = np.abs(warp(photo, matrix, 40).astype(int) - expected)
+    assert difference.mean() < 0.5 and difference.max() <= 4, "more than OpenCV's steps of 1/32 px"
