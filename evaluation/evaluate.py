@@ -9,7 +9,8 @@ In: a checkpoint folder, a dataset version, a protocol (or the arguments to free
     table.json, table.csv          means with 95 % intervals (evaluation.tables)
 
 Conditions: the truth itself, the degraded input, what the autoencoder alone keeps of the truth, and the restorer
-without references, with one and with all (up to three), each as a sample and as the one-step mean estimate.
+without references, with one and with all (up to three), each as a sample and as the one-step mean estimate; and with
+another person's references, which should not make the picture that person's.
 """
 
 import hashlib
@@ -31,14 +32,16 @@ from records import ConfigurationError, storage
 from records.dataset import DatasetVersion
 from restoration import Reference, Restorer, SamplerSettings
 
-FORMAT = 1
+FORMAT = 2
+WHOSE = ("own", "stranger")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """One way to answer a degraded face.
 
-    kind: `truth`, `degraded`, `autoencoder` or `restored`. references: how many are shown at most.
+    kind: `truth`, `degraded`, `autoencoder` or `restored`. references: how many are shown at most. whose: the person's
+    `own`, or those of a `stranger`: the next picture's in the protocol that shows another person.
     fidelity: 0 = sample, 1 = mean estimate.
     """
 
@@ -47,6 +50,11 @@ class Condition:
     kind: str
     references: int = 0
     fidelity: float = 0.0
+    whose: str = "own"
+
+    def __post_init__(self) -> None:
+        if self.whose not in WHOSE:
+            raise ConfigurationError(f"condition {self.slug}: references of {self.whose!r}; known: {', '.join(WHOSE)}")
 
 
 CONDITIONS: tuple[Condition, ...] = (
@@ -60,6 +68,8 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(slug="three", label="with three references", kind="restored", references=3),
     Condition(slug="three_mean", label="with three references, mean estimate", kind="restored", references=3,
               fidelity=1.0),
+    Condition(slug="stranger", label="with three references of another person", kind="restored", references=3,
+              whose="stranger"),
 )
 
 
@@ -130,16 +140,27 @@ def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol 
 
 @dataclass(frozen=True, kw_only=True)
 class _Judged:
-    """The judge's unit embeddings of targets [N, D] and of each row's references [R, D]."""
+    """The judge's unit embeddings of targets [N, D], of each row's references [R, D], and of a stranger's [R, D]."""
 
     targets: np.ndarray
     references: tuple[np.ndarray, ...]
+    strangers: tuple[np.ndarray, ...]
 
     @classmethod
     def of(cls, every: Sequence[Case], network: Embedder) -> "_Judged":
         targets = _embed(network, [judge_crop(c.target.image, c.target.landmarks) for c in every])
         references = tuple(_embed(network, [judge_crop(r.image, r.landmarks) for r in c.references]) for c in every)
-        return cls(targets=targets, references=references)
+        strangers = tuple(np.zeros((0, network.dimension)) if other is None else references[other]
+                          for other in _strangers(every))
+        return cls(targets=targets, references=references, strangers=strangers)
+
+
+def _strangers(every: Sequence[Case]) -> list[int | None]:
+    """For each case the number of the next one that shows another person and has references; None without any."""
+    count = len(every)
+    return [next((other % count for other in range(n + 1, n + count)
+                  if every[other % count].row.identity != case.row.identity and every[other % count].references), None)
+            for n, case in enumerate(every)]
 
 
 def _scale(judged: _Judged, every: Sequence[Case]) -> dict[str, float | None]:
@@ -166,6 +187,9 @@ def _outputs(condition: Condition, every: Sequence[Case], restorer: Restorer, se
         return np.stack([c.target.image for c in every])
     if condition.kind == "degraded":
         return np.stack([c.degraded for c in every])
+    shown = [c.references[:condition.references] for c in every]
+    if condition.whose == "stranger":
+        shown = [() if other is None else shown[other] for other in _strangers(every)]
     parts: list[np.ndarray] = []
     for start in range(0, len(every), restorer.batch):
         part = every[start:start + restorer.batch]
@@ -174,7 +198,7 @@ def _outputs(condition: Condition, every: Sequence[Case], restorer: Restorer, se
         else:
             parts.append(restorer.restore_aligned(
                 np.stack([c.degraded for c in part]),
-                [[_reference(r, own_network) for r in c.references[:condition.references]] for c in part],
+                [[_reference(r, own_network) for r in pictures] for pictures in shown[start:start + len(part)]],
                 landmarks=np.stack([c.target.landmarks for c in part]), seeds=[c.row.seed for c in part],
                 settings=replace(settings, fidelity=condition.fidelity)))
         say(f"    {sum(map(len, parts))}/{len(every)}")
@@ -201,7 +225,9 @@ def _measure(condition: Condition, every: Sequence[Case], outputs: np.ndarray, j
             "psnr": float(ratios[n]), "ssim": float(similarities[n]), "judge_target": seen.target,
             "judge_first": seen.first, "judge_mean": seen.mean, "truth_first": seen.truth_first,
             "truth_mean": seen.truth_mean, "surplus": seen.surplus, "copied": seen.copied,
-            "copied_any": seen.copied_any, "image": encode_jpeg(outputs[n], 92),
+            "copied_any": seen.copied_any,
+            "judge_stranger": float(judged.strangers[n][0] @ units[n]) if len(judged.strangers[n]) else None,
+            "image": encode_jpeg(outputs[n], 92),
         })
     return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
 
@@ -211,7 +237,7 @@ ROW_SCHEMA = pa.schema([
     ("references_shown", pa.int32()), ("psnr", pa.float64()), ("ssim", pa.float64()),
     ("judge_target", pa.float64()), ("judge_first", pa.float64()), ("judge_mean", pa.float64()),
     ("truth_first", pa.float64()), ("truth_mean", pa.float64()), ("surplus", pa.float64()), ("copied", pa.bool_()),
-    ("copied_any", pa.bool_()), ("image", pa.binary()),
+    ("copied_any", pa.bool_()), ("judge_stranger", pa.float64()), ("image", pa.binary()),
 ])
 
 

@@ -177,13 +177,18 @@ def copying(table: dict[str, Any], rows: pa.Table) -> str:
             (("degraded", "for the degraded input"), ("without", "without references"), ("one", "with one reference"),
              ("three", "with three")) if (value := mean(table, slug, "copied")) is not None]
     surplus = mean(table, "three", "surplus")
+    wrong = mean(table, "stranger", "judge_stranger"), mean(table, "without", "judge_stranger")
+    right = mean(table, "three", "judge_first"), mean(table, "without", "judge_first")
+    swap = "" if None in (*wrong, *right) else (
+        f"<p>Shown another person's references, the pictures move {wrong[0] - wrong[1]:+.3f} towards the first of them;"
+        f" shown the right ones, {right[0] - right[1]:+.3f} towards the first of those.</p>")
     side = "nearer to" if surplus is not None and surplus > 0 else "further from"
     more = "" if surplus is None else (f" With three references the pictures are on average {abs(surplus):.3f} {side} "
                                        "the reference than the truth is.")
     return ('<div class="two"><div><h2>Does it copy the reference?</h2><p>A restorer that sees another photograph of '
             "the person can cheat: paste that face, and look more like the reference than the person does in this very "
             "picture. So each restored picture is compared with its first reference, and so is the truth. Points above "
-            f"the diagonal are copies.</p><p>Copy rate: {', '.join(told)}.{more}</p>"
+            f"the diagonal are copies.</p><p>Copy rate: {', '.join(told)}.{more}</p>{swap}"
             '<p class="muted">Without references nothing can be copied: that number is chance. Nor would a perfect '
             "restorer reach zero: tiny errors fall on both sides of the diagonal, so a share near a half with no "
             "surplus means truth, and a large share with a large surplus means copying.</p></div>"

@@ -45,13 +45,15 @@ MEASURES: tuple[Measure, ...] = (
             meaning="share of pictures that are nearer to some reference than the truth is to that one"),
     Measure(key="surplus", label="surplus", digits=3, better="near 0",
             meaning="likeness to the first reference minus the truth's own likeness to it"),
+    Measure(key="judge_stranger", label="likeness to a stranger", digits=3, better="no more than without references",
+            meaning="the judge's cosine to another person's first reference, the same one in every condition"),
     Measure(key="psnr", label="PSNR", digits=2, unit="dB", meaning="fidelity of pixels to the truth"),
     Measure(key="ssim", label="SSIM", digits=3, meaning="fidelity of local structure to the truth"),
 )
 
 CHAIN = ("degraded", "without", "three")
 PAIRS = (("degraded", "without"), ("without", "one"), ("without", "three"), ("one", "three"), ("degraded", "three"),
-         ("without_mean", "three_mean"))
+         ("without_mean", "three_mean"), ("without", "stranger"))
 
 
 def table(rows: pa.Table, conditions: Sequence[dict[str, Any]], *, seed: int = 0) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -59,6 +60,21 @@ def test_table_holds_every_condition_and_measure(folder: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [float(r["psnr"]) for r in rows] == [c["measures"]["psnr"]["mean"] for c in table["conditions"]]
     assert storage.read_table(str(folder / "rows.parquet")).num_rows == 6 * len(CONDITIONS)
+
+
+def test_a_stranger_is_another_person_and_the_same_one_in_every_condition(folder: Path, dataset_uri: str) -> None:
+    rows = storage.read_table(str(folder / "rows.parquet")).to_pylist()
+    by = {slug: [r for r in rows if r["condition"] == slug] for slug in ("truth", "stranger")}
+    people = [r["identity"] for r in by["truth"]]
+    embeddings = {r["face_id"]: r for r in DatasetVersion.open(dataset_uri).rows()}
+    assert {embeddings[r["target"]]["identity"] for r in by["truth"]} == set(people) and len(set(people)) > 1
+    assert all(r["judge_stranger"] is not None for r in by["stranger"])
+    truth = np.array([r["judge_stranger"] for r in by["truth"]])
+    own = np.array([r["judge_first"] for r in by["truth"]])
+    assert truth.mean() < own.mean(), "a true photograph is nearer to its own person's"
+    pictures = {slug: storage.read_table(str(folder / "conditions" / f"{slug}.parquet"))["image"].to_pylist()
+                for slug in ("without", "three", "stranger")}
+    assert pictures["stranger"] != pictures["three"] and pictures["stranger"] != pictures["without"]
 
 
 def test_a_rerun_does_only_what_is_left(folder: Path, dataset_uri: str, restorer: Restorer) -> None:
