@@ -1,0 +1,272 @@
+"""Do references help, which pathway carries what, and does mismatch lower copying? IConFace's ablation at tiny size.
+
+    python benchmarks/ablation.py [--folder runs/ablation] [--samples 4608] [--runs full:0,concat:0,...] [--print]
+
+Trains `iconface_tiny` on 220 photographed and 170 synthetic people once per row and seed, on the carried frozen base,
+two processes of one thread at a time, and judges each on people whom no run saw: photographs (12 people; judge
+mobilefacenet) and synthetic faces (100 people; judge_small), profile refldm-severe. A run that was stopped goes on
+where it was; `--print` prints what stands so far.
+
+Rows (IConFace section 1.9; each adds to the one before):
+
+    concat      degraded and reference tokens beside the noisy ones, LoRA
+    structure   + the degraded residual at the input
+    identity    + the identity anchor
+    single      + degraded attention from one pooled memory
+    full        two-route memory in place of it
+    random      full, trained with references drawn at random instead of by mismatch
+
+Values are means over pictures (of a row's seeds, then over pictures) with 95 % intervals, persons drawn with
+replacement; gains are paired, picture by picture.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from evaluation import CONDITIONS, Condition, bootstrap, evaluate, freeze
+from identity_index import MismatchPolicy
+from pipelines.find_faces import find_faces
+from pipelines.group import group
+from pipelines.ingest import ingest
+from pipelines.shards import shards
+from records.dataset import DatasetVersion
+from records.storage import read_table, write_atomic
+from restoration import Restorer
+from synthetic import write_corpus
+from training.launch import train
+from training.recipes import recipe
+
+PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
+HELD_OUT = {f"p{number:02d}" for number in (1, 2, 3, 5, 7, 9, 11, 12, 15, 17, 19, 21)}
+"""Persons of `people` who are judged; the others are learned from."""
+CORPUS_SEED, LEARNED, JUDGED = 20_260, 170, 100
+JUDGES = {"real": ("mobilefacenet_y1_ms1m_112", 102), "fake": ("judge_small", 120)}
+ANCHORS = "model.iconface."
+ROWS: dict[str, dict[str, Any]] = {
+    "concat": {f"{ANCHORS}identity_anchor": False, f"{ANCHORS}residual": False, f"{ANCHORS}memory": "none"},
+    "structure": {f"{ANCHORS}identity_anchor": False, f"{ANCHORS}memory": "none"},
+    "identity": {f"{ANCHORS}memory": "none"},
+    "single": {f"{ANCHORS}memory": "single"},
+    "full": {},
+    "random": {"feed.policy.mode": "random"},
+}
+RUNS = ("full:0", "concat:0", "random:0", "structure:0", "identity:0", "single:0", "full:1", "concat:1", "random:1",
+        "full:2", "concat:2", "random:2")
+TWO = Condition(slug="two", label="with two references", kind="restored", references=2)
+SHOWN = tuple(c for c in (*CONDITIONS, TWO) if c.slug in ("degraded", "without", "one", "two", "three", "stranger"))
+NEAR, FAR = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+GAPS = {
+    "same pose": MismatchPolicy(mode="asked", yaw_bins=(10.0, 20.0), yaw_asked=NEAR),
+    "cross pose": MismatchPolicy(mode="asked", yaw_bins=(10.0, 20.0), yaw_asked=FAR),
+    "same age": MismatchPolicy(mode="asked", age_bins=(3.0, 10.0), age_asked=NEAR),
+    "cross age": MismatchPolicy(mode="asked", age_bins=(3.0, 10.0), age_asked=FAR),
+}
+ONE = tuple(c for c in CONDITIONS if c.slug == "one")
+
+
+def people(out: Path, keep: Callable[[str], bool]) -> None:
+    """Some persons of the shared photographs."""
+    with open(PHOTOS / "people" / "index.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if keep(row["person"])]
+    for row in rows:
+        (out / row["file"]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PHOTOS / "people" / row["file"], out / row["file"])
+    with open(out / "index.csv", "w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def synthetic_people(corpus: Path, out: Path, first: int, count: int) -> None:
+    """Some persons of the synthetic corpus."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "metadata.jsonl", "w") as stream:
+        for line in (corpus / "metadata.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            if first <= int(row["subject"][1:]) < first + count:
+                (out / row["file"]).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(corpus / row["file"], out / row["file"])
+                stream.write(line + "\n")
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """The three dataset versions: `train`, `real`, `fake`."""
+    done = folder / "datasets.json"
+    if not done.exists():
+        corpus, heaps = folder / "corpus", {name: folder / name for name in ("train", "real", "fake")}
+        for place in (corpus, *heaps.values()):
+            shutil.rmtree(place, ignore_errors=True)
+        write_corpus(corpus, identities=LEARNED + JUDGED, photos_each=6, seed=CORPUS_SEED, size=320, group_photos=0,
+                     workers=2)
+        people(heaps["train"] / "people", lambda person: person not in HELD_OUT)
+        people(heaps["real"], lambda person: person in HELD_OUT)
+        for name in ("congress", "london"):
+            shutil.copytree(PHOTOS / name, heaps["train"] / name)
+        synthetic_people(corpus, heaps["train"] / "synthetic", 0, LEARNED)
+        synthetic_people(corpus, heaps["fake"], LEARNED, JUDGED)
+        versions = {}
+        for name, splits in (("train", (1.0, 0.0, 0.0)), ("real", (0.0, 0.0, 1.0)), ("fake", (0.0, 0.0, 1.0))):
+            out = str(folder / f"workspace-{name}")
+            ingest(str(heaps[name]), out, concurrency=0)
+            find_faces(out, crop_size=256, concurrency=0)
+            print(name, group(out, labels=True, splits=splits), flush=True)
+            versions[name] = shards(out, concurrency=0)
+        write_atomic(str(done), json.dumps(versions).encode())
+    return json.loads(done.read_text())
+
+
+def one_run(folder: Path, row: str, seed: int, samples: int) -> None:
+    """Train one row with one seed, and judge it."""
+    versions, out = json.loads((folder / "datasets.json").read_text()), folder / "runs" / f"{row}-{seed}"
+    made = recipe("iconface_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
+    checkpoint = str(train(made, versions["train"], out / "run", workers=0, threads=1, track=False))
+    restorer = Restorer(checkpoint)
+    for name, (judge, count) in JUDGES.items():
+        dataset = versions[name]
+        evaluate(checkpoint, dataset, str(out / name), judge=judge, count=count, restorer=restorer, conditions=SHOWN)
+        if row in ("full", "random"):
+            for gap, policy in GAPS.items():
+                protocol = freeze(DatasetVersion.open(dataset), judge=judge, size=restorer.size, count=count,
+                                  references=1, policy=policy, name=gap)
+                evaluate(checkpoint, dataset, str(out / f"{name} {gap}"), protocol=protocol, restorer=restorer,
+                         conditions=ONE)
+
+
+def values(folder: Path, row: str, place: str, condition: str, measure: str) -> dict[int, tuple[str, float]] | None:
+    """Per picture of a row: the person, and the mean over seeds of a measure; None if no seed was judged."""
+    found: dict[int, tuple[str, list[float]]] = {}
+    for file in sorted((folder / "runs").glob(f"{row}-*/{place}/rows.parquet")):
+        for each in read_table(str(file)).to_pylist():
+            if each["condition"] == condition and each[measure] is not None:
+                found.setdefault(each["number"], (each["identity"], []))[1].append(float(each[measure]))
+    return {number: (who, float(np.mean(all_seeds))) for number, (who, all_seeds) in found.items()} or None
+
+
+Values = dict[int, tuple[str, float]]
+
+
+def told(after: Values | None, before: Values | None = None, digits: int = 3) -> str:
+    """A mean with its interval, or the mean paired difference of two."""
+    if after is None:
+        return "-"
+    numbers = [n for n in after if before is None or n in before]
+    differences = [after[n][1] - (0.0 if before is None else before[n][1]) for n in numbers]
+    interval = bootstrap(differences, [after[n][0] for n in numbers])
+    if interval is None:
+        return "-"
+    sign = "" if before is None else "+"
+    return f"{interval.mean:{sign}.{digits}f} ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
+
+
+def spread(folder: Path, row: str, place: str) -> str:
+    """The gain of three references, seed by seed."""
+    gains = []
+    for file in sorted((folder / "runs").glob(f"{row}-*/{place}/table.json")):
+        pairs = json.loads(file.read_text())["comparisons"]
+        gains += [p["difference"]["mean"] for p in pairs if (p["from"], p["to"]) == ("without", "three")]
+    return ", ".join(f"{gain:+.3f}" for gain in gains)
+
+
+def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
+    """Everything that was judged so far, as Markdown."""
+    for place, (judge, _) in JUDGES.items():
+        def of(row: str, condition: str, measure: str = "judge_target", where: str = place) -> Values | None:
+            return values(folder, row, where, condition, measure)
+
+        print_(f"\n### {place}, judge {judge}: degraded input {told(of('full', 'degraded'))}\n")
+        print_("| row | likeness without references | with three | paired gain (by seed) | PSNR, three | SSIM, three |")
+        print_("| --- | --- | --- | --- | --- | --- |")
+        for row in ROWS:
+            if (three := of(row, "three")) is not None:
+                gain = f"{told(three, of(row, 'without'))} [{spread(folder, row, place)}]"
+                print_(f"| {row} | {told(of(row, 'without'))} | {told(three)} | {gain} | "
+                       f"{told(of(row, 'three', 'psnr'), digits=2)} | {told(of(row, 'three', 'ssim'))} |")
+        print_("\n| references | likeness to the truth | to the first reference | copy rate | surplus |")
+        print_("| --- | --- | --- | --- | --- |")
+        for row in ("concat", "full", "random"):
+            for shown in ("without", "one", "two", "three"):
+                cells = [told(of(row, shown, m)) for m in ("judge_target", "judge_first", "copied", "surplus")]
+                print_(f"| {row}, {shown} | {' | '.join(cells)} |")
+        print_("\n| row | to the stranger, shown strangers | to the own first reference, shown own | likeness lost |")
+        print_("| --- | --- | --- | --- |")
+        for row in ("concat", "full", "random"):
+            print_(f"| {row} | {told(of(row, 'stranger', 'judge_stranger'), of(row, 'without', 'judge_stranger'))} | "
+                   f"{told(of(row, 'three', 'judge_first'), of(row, 'without', 'judge_first'))} | "
+                   f"{told(of(row, 'stranger'), of(row, 'three'))} |")
+        print_("\n| row | gap (achieved, mean) | likeness to the truth, one reference | copy rate | surplus |")
+        print_("| --- | --- | --- | --- | --- |")
+        for row in ("full", "random"):
+            for gap in GAPS:
+                where = f"{place} {gap}"
+                if of(row, "one", where=where) is not None:
+                    cells = [told(of(row, "one", m, where)) for m in ("judge_target", "copied", "surplus")]
+                    print_(f"| {row} | {gap} ({achieved(folder, row, place, gap)}) | {' | '.join(cells)} |")
+            if of(row, "one", where=f"{place} same pose") is not None:
+                for axis in ("pose", "age"):
+                    cells = [told(of(row, "one", m, f"{place} cross {axis}"), of(row, "one", m, f"{place} same {axis}"))
+                             for m in ("judge_target", "copied", "surplus")]
+                    print_(f"| {row} | cross minus same {axis} | {' | '.join(cells)} |")
+        print_("\nrandom minus full, three references: likeness "
+               f"{told(of('random', 'three'), of('full', 'three'))}, copy rate "
+               f"{told(of('random', 'three', 'copied'), of('full', 'three', 'copied'))}, surplus "
+               f"{told(of('random', 'three', 'surplus'), of('full', 'three', 'surplus'))}")
+
+
+def achieved(folder: Path, row: str, place: str, gap: str) -> str:
+    """The mean gap of a frozen protocol's references, and of how many rows it is known."""
+    protocol = json.loads(next((folder / "runs").glob(f"{row}-*/{place} {gap}/protocol.json")).read_text())
+    dataset = DatasetVersion.open(json.loads((folder / "datasets.json").read_text())[place])
+    name = "yaw" if gap.endswith("pose") else "age"
+    pairs = [(dataset.row(r["target"])[name], dataset.row(r["references"][0])[name]) for r in protocol["rows"]]
+    known = [abs(a - b) for a, b in pairs if a is not None and b is not None]
+    unit = "°" if name == "yaw" else " years"
+    return f"{np.mean(known):.1f}{unit}, {len(known)} known" if known else "unknown"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--samples", type=int, default=4608, help="training samples of each run")
+    parser.add_argument("--runs", default=",".join(RUNS), help="row:seed, in this order")
+    parser.add_argument("--print", action="store_true", help="only print what stands")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    folder = options.folder.resolve()
+    if not PHOTOS.exists():
+        print("skipped: needs the shared photographs beside the checkout")
+        return
+    if options.only:
+        row, _, seed = options.only.partition(":")
+        one_run(folder, row, int(seed), options.samples)
+        return
+    if not options.print:
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare(folder)
+        alone = os.environ | {"OMP_NUM_THREADS": "1"}
+
+        def in_a_process(run: str) -> None:
+            command = [sys.executable, __file__, "--folder", str(folder), "--samples", str(options.samples)]
+            with open(folder / f"{run.replace(':', '-')}.log", "ab") as log:
+                subprocess.run([*command, "--only", run], env=alone, stdout=log, stderr=log, check=True)
+            print(f"{run}: trained and judged", flush=True)
+
+        with ThreadPoolExecutor(2) as pool:
+            for answer in [pool.submit(in_a_process, run) for run in options.runs.split(",")]:
+                answer.result()
+    tables(folder)
+
+
+if __name__ == "__main__":
+    main()
