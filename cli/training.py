@@ -1,6 +1,7 @@
 """Recipes, training, judging."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -8,6 +9,19 @@ from rich.table import Table
 
 from cli.app import app, console, told
 from records import ConfigurationError
+
+if TYPE_CHECKING:
+    from training.recipes import Recipe
+
+
+def _recipe(name: str, settings: Sequence[str] | None) -> "Recipe":
+    """A recipe by name, with what `--set` says over it."""
+    from training.recipes import recipe
+
+    wrong = [text for text in settings or () if "=" not in text]
+    if wrong:
+        raise ConfigurationError(f"--set {wrong[0]}: write key=value")
+    return recipe(name, **dict(text.split("=", 1) for text in settings or ()))
 
 
 @app.command()
@@ -21,6 +35,42 @@ def recipes() -> None:
         for key, value in flat(function().to_dict()).items():
             table.add_row(key, str(value))
         Console().print(table)
+
+
+@app.command()
+@told
+def plan(
+    recipe: Annotated[str, typer.Option(help="Recipe by name: see `anchorface recipes`.")] = "iconface",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, as often as needed, over the recipe.")
+    ] = None,
+    references: Annotated[int, typer.Option(help="Reference pictures of every sample.")] = 3,
+    gpus: Annotated[str, typer.Option(help="Numbers of GPUs, with commas.")] = "1,8,64",
+    rate: Annotated[float, typer.Option(help="Operations per second of one GPU's matrix units (an H200's).")] = 989e12,
+    efficiency: Annotated[float, typer.Option(help="The share of it that a run reaches: an assumption.")] = 0.4,
+) -> None:
+    """Memory per GPU at every ZeRO stage, operations and time of a recipe; counted, nothing is loaded or booked."""
+    from training.plan import count, memory, samples_per_second
+
+    made = _recipe(recipe, setting)
+    numbers = [int(text) if text.strip().isdigit() else 0 for text in gpus.split(",")]
+    if not all(numbers):
+        raise ConfigurationError(f"--gpus {gpus}: write numbers with commas, such as 1,8,64")
+    counted = count(made, references)
+    console.print(f"{recipe}: {counted.backbone / 1e9:.3f} B frozen, {counted.adapters / 1e6:.1f} M trained; a sample "
+                  f"with {references} references takes {counted.training / 1e12:.1f} TFLOP to train "
+                  f"({counted.forward / 1e12:.1f} for one velocity)")
+    parts = ("backbone", "adapters", "gradients", "moments", "average", "others", "activations", "total")
+    table = Table("GPUs", "ZeRO", *parts, title="GiB on each GPU")
+    for number in numbers:
+        for stage in range(4):
+            needed = memory(counted, gpus=number, stage=stage)
+            table.add_row(str(number), str(stage), *(f"{getattr(needed, part) / 2**30:.2f}" for part in parts))
+    Console().print(table)
+    for number in numbers:
+        speed = samples_per_second(counted, gpus=number, rate=rate, efficiency=efficiency)
+        console.print(f"{number} GPUs at {efficiency:.0%} of {rate / 1e12:.0f} TFLOP/s (assumed): {speed:.2f} samples "
+                      f"a second, {made.positions / speed / 3600:.1f} h for the recipe's {made.positions:,} samples")
 
 
 @app.command()
@@ -39,12 +89,8 @@ def train(
     """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
     from pipelines.cluster import connect
     from training.launch import train as launch
-    from training.recipes import recipe as make
 
-    wrong = [text for text in setting or () if "=" not in text]
-    if wrong:
-        raise ConfigurationError(f"--set {wrong[0]}: write key=value")
-    made = make(recipe, **dict(text.split("=", 1) for text in setting or ()))
+    made = _recipe(recipe, setting)
     if workers:
         connect()
     newest = launch(

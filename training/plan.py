@@ -1,0 +1,262 @@
+"""What a run will need before anybody books a machine: memory per GPU by ZeRO stage, operations, time.
+
+In: a recipe. Out: bytes and operations, counted on networks of the recipe's shapes out of torch's fake tensors: shapes
+and types are real, numbers are not, so a laptop plans for a cluster. What each state holds follows training.engine:
+float32 adapters, gradients, master copies and moments, averages whole on every rank; ZeRO shards by its stage.
+
+Counted exactly: parameters, what autograd keeps, multiplications of matrices, convolutions and attention. Not counted:
+the allocator's waste, NCCL's buffers, the block that stage 3 has gathered, element-wise work. Activations are counted
+with everything in the compute type; autocast keeps some norms in float32 besides.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from faces.adaface import AdaFaceNet
+from faces.weights import weight
+from models.autoencoder import Autoencoder
+from models.backbone import build_backbone
+from models.iconface import IConFace
+from records import ConfigurationError
+from training.losses import CROP
+from training.recipes import Recipe
+
+BYTES = {"fp32": 4, "bf16": 2}
+NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(grad: Sequence[int], query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any,
+                        **__: Any) -> int:
+    return sdpa_backward_flop_count(grad, query, key, value)
+
+
+ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+"""Fused attention keeps no matrix of weights on the CPU as on a GPU; torch's table of operations knows the GPU's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What one sample of a recipe costs on one device, and how large its networks are.
+
+    backbone, adapters, others: parameters (others: autoencoder, embedder, prompts; all frozen). activations: bytes
+    kept for the backward pass, at the recipe's checkpointing; identity: those of decoding and embedding. forward,
+    training: floating point operations of one sample: of the velocity alone, and of everything in a training step
+    (encoding, velocity forward and backward with what checkpointing computes again, decoding and embedding for the
+    identity loss).
+    """
+
+    recipe: Recipe
+    references: int
+    backbone: int
+    adapters: int
+    others: int
+    activations: int
+    identity: int
+    forward: int
+    training: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on one GPU. `others` are the autoencoder, the embedder and the stored prompts; `activations` those of the
+    network or of the identity loss after it, both of which stand when the backward pass begins."""
+
+    backbone: int
+    adapters: int
+    gradients: int
+    moments: int
+    average: int
+    others: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(vars(self).values())
+
+
+def count(recipe: Recipe, references: int = 3) -> Counted:
+    """Count a recipe's networks and one sample's work.
+
+    Args:
+        recipe: the run. references: reference pictures of the sample.
+
+    Raises:
+        ConfigurationError: a negative number of references.
+        WeightsError: an embedder that the table of weights does not know.
+    """
+    if references < 0:
+        raise ConfigurationError(f"references {references}: none or more")
+    number = NUMBERS[recipe.precision]
+    with FakeTensorMode(), _default_type(number):
+        iconface = _Watched(build_backbone(recipe.model.backbone), recipe.model.iconface)
+        autoencoder = Autoencoder(recipe.model.autoencoder).requires_grad_(False)
+        embedder = AdaFaceNet(weight(recipe.embedder, "embedder").network).requires_grad_(False).eval()
+        forward, backward = _velocity(iconface, recipe, references)
+        image = torch.empty(1, 3, recipe.model.image_size, recipe.model.image_size)
+        encoded, encode = _operations(lambda: autoencoder.encode(image))
+        tokens, side = encoded.detach().requires_grad_(True), recipe.model.tokens_per_side
+        crop = torch.empty(1, 3, CROP, CROP, requires_grad=True)
+        seen = _Kept(autoencoder, embedder)
+        with seen.watched():
+            decode = _both_ways(lambda: autoencoder.decode(tokens, side, side))
+            embed = _both_ways(lambda: embedder(crop)[0])
+    adapters = sum(p.numel() for p in iconface.trainable_parameters())
+    text = 2 * recipe.model.backbone.text_tokens * recipe.model.backbone.joint_attention_dim
+    again = forward if recipe.gradient_checkpointing else 0
+    share = recipe.losses.identity_fraction if references else 0.0
+    return Counted(
+        recipe=recipe, references=references, adapters=adapters,
+        backbone=sum(p.numel() for p in iconface.parameters()) - adapters,
+        others=sum(p.numel() for net in (autoencoder, embedder) for p in net.parameters()) + text,
+        activations=iconface.kept_bytes(recipe.gradient_checkpointing), identity=seen.bytes if share else 0,
+        forward=forward,
+        training=int((2 + references) * encode + forward + again + backward + share * (decode + embed)),
+    )
+
+
+def memory(counted: Counted, *, gpus: int = 1, stage: int | None = None) -> Memory:
+    """Bytes on each of several GPUs at a ZeRO stage.
+
+    Args:
+        counted: from `count`. gpus: ranks. stage: 0 replicates everything, 1 shards moments and the optimiser's master
+            copy, 2 the gradients too, 3 the parameters too, the frozen ones included; None: the recipe's.
+
+    Raises:
+        ConfigurationError: another stage, or no GPU.
+    """
+    recipe = counted.recipe
+    stage = recipe.zero_stage if stage is None else stage
+    if stage not in (0, 1, 2, 3) or gpus < 1:
+        raise ConfigurationError(f"ZeRO stage {stage} on {gpus} GPUs: stages are 0..3, GPUs at least 1")
+    backbone, adapters = counted.backbone * BYTES[recipe.base_precision], counted.adapters * 4
+
+    def share(size: int, from_stage: int) -> int:
+        return -(-size // gpus) if stage >= from_stage else size
+
+    # From stage 1 on DeepSpeed's optimiser works on a flat float32 copy of its shard.
+    master = share(adapters, 1) if stage else 0
+    return Memory(
+        backbone=share(backbone, 3), adapters=share(adapters, 3) + master, gradients=share(adapters, 2),
+        moments=share(2 * adapters, 1), average=adapters, others=counted.others * 4,
+        activations=(counted.activations + counted.identity) * (recipe.micro_batch or -(-recipe.feed.batch // gpus)),
+    )
+
+
+def samples_per_second(counted: Counted, *, gpus: int = 1, rate: float, efficiency: float = 0.4) -> float:
+    """Training samples per second.
+
+    Args:
+        counted: from `count`. gpus: how many. rate: of one GPU's matrix units, operations per second.
+        efficiency: the share of that rate that a run reaches (an assumption until it is measured).
+    """
+    return gpus * rate * efficiency / counted.training
+
+
+class _Kept:
+    """What autograd keeps of the work that is watched, the networks' own parameters and buffers aside."""
+
+    def __init__(self, *networks: nn.Module) -> None:
+        self._own = {_place(t) for network in networks for t in (*network.parameters(), *network.buffers())}
+        self.tensors: dict[int, Tensor] = {}
+
+    @property
+    def bytes(self) -> int:
+        """Of all of it."""
+        return _bytes(self.tensors)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Collect while inside."""
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
+            yield
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        if _place(tensor) not in self._own:
+            self.tensors.setdefault(_place(tensor), tensor)
+        return tensor
+
+
+class _Watched(IConFace):
+    """Tells what autograd keeps inside each block, and what goes into it. Blocks are never checkpointed here."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.inside: list[int] = []
+        self.entering: dict[int, Tensor] = {}
+        self.kept = _Kept(self)
+
+    def _run(self, function: Callable, *arguments: object) -> Any:
+        self.entering |= {_place(tensor): tensor for tensor in arguments if isinstance(tensor, Tensor)}
+        before = self.kept.bytes
+        result = function(*arguments)
+        self.inside.append(self.kept.bytes - before)
+        return result
+
+    def kept_bytes(self, checkpointed: bool) -> int:
+        """Bytes kept for the backward pass: all; or with checkpointing every block's input and one block's inside."""
+        if not checkpointed:
+            return self.kept.bytes
+        outside = self.kept.bytes - sum(self.inside)
+        new = {place: tensor for place, tensor in self.entering.items() if place not in self.kept.tensors}
+        return min(self.kept.bytes, outside + _bytes(new) + max(self.inside, default=0))
+
+
+def _bytes(tensors: dict[int, Tensor]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors.values())
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _velocity(iconface: _Watched, recipe: Recipe, references: int) -> tuple[int, int]:
+    """Operations of one sample's velocity, forward and backward; what is kept stays noted in `iconface`."""
+    backbone, settings = recipe.model.backbone, recipe.model.iconface
+    side = recipe.model.tokens_per_side
+    scene, degraded, *shown = (torch.empty(1, side * side, backbone.in_channels)
+                               for _ in range(2 + references))
+    text = torch.empty(1, backbone.text_tokens, backbone.joint_attention_dim)
+    identity = torch.empty(1, settings.identity_dimension)
+    with iconface.kept.watched():
+        output, forward = _operations(
+            lambda: iconface(scene, torch.empty(1), text, degraded, tuple(shown), identity))
+    _, backward = _operations(lambda: output.sum().backward())
+    return forward, backward
+
+
+@contextmanager
+def _default_type(number: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(number)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _operations(work: Callable[[], Any]) -> tuple[Any, int]:
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        answer = work()
+    return answer, counter.get_total_flops()
+
+
+def _both_ways(forward: Callable[[], Tensor]) -> int:
+    """Operations of a forward pass and of the backward pass to its input."""
+    output, there = _operations(forward)
+    _, back = _operations(lambda: output.sum().backward())
+    return there + back
