@@ -29,7 +29,7 @@ def anchor(
         calibration: of the network that made the embeddings; None for the norms themselves, as in the paper.
 
     Returns:
-        Unit float32 [D].
+        Unit float32 [D], the same bits in whatever order the references stand.
 
     Raises:
         DataError: no reference, a temperature that is not positive, vectors that are not finite or cancel out.
@@ -41,6 +41,7 @@ def anchor(
         raise DataError(f"anchor: raw embeddings of shape {list(vectors.shape)}; [references, dimension] is needed")
     if not temperature > 0:
         raise DataError(f"anchor: temperature {temperature}; it must be above 0")
+    vectors = vectors[np.lexsort(vectors.T)]  # in one order, so that the references' own changes not even a last bit
     norms = np.linalg.norm(vectors, axis=1)
     if not np.isfinite(norms).all() or not norms.max() > 0:
         raise DataError("anchor: the references' embeddings are zero or not finite; embed them again")

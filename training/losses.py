@@ -48,8 +48,10 @@ def anchor(raw: Tensor, temperature: float = 1.0) -> Tensor:
         temperature: T; 1 weighs each reference by its norm.
 
     Returns:
-        Unit vectors [B, D]. Source: IConFace eq. 3-5.
+        Unit vectors [B, D]; the order of references changes them not at all. Source: IConFace eq. 3-5.
     """
+    order = raw.norm(dim=-1).argsort(dim=1)  # one order of summation, whatever order they come in
+    raw = raw.gather(1, order[..., None].expand_as(raw))
     norms = raw.norm(dim=-1).clamp_min(1e-6)
     weights = torch.softmax(norms.log() / temperature, dim=-1)
     return functional.normalize((weights / norms)[..., None].mul(raw).sum(dim=1), dim=-1)

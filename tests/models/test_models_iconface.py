@@ -124,6 +124,16 @@ def test_references_and_their_order_matter():
         assert not torch.allclose(plain, model(**alone), atol=1e-4)
 
 
+def test_without_places_in_time_of_their_own_references_are_a_set():
+    """Their order reaches the output through their position ids alone."""
+    model, given = stirred(replace(PATHWAYS, reference_step=0)), inputs(3)
+    with torch.no_grad():
+        plain = model(**given)
+        for order in ((2, 0, 1), (1, 0, 2)):
+            shuffled = {**given, "references": tuple(given["references"][n] for n in order)}
+            assert torch.allclose(plain, model(**shuffled), atol=1e-5)
+
+
 @pytest.mark.parametrize("scope", ["image", "scene"])
 def test_identity_moves_the_modulation_of_image_tokens_only(scope):
     model = stirred(replace(PATHWAYS, identity_scope=scope))

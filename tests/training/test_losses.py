@@ -1,10 +1,13 @@
 """The losses against numbers worked out by hand, and the alignment against the one that pipelines uses."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
 
 from faces.align import arcface_matrix, warp
+from identity_index import anchor as numpy_anchor
 from training.losses import (
     LossSettings,
     adaptive_share,
@@ -63,6 +66,16 @@ def test_anchor_weighs_references_by_their_norms() -> None:
     assert anchor(raw)[0].numpy() == pytest.approx(expected, abs=1e-6)
     even = anchor(raw, temperature=1e6)[0].numpy()
     assert even == pytest.approx([np.sqrt(0.5), np.sqrt(0.5)], abs=1e-4)
+
+
+def test_the_order_of_references_changes_no_bit_of_the_anchor() -> None:
+    raw = np.random.default_rng(5).normal(size=(4, 512)).astype(np.float32) * np.float32([[9], [12], [15], [20]])
+    expected, plain = anchor(torch.from_numpy(raw)[None]), numpy_anchor(raw)
+    for order in permutations(range(4)):
+        shuffled = raw[list(order)]
+        assert torch.equal(anchor(torch.from_numpy(shuffled)[None]), expected)
+        assert np.array_equal(numpy_anchor(shuffled), plain)
+    assert np.abs(expected[0].numpy() - plain).max() < 1e-6
 
 
 def test_a_fraction_selects_evenly_and_by_position_alone() -> None:
