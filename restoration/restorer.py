@@ -19,6 +19,7 @@ from torch import Tensor
 from faces import weights
 from faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_matrix, warp
 from faces.embed import Embedder, embedder
+from faces.quality import NormCalibration
 from identity_index import anchor
 from models.checkpoint import load_iconface
 from models.context import Context
@@ -84,6 +85,9 @@ class Restorer:
         use_ema: the averaged weights rather than the last ones.
         batch: faces at once; no effect on any face.
 
+    References are weighed in the anchor as the run weighed them: its temperature, and the norm calibration that its
+    checkpoint carries, if it carries one.
+
     Raises:
         CheckpointError: damaged, unsafe or of another configuration. WeightsError: a weight file is not here.
         ConfigurationError: the embedder does not fit the checkpoint, or there is no such device.
@@ -99,6 +103,9 @@ class Restorer:
         self.iconface = loaded.iconface.to(self.device).eval()
         self.text = loaded.text.to(self.device)
         self.folder = str(checkpoint)
+        losses, calibration = self.description.recipe.get("losses", {}), self.description.extra.get("norm_calibration")
+        self._temperature = float(losses.get("temperature", 1.0))
+        self._calibration = NormCalibration.from_json(calibration) if calibration else None
         self.embedder = network or embedder(self.embedder_name, device=str(self.device))
         if self.embedder.dimension != self.settings.iconface.identity_dimension:
             raise ConfigurationError(
@@ -213,7 +220,7 @@ class Restorer:
     def _anchor(self, references: Sequence[Reference]) -> Tensor:
         raw = [r.raw_embedding if r.raw_embedding is not None else self.embed([r.image], [r.landmarks])[0]
                for r in references]
-        return self._tensor(anchor(np.stack(raw)))
+        return self._tensor(anchor(np.stack(raw), self._temperature, self._calibration))
 
     def _fit(self, image: np.ndarray) -> np.ndarray:
         scale = self.size / len(image)

@@ -25,7 +25,7 @@ from records import TrainingError
 from training import checkpoint
 from training.ema import MovingAverage
 from training.engine import Autocast, configuration, start, trainable
-from training.networks import base_weights, load_networks
+from training.networks import base_weights, load_networks, norm_calibration
 from training.objective import PARTS, objective
 from training.preview import fixed_batch, grid, restore, write_png
 from training.recipes import Recipe
@@ -211,10 +211,11 @@ def _crosses(clock: int, batch: int, every: int) -> bool:
 
 def fresh_description(job: Job, world: int) -> Description:
     """What a checkpoint of this job would say before its first step."""
-    recipe = job.recipe
+    recipe, calibration = job.recipe, norm_calibration(job.recipe)
     return Description(
         model=recipe.model, weights=base_weights(recipe), embedder=recipe.embedder, recipe=recipe.to_dict(),
         manifest_id=job.manifest_id, digest=checkpoint.start_of_chain(recipe, job.manifest_id), git=job.git,
         extra={"shaping": recipe.shaping(), "workers": world,
+               "norm_calibration": calibration.to_json() if calibration else None,
                "mlflow": {"uri": job.tracking.uri, "run_id": job.tracking.run_id} if job.tracking else {}},
     )

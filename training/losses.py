@@ -13,6 +13,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from faces.align import arcface_matrix, inverse
+from faces.quality import NormCalibration
 
 CROP = 112
 
@@ -23,6 +24,8 @@ class LossSettings:
 
     flow, identity: of the two parts. hard: lambda_h, the largest share of the target's own embedding.
     floor: lower bound inside omega. temperature: of the norm weights in the anchor.
+    norm_weights: what weighs a reference in the anchor: `norm`, its embedding's length as in the paper, or `quality`,
+    what that length lets expect of the picture by the embedder's stored calibration (faces.quality; our choice).
     identity_fraction: share of the samples whose estimate is decoded and embedded; the identity part of those is
     divided by it, so the expected gradient stays the same while decoding costs less (our choice; 1 is the paper).
     """
@@ -32,6 +35,7 @@ class LossSettings:
     hard: float = 0.25
     floor: float = 0.25
     temperature: float = 1.0
+    norm_weights: str = "norm"
     identity_fraction: float = 1.0
 
 
@@ -40,12 +44,13 @@ def flow_loss(velocity: Tensor, target: Tensor) -> Tensor:
     return (velocity - target).square().flatten(1).mean(dim=1)
 
 
-def anchor(raw: Tensor, temperature: float = 1.0) -> Tensor:
+def anchor(raw: Tensor, temperature: float = 1.0, calibration: NormCalibration | None = None) -> Tensor:
     """The norm-weighted mean direction of raw reference embeddings.
 
     Args:
         raw: [B, R, D] before L2 normalisation, R >= 1.
         temperature: T; 1 weighs each reference by its norm.
+        calibration: of the network that made the embeddings: its qualities stand in for the norms; None: the norms.
 
     Returns:
         Unit vectors [B, D]; the order of references changes them not at all. Source: IConFace eq. 3-5.
@@ -53,7 +58,8 @@ def anchor(raw: Tensor, temperature: float = 1.0) -> Tensor:
     order = raw.norm(dim=-1).argsort(dim=1)  # one order of summation, whatever order they come in
     raw = raw.gather(1, order[..., None].expand_as(raw))
     norms = raw.norm(dim=-1).clamp_min(1e-6)
-    weights = torch.softmax(norms.log() / temperature, dim=-1)
+    heard = norms if calibration is None else torch.from_numpy(calibration.quality(norms.cpu().numpy())).to(norms)
+    weights = torch.softmax(heard.log() / temperature, dim=-1)
     return functional.normalize((weights / norms)[..., None].mul(raw).sum(dim=1), dim=-1)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from faces.adaface import AdaFaceNet
 from faces.embed import adaface_network
+from faces.quality import NormCalibration, read_calibration
 from faces.weights import find, sha256
 from models.autoencoder import Autoencoder
 from models.backbone import TextMemory, build_backbone
@@ -24,12 +25,14 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """autoencoder, text, embedder are frozen; in iconface only the adapters require gradients (float32)."""
+    """autoencoder, text, embedder are frozen; in iconface only the adapters require gradients (float32). calibration:
+    of the embedder's norms, where the recipe weighs references by quality."""
 
     autoencoder: Autoencoder
     iconface: IConFace
     text: TextMemory
     embedder: AdaFaceNet
+    calibration: NormCalibration | None = None
 
 
 def load_networks(recipe: Recipe, device: torch.device) -> Networks:
@@ -57,8 +60,17 @@ def load_networks(recipe: Recipe, device: torch.device) -> Networks:
     iconface.gradient_checkpointing = recipe.gradient_checkpointing
     return Networks(
         autoencoder=autoencoder.to(device), iconface=iconface.to(device), text=text.to(device),
-        embedder=embedder.to(device, memory_format=torch.channels_last),
+        embedder=embedder.to(device, memory_format=torch.channels_last), calibration=norm_calibration(recipe),
     )
+
+
+def norm_calibration(recipe: Recipe) -> NormCalibration | None:
+    """The stored calibration of the recipe's embedder, if the recipe asks for it.
+
+    Raises:
+        WeightsError: it asks, and there is none for this file.
+    """
+    return read_calibration(recipe.embedder) if recipe.losses.norm_weights == "quality" else None
 
 
 def base_weights(recipe: Recipe) -> dict[str, BaseWeight]:

@@ -56,7 +56,8 @@ def conditions(recipe: Recipe, networks: Networks, batch: dict[str, NDArray[Any]
     with autocast(recipe, device):
         tokens = networks.autoencoder.encode(images).float().split(count)
         if references:
-            identity = anchor(torch.from_numpy(batch["reference_embeddings"]).to(device), recipe.losses.temperature)
+            identity = anchor(torch.from_numpy(batch["reference_embeddings"]).to(device), recipe.losses.temperature,
+                              networks.calibration)
         else:
             identity = embed(networks, images[count : 2 * count], batch["landmarks"])
     return Conditions(target=tokens[0], degraded=tokens[1], references=tuple(tokens[2:]), identity=identity)

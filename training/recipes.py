@@ -81,6 +81,8 @@ class Recipe:
         _require(self.positions >= self.feed.batch, f"positions {self.positions}: at least one batch of "
                  f"{self.feed.batch} is needed")
         _require(0 < self.losses.identity_fraction <= 1, "losses.identity_fraction must lie in (0, 1]")
+        _require(self.losses.norm_weights in ("norm", "quality"),
+                 f"losses.norm_weights {self.losses.norm_weights!r}: it is 'norm' or 'quality'")
         _require(0 <= self.prompt_dropout <= 1, "prompt_dropout must lie in [0, 1]")
         _require(min(self.checkpoint_every, self.log_every, self.checkpoints_kept, self.ema_half_life) > 0,
                  "checkpoint_every, log_every, checkpoints_kept and ema_half_life must be positive")

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from faces.align import ffhq_matrix
+from faces.quality import NormCalibration
+from models.checkpoint import read_description, write_description
 from records import CheckpointError, ConfigurationError, DataError, rng
 from restoration import Reference, Restorer, SamplerSettings, mean_landmarks
 from tests.restoration.micro import micro_checkpoint
@@ -67,6 +70,31 @@ def test_seed_references_and_degraded_image_each_matter(restorer: Restorer) -> N
     other_person = Reference(image=reference(0).image, raw_embedding=reference(1).raw_embedding)
     assert far(base, once(degraded[0], [other_person], 1)) > 1
     assert far(base, once(degraded[0], [], 1)) > 1
+
+
+def test_references_are_weighed_as_the_run_weighed_them(
+    written: tuple[str, Callable[[str], str]], restorer: Restorer, tmp_path: Path
+) -> None:
+    checkpoint, finder = written
+
+    def restored(name: str, qualities: tuple[float, float], temperature: float = 1.0) -> np.ndarray:
+        shutil.copytree(checkpoint, tmp_path / name)
+        calibration = NormCalibration(weights="", sha256="", norms=(0.0, 1e3), qualities=qualities, held_out=0.0,
+                                      sharpness=0.0, error=0.0, flat_error=0.0, faces=1, pictures=1, source="", seed=0,
+                                      plans=())
+        write_description(tmp_path / name, replace(
+            read_description(checkpoint), extra={"norm_calibration": calibration.to_json()},
+            recipe={"losses": {"temperature": temperature}}))
+        other = Restorer(str(tmp_path / name), weight_finder=finder)
+        return other.restore_aligned(degraded, [shown], seeds=[1], settings=QUICK)[0]
+
+    degraded, sharp = faces(1, "degraded"), reference(1)
+    assert sharp.raw_embedding is not None
+    shown = [reference(0), Reference(image=sharp.image, raw_embedding=sharp.raw_embedding * 20)]
+    plain = restorer.restore_aligned(degraded, [shown], seeds=[1], settings=QUICK)[0]
+    assert far(plain, restored("as the norms", (0.0, 1.0))) <= 1
+    even = restored("all alike", (0.5, 0.5))
+    assert far(plain, even) > 1 and far(even, restored("hot", (0.0, 1.0), temperature=1e6)) <= 1
 
 
 def test_no_reference_mode_needs_no_references_argument(restorer: Restorer) -> None:

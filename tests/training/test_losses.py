@@ -1,5 +1,6 @@
 """The losses against numbers worked out by hand, and the alignment against the one that pipelines uses."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from faces.align import arcface_matrix, warp
+from faces.quality import NormCalibration
 from identity_index import anchor as numpy_anchor
 from training.losses import (
     LossSettings,
@@ -76,6 +78,21 @@ def test_the_order_of_references_changes_no_bit_of_the_anchor() -> None:
         assert torch.equal(anchor(torch.from_numpy(shuffled)[None]), expected)
         assert np.array_equal(numpy_anchor(shuffled), plain)
     assert np.abs(expected[0].numpy() - plain).max() < 1e-6
+
+
+def test_a_calibrated_anchor_hears_qualities_instead_of_norms() -> None:
+    raw = np.random.default_rng(6).normal(size=(3, 16)).astype(np.float32) * np.float32([[1], [2], [9]])
+    norms = np.linalg.norm(raw, axis=1)
+    level = NormCalibration(weights="none", sha256="", norms=(0.0, 1e3), qualities=(0.5, 0.5), held_out=0.0,
+                            sharpness=0.0, error=0.0, flat_error=0.0, faces=1, pictures=1, source="", seed=0, plans=())
+    rising = replace(level, norms=(0.0, float(norms.max())), qualities=(0.0, 1.0))
+    even = (raw / norms[:, None]).sum(axis=0)
+    assert anchor(torch.from_numpy(raw)[None], calibration=level)[0].numpy() == pytest.approx(
+        even / np.linalg.norm(even), abs=1e-5)
+    for calibration in (level, rising):
+        for temperature in (0.5, 1.0):
+            ours = anchor(torch.from_numpy(raw)[None], temperature, calibration)[0].numpy()
+            assert ours == pytest.approx(numpy_anchor(raw, temperature, calibration), abs=1e-5)
 
 
 def test_a_fraction_selects_evenly_and_by_position_alone() -> None:
