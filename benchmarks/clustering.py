@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from faces.align import arcface_matrix, warp
 from faces.embed import embedder
 from identity_index import b_cubed_scores, calibrate, cluster, constraints, known, pairwise_scores
-from identity_index.cluster import Graph, graph
-from identity_index.doubt import doubts
-from identity_index.neighbours import unit
+from identity_index.clustering.cluster import Graph, graph
+from identity_index.clustering.doubt import doubts
+from identity_index.clustering.neighbours import unit
 from pipelines.find_faces import find_faces
 from pipelines.ingest import ingest
 from pipelines.persons import light_columns

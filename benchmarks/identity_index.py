@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import embeddings as drawn
 from benchmarks.traces import traces
 from identity_index import INDEX_SCHEMA, IdentityIndex, MismatchPolicy
-from identity_index.neighbours import nearest, neighbours
+from identity_index.clustering.neighbours import nearest, neighbours
 from records import rng
 
 EACH, DIMENSION, CROP = drawn.EACH, 512, 64

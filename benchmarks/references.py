@@ -20,10 +20,10 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from identity_index import IdentityIndex
-from identity_index.album import Album
-from identity_index.fit_shares import fit_shares
-from identity_index.mismatch import REFERENCE_KEYS, MismatchPolicy, asked_policy, references, select
-from identity_index.retrieval_report import RetrievalReport, retrieval_report
+from identity_index.retrieval.album import Album
+from identity_index.retrieval.fit_shares import fit_shares
+from identity_index.retrieval.mismatch import REFERENCE_KEYS, MismatchPolicy, asked_policy, references, select
+from identity_index.retrieval.report import RetrievalReport, retrieval_report
 from records import rng
 
 Reports = dict[str, RetrievalReport]

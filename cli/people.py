@@ -98,7 +98,7 @@ def label(
 @told
 def decisions(workspace: Workspace) -> None:
     """What people decided, in order; a later decision wins over an earlier one."""
-    from identity_index.decisions import read_decisions
+    from identity_index.clustering.decisions import read_decisions
 
     rows = read_decisions(workspace)
     table = Table("number", "kind", "faces", "others", "label", "note", "made")

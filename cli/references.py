@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from identity_index import MismatchPolicy
-    from identity_index.retrieval_report import AxisReport, RetrievalReport
+    from identity_index.retrieval.report import AxisReport, RetrievalReport
 
 
 @app.command()
@@ -40,8 +40,8 @@ def references(
     seed: Annotated[int, typer.Option(help="Other seeds, other targets and choices.")] = 0,
 ) -> None:
     """Choose references by a policy: asked against achieved gaps, and whom nothing can help."""
-    from identity_index.fit_shares import fit_shares
-    from identity_index.retrieval_report import retrieval_report
+    from identity_index.retrieval.fit_shares import fit_shares
+    from identity_index.retrieval.report import retrieval_report
 
     policy = _policy(mode, setting or ())
     faces, crops = _faces(data)
@@ -56,7 +56,7 @@ def references(
     report = retrieval_report(faces, policy, k=k, count=count, seed=seed)
     _tell(report)
     if plot:
-        from identity_index.reference_plot import reference_plot
+        from identity_index.retrieval.plot import reference_plot
 
         write_atomic(plot, reference_plot(report))
     if out.endswith(".csv"):
@@ -72,7 +72,7 @@ def _policy(mode: str, words: Sequence[str]) -> "MismatchPolicy":
         ConfigurationError: an unknown key or mode, or values that do not fit.
     """
     from identity_index import MismatchPolicy
-    from identity_index.policy import asked_policy
+    from identity_index.retrieval.policy import asked_policy
 
     known = {field.name for field in fields(MismatchPolicy)}
     values: dict[str, Any] = {"mode": mode}
@@ -97,7 +97,7 @@ def _faces(data: str) -> tuple["pa.Table", Callable[[Sequence[str]], dict[str, b
         DataError: neither is there.
     """
     from identity_index import IdentityIndex
-    from identity_index.mismatch import REFERENCE_KEYS
+    from identity_index.retrieval.mismatch import REFERENCE_KEYS
     from records.dataset import DatasetVersion
 
     if exists(join(data, "index", "faces.lance")):
@@ -113,7 +113,7 @@ def _faces(data: str) -> tuple["pa.Table", Callable[[Sequence[str]], dict[str, b
 def _one(faces: "pa.Table", crops: Callable[[Sequence[str]], dict[str, bytes]], target: str, policy: "MismatchPolicy",
          k: int, seed: int, sheet: str) -> None:
     """One face's references, told and drawn."""
-    from identity_index.retrieval_report import choose_for
+    from identity_index.retrieval.report import choose_for
 
     identity, chosen, refused = choose_for(faces, target, policy, k=k, seed=seed)
     table = Table("reference", "why", title=f"{target} ({identity})")

@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from identity_index.clustering.neighbours import unit
 from identity_index.lance_store import conditions
-from identity_index.neighbours import unit
 from identity_index.table import IdentityIndex
 from records.errors import DataError
 

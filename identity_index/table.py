@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from identity_index.album import Album
+from identity_index.clustering.neighbours import nearest, unit
 from identity_index.crops import CropStore
 from identity_index.directory import Directory
 from identity_index.lance_store import conditions, erase, forget, index_column, location
-from identity_index.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
-from identity_index.neighbours import nearest, unit
+from identity_index.retrieval.album import Album
+from identity_index.retrieval.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
 from identity_index.rows import BATCH, INDEX_SCHEMA, by_identity, index_rows, outside
 from records.errors import DataError
 from records.storage import exists, join, make_folder
@@ -227,7 +227,7 @@ class IdentityIndex:
         return [said[each].tolist() for each in number.reshape(rows.shape)], cosines
 
     def references(self, face_id: str, policy: MismatchPolicy, k: int, rng: np.random.Generator) -> list[Chosen]:
-        """Up to k references for a face of the table; see `identity_index.mismatch.references`.
+        """Up to k references for a face of the table; see `identity_index.retrieval.mismatch.references`.
 
         The first call reads the directory (see identity_index.directory); later ones read one person's rows.
 

@@ -31,7 +31,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from identity_index.neighbours import unit
+from identity_index.clustering.neighbours import unit
 from records.errors import DataError
 from records.storage import exists, filesystem, join, list_files, read_bytes, write_atomic
 

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from identity_index.album import Album
-from identity_index.exclusions import admissible
-from identity_index.mismatch import Chosen, MismatchPolicy, select
+from identity_index.retrieval.album import Album
+from identity_index.retrieval.exclusions import admissible
+from identity_index.retrieval.mismatch import Chosen, MismatchPolicy, select
 from records.dataset import DatasetVersion
 from records.errors import DataError
 from records.manifest import FACE_COLUMNS, Manifest, Shard
@@ -63,7 +63,7 @@ class Dataset:
         return np.flatnonzero(self.columns["split"] == split)
 
     def references(self, row: int, policy: MismatchPolicy, k: int, rng: np.random.Generator) -> list[Chosen]:
-        """Up to k references for a face, from its group; see `identity_index.mismatch.select`."""
+        """Up to k references for a face, from its group; see `identity_index.retrieval.mismatch.select`."""
         group = self.group_rows(row)
         album = Album.of_columns(self.columns, slice(group.start, group.stop))
         return select(album, row - group.start, policy, k, rng).references(album)

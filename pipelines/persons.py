@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from identity_index.calibration import calibrate
-from identity_index.cluster import Graph, check_finite, cluster, graph, pairwise_scores
-from identity_index.constraints import Constraints, constraints
-from identity_index.decisions import rejected
-from identity_index.doubt import Doubt, doubts
-from identity_index.duplicates import copies, proposed, same_picture, view
-from identity_index.neighbours import unit
+from identity_index.clustering.calibration import calibrate
+from identity_index.clustering.cluster import Graph, check_finite, cluster, graph, pairwise_scores
+from identity_index.clustering.constraints import Constraints, constraints
+from identity_index.clustering.decisions import rejected
+from identity_index.clustering.doubt import Doubt, doubts
+from identity_index.clustering.duplicates import copies, proposed, same_picture, view
+from identity_index.clustering.neighbours import unit
 from pipelines.previous import Previous
 from records.errors import DataError
 from records.nouns import Decision, Dropped

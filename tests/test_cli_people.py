@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cli import app
 from faces.images import encode_jpeg
 from identity_index import IdentityIndex
-from identity_index.decisions import read_decisions
+from identity_index.clustering.decisions import read_decisions
 from pipelines.audit import photo_reader
 from pipelines.find_faces import find_faces
 from pipelines.group import group, regroup

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from identity_index.neighbours import unit
+from identity_index.clustering.neighbours import unit
 from identity_index.table import IdentityIndex
 
 COLUMNS = (

@@ -13,7 +13,7 @@ from identity_index.audit.gallery import sql
 from identity_index.audit.look import outside
 from identity_index.audit.sheets import caption
 from identity_index.audit.thumbnails import crop_picture
-from identity_index.mismatch import Chosen, MismatchPolicy
+from identity_index.retrieval.mismatch import Chosen, MismatchPolicy
 from identity_index.table import IdentityIndex
 from records.seeds import derive, rng
 

@@ -27,8 +27,8 @@ from identity_index.audit.matches import matches
 from identity_index.audit.overview import overview
 from identity_index.audit.ranking import Suspect, rank
 from identity_index.audit.sheets import sheet
-from identity_index.decisions import read_decisions
-from identity_index.mismatch import MismatchPolicy
+from identity_index.clustering.decisions import read_decisions
+from identity_index.retrieval.mismatch import MismatchPolicy
 from identity_index.table import IdentityIndex
 from records import storage
 from records.errors import ConfigurationError, DataError, StorageError

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from identity_index.neighbours import unit
+from identity_index.clustering.neighbours import unit
 from identity_index.tombstones import ID_DIGITS, limit_cosine
 from records.errors import DataError
 from records.nouns import FACE_SCHEMA, PHOTO_SCHEMA

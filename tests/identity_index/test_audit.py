@@ -18,7 +18,7 @@ from identity_index import INDEX_SCHEMA, IdentityIndex
 from identity_index.audit import write_audit
 from identity_index.audit.look import SCRIPT
 from identity_index.audit.thumbnails import MOST_BYTES, crop_picture, data_uri
-from identity_index.decisions import add_decision
+from identity_index.clustering.decisions import add_decision
 from records import DataError, rng
 from records.errors import ConfigurationError, PhotoError, StorageError
 from records.nouns import DROPPED_SCHEMA, IDENTITY_SCHEMA

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from identity_index import cluster, constraints
-from identity_index.constraints import Constraints
+from identity_index.clustering.constraints import Constraints
 from records import DataError, Decision, rng
 
 ALIKE = 0.5

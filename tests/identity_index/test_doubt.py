@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from faces.images import encode_jpeg
 from identity_index import constraints
-from identity_index.cluster import graph
-from identity_index.doubt import Doubt, doubts
-from identity_index.duplicates import copies, proposed, same_picture, view
-from identity_index.neighbours import unit
+from identity_index.clustering.cluster import graph
+from identity_index.clustering.doubt import Doubt, doubts
+from identity_index.clustering.duplicates import copies, proposed, same_picture, view
+from identity_index.clustering.neighbours import unit
 from records import rng
 from synthetic import State, identity, render
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from identity_index import Chosen, MismatchPolicy, near_duplicate, references
-from identity_index.album import Album
-from identity_index.exclusions import CAUSES, admissible, refusals
-from identity_index.mismatch import REFERENCE_KEYS, asked_policy, mismatch, select
+from identity_index.retrieval.album import Album
+from identity_index.retrieval.exclusions import CAUSES, admissible, refusals
+from identity_index.retrieval.mismatch import REFERENCE_KEYS, asked_policy, mismatch, select
 from records import ConfigurationError, rng
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from identity_index.descent import descend
-from identity_index.neighbours import nearest, neighbours, unit
+from identity_index.clustering.descent import descend
+from identity_index.clustering.neighbours import nearest, neighbours, unit
 from records import rng
 
 

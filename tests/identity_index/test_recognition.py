@@ -12,7 +12,7 @@ from cli import app
 from faces.embed import embedder
 from faces.images import encode_jpeg
 from identity_index import IdentityIndex
-from identity_index.neighbours import unit
+from identity_index.clustering.neighbours import unit
 from identity_index.recognition import Probes, calibrate_recognition, recognise
 from records import DataError, rng
 from tests.identity_index import album_search

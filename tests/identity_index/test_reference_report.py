@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from identity_index.fit_shares import fit_shares
-from identity_index.mismatch import REFERENCE_KEYS, MismatchPolicy, asked_policy, references
-from identity_index.policy import AXES
-from identity_index.reference_plot import reference_plot
-from identity_index.retrieval_report import ONLY_FACE, choose_for, retrieval_report
+from identity_index.retrieval.fit_shares import fit_shares
+from identity_index.retrieval.mismatch import REFERENCE_KEYS, MismatchPolicy, asked_policy, references
+from identity_index.retrieval.plot import reference_plot
+from identity_index.retrieval.policy import AXES
+from identity_index.retrieval.report import ONLY_FACE, choose_for, retrieval_report
 from records import FACE_SCHEMA, ConfigurationError, DataError, rng
 
 

@@ -20,7 +20,7 @@ from pyarrow import fs
 from whole_line import run_line
 
 from identity_index import IdentityIndex
-from identity_index.decisions import add_decision, read_decisions
+from identity_index.clustering.decisions import add_decision, read_decisions
 from identity_index.tombstones import Tombstones
 from pipelines.dataset import open_dataset
 from pipelines.erase import erase, finish, reports

@@ -14,7 +14,7 @@ from faces.attributes import perceptual_hash
 from faces.embed import embedder
 from faces.images import decode_jpeg, encode_jpeg
 from identity_index import IdentityIndex, add_decision
-from identity_index.neighbours import unit
+from identity_index.clustering.neighbours import unit
 from pipelines import group as group_module
 from pipelines import stage
 from pipelines.group import group, regroup, report

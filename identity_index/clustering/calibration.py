@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from identity_index.cluster import Graph, graph, joining_heights
-from identity_index.neighbours import unit
+from identity_index.clustering.cluster import Graph, graph, joining_heights
+from identity_index.clustering.neighbours import unit
 from records.errors import DataError
 
 FALLBACK = 0.4

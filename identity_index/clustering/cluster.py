@@ -1,9 +1,9 @@
 """Who is who: persons from embeddings, under everything else that is known.
 
 In: embeddings [N, D] (any length, the direction counts) and `Constraints`. Out: a person's number per face. What is
-known wins (see identity_index.constraints); the rest is average linkage along the graph of nearest faces (see
-identity_index.linkage): two groups become one person while their mean cosine reaches the threshold, so one wrong edge
-between two persons joins nothing. The result does not depend on the order of the rows.
+known wins (see `constraints`); the rest is average linkage along the graph of nearest faces (see `linkage`): two groups
+become one person while their mean cosine reaches the threshold, so one wrong edge between two persons joins nothing.
+The result does not depend on the order of the rows.
 """
 
 from collections import Counter
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from identity_index.constraints import Constraints, known
-from identity_index.linkage import Groups, edges_of, link
-from identity_index.neighbours import neighbours, unit
+from identity_index.clustering.constraints import Constraints, known
+from identity_index.clustering.linkage import Groups, edges_of, link
+from identity_index.clustering.neighbours import neighbours, unit
 from records.errors import DataError
 
 PROPOSALS = 32

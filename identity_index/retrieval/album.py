@@ -111,8 +111,8 @@ class Album:
         """How far some faces are from one of them.
 
         Returns:
-            Sizes of the gaps on the axes of identity_index.policy but the last, float64 [6, n], NaN where a face does
-            not say; and where the third is the time between dates because an age is unknown, bool [n].
+            Sizes of the gaps on the axes of the policy but the last, float64 [6, n], NaN where a face does not say;
+            and where the third is the time between dates because an age is unknown, bool [n].
         """
         apart = np.abs(self.measures[:8, others] - self.measures[:8, one, None])
         yaw, pitch, brightness, smile, light_x, light_y, age, days = apart

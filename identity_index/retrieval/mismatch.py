@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from identity_index.album import Album, Row
-from identity_index.exclusions import refusals
-from identity_index.policy import AXES, MismatchPolicy, asked_policy
+from identity_index.retrieval.album import Album, Row
+from identity_index.retrieval.exclusions import refusals
+from identity_index.retrieval.policy import AXES, MismatchPolicy, asked_policy
 
 __all__ = [
     "REFERENCE_KEYS", "Chosen", "MismatchPolicy", "Selection", "asked_policy", "mismatch", "near_duplicate",
@@ -137,7 +137,7 @@ def mismatch(one: Row, two: Row, policy: MismatchPolicy) -> float:
 
 
 def near_duplicate(one: Row, two: Row, policy: MismatchPolicy) -> bool:
-    """Whether two faces are the same picture for our purpose; see `identity_index.exclusions`."""
+    """Whether two faces are the same picture for our purpose; see `identity_index.retrieval.exclusions`."""
     return bool(1 <= refusals(Album.of_rows([one, two]), np.array([0]), policy)[0, 1] <= 4)
 
 

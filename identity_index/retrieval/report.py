@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from identity_index.album import Album
-from identity_index.exclusions import CAUSES
-from identity_index.mismatch import Chosen, MismatchPolicy, Selection, select
-from identity_index.policy import AXES
+from identity_index.retrieval.album import Album
+from identity_index.retrieval.exclusions import CAUSES
+from identity_index.retrieval.mismatch import Chosen, MismatchPolicy, Selection, select
+from identity_index.retrieval.policy import AXES
 from records.errors import ConfigurationError, DataError
 from records.seeds import rng
 
@@ -31,7 +31,7 @@ ROW_SCHEMA = pa.schema([
     *((axis, pa.float32()) for axis in AXES),
 ])
 """mode: the policy's or `random`. rank: 1 is best; 0 where there is no reference, and `reason` says why. admissible:
-how many could have been chosen. The axes as in identity_index.policy, null where unknown."""
+how many could have been chosen. The axes as in identity_index.retrieval.policy, null where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a person says about identities, kept as decisions about faces (see identity_index.decisions).
+"""What a person says about identities, kept as decisions about faces (see identity_index.clustering.decisions).
 
 In: a grouped workspace, names of identities and of faces. A face may be named by the beginning of its id, where no
 other face's id begins so. Out: the decision, as it was kept. Nothing changes before the next `group`.
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from identity_index.decisions import add_decision
+from identity_index.clustering.decisions import add_decision
 from records.errors import ConfigurationError, DataError
 from records.nouns import Decision
 from records.storage import exists, join, read_table

@@ -58,8 +58,8 @@ class MismatchPolicy:
     *_bins: ends of the bins of an axis; in `mismatch`, a gap past n of its N ends scores n / N, times its weight.
     *_asked: the share of references that shall fall into each of the N + 1 bins; empty where nothing is asked. In
     `asked`, missing the wanted bin by n costs n / N, times the axis's weight.
-    drawn: (axis, shares) to draw wanted bins from instead of the asked ones, as `identity_index.fit_shares` finds them
-    for a collection; a mapping is taken, and kept as its pairs.
+    drawn: (axis, shares) to draw wanted bins from instead of the asked ones, as `fit_shares` finds them for a
+    collection; a mapping is taken, and kept as its pairs.
     quality_weight: for the norm, as a share of the best candidate's. diversity_weight: for gaps to the
     references already chosen. spread: of the random part of the score (Gumbel), so that epochs differ.
     minimum_norm, minimum_sharpness, minimum_score: candidates below are never chosen; 0 asks nothing.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from identity_index.descent import descend
+from identity_index.clustering.descent import descend
 
 EXACT_ROWS = 65_536
 """The largest table that `neighbours` compares row by row with itself on a CPU: about two minutes on two cores."""
@@ -67,7 +67,7 @@ def neighbours(
 
     Up to EXACT_ROWS rows (EXACT_ROWS_GPU on a GPU) every row is compared with every other. Above, the rows are put
     into partitions by spherical k-means, each row is compared with the rows of the `probes` partitions whose centres
-    are nearest to it, and then with the neighbours of its neighbours (identity_index.descent).
+    are nearest to it, and then with the neighbours of its neighbours (identity_index.clustering.descent).
 
     Measured on drawn faces whose cosines are those of photographs (benchmarks/embeddings.py), ten a person, k = 32: at
     100,000 rows .997 of a person's faces (exact: .999) and .985 of the 32 nearest rows, in 77 CPU seconds. Persons of

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from identity_index.album import Album
-from identity_index.mismatch import select
-from identity_index.policy import MismatchPolicy
-from identity_index.retrieval_report import targets
+from identity_index.retrieval.album import Album
+from identity_index.retrieval.mismatch import select
+from identity_index.retrieval.policy import MismatchPolicy
+from identity_index.retrieval.report import targets
 from records.seeds import rng
 
 FLOOR = 0.002
@@ -30,7 +30,7 @@ def fit_shares(
     draws from the asked shares, among them. Source: our choice; as in iterative proportional fitting.
 
     Args:
-        faces: as for `identity_index.retrieval_report`.
+        faces: as for `identity_index.retrieval.report`.
         policy: one in mode `asked`; any other comes back as it is.
         k: references of each target. count: targets to fit on. rounds: at most. seed: decides the targets and draws.
     """

@@ -1,0 +1,1 @@
+"""Which photo helps which: policies, gaps, exclusions, the choice of references, asked against achieved shares."""
