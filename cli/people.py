@@ -44,7 +44,7 @@ def merge(
     now: Now = False,
 ) -> None:
     """Say that identities are one person."""
-    from identity_index import correction
+    from identity_index.clustering import correction
 
     decision = correction.merge(workspace, identities, made=_clock(), note=note)
     _tell(workspace, decision, f"the {len(decision.face_ids)} faces of {', '.join(identities)} become one person", now)
@@ -60,7 +60,7 @@ def split(
     now: Now = False,
 ) -> None:
     """Say that some faces of an identity are somebody else, all of them one person."""
-    from identity_index import correction
+    from identity_index.clustering import correction
 
     chosen = [face.strip() for face in faces.split(",") if face.strip()]
     decision = correction.split(workspace, identity, chosen, made=_clock(), note=note)
@@ -72,7 +72,7 @@ def split(
 @told
 def reject(workspace: Workspace, faces: FaceIds, note: Note = "", now: Now = False) -> None:
     """Say that faces are of no use: not a face, or a wrong crop."""
-    from identity_index import correction
+    from identity_index.clustering import correction
 
     decision = correction.reject(workspace, faces, made=_clock(), note=note)
     _tell(workspace, decision, f"{len(decision.face_ids)} faces leave the index and are listed as dropped", now)
@@ -88,7 +88,7 @@ def label(
     now: Now = False,
 ) -> None:
     """Say who an identity is; identities with one label become one person."""
-    from identity_index import correction
+    from identity_index.clustering import correction
 
     decision = correction.label(workspace, identity, name, made=_clock(), note=note)
     _tell(workspace, decision, f"the {len(decision.face_ids)} faces of {identity} are {decision.label}", now)

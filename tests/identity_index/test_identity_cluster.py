@@ -8,8 +8,9 @@ import pytest
 from faces.align import arcface_matrix, warp
 from faces.embed import embedder
 from faces.images import read_photo
-from identity_index import anchor, b_cubed_scores, calibrate, calibrate_threshold, known, linkage, pairwise_scores
+from identity_index import anchor, b_cubed_scores, calibrate, calibrate_threshold, known, pairwise_scores
 from identity_index import cluster as cluster_faces
+from identity_index.clustering import linkage
 from identity_index.clustering.neighbours import neighbours, unit
 from records import DataError, rng
 
