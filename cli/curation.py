@@ -61,7 +61,8 @@ def curate(
     ] = "auto",
     frame_seconds: Annotated[float, typer.Option(help="Of films, one frame in every so many seconds.")] = 1.0,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="Download photographs that a table says are on the web.")
+        bool, typer.Option("--fetch", help="Download photographs that a table says are on the web (the public one: "
+                                      "ANCHORFACE_FETCH_PRIVATE=1 allows your own network).")
     ] = False,
 ) -> None:
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""

@@ -4,6 +4,10 @@ In: the uri of a Photo row. Out: uint8 [H, W, 3] RGB, upright, and what the byte
 stays open, so that reading in the order of a photo table is reading forward.
 """
 
+import errno
+import ipaddress
+import os
+import socket
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,6 +25,7 @@ LARGEST = 2**29
 """Bytes of one encoded photograph, at most: 512 MiB (our choice)."""
 LARGEST_FETCH = 2**26
 FETCH_SECONDS = 30.0
+FETCH_PRIVATE = "ANCHORFACE_FETCH_PRIVATE"
 ROWS_AHEAD = 16
 CHUNK = 2**16
 
@@ -95,14 +100,18 @@ class PhotoReader:
 def fetch(uri: str, largest: int = LARGEST_FETCH, seconds: float = FETCH_SECONDS) -> bytes:
     """A photograph from the web. Redirections lead to http and https only.
 
+    A table from outside may name addresses of this machine or of the network around it; no connection is opened to
+    one, whatever name or redirection leads there, unless the environment says ANCHORFACE_FETCH_PRIVATE=1.
+
     Raises:
-        PhotoError: `too large`, or `unreadable` if it does not come whole within the time.
+        PhotoError: `too large`, or `unreadable` if it does not come whole within the time or is not on the web.
     """
     import aiohttp
     import fsspec
 
     try:
-        system = fsspec.filesystem("http", client_kwargs={"timeout": aiohttp.ClientTimeout(total=seconds)})
+        system = fsspec.filesystem(
+            "http", get_client=_public_client, client_kwargs={"timeout": aiohttp.ClientTimeout(total=seconds)})
         content = bytearray()
         with system.open(uri, block_size=0) as stream:
             while chunk := stream.read(CHUNK):
@@ -113,7 +122,25 @@ def fetch(uri: str, largest: int = LARGEST_FETCH, seconds: float = FETCH_SECONDS
     except PhotoError:
         raise
     except Exception as error:  # whatever a server makes a client raise, it is this photograph that is missing
-        raise PhotoError("unreadable", uri, printable(f"{type(error).__name__}: {error}")[:300]) from error
+        said = error.__cause__ or error  # fsspec calls every failed connection a file that is not found
+        raise PhotoError("unreadable", uri, printable(f"{type(said).__name__}: {said}")[:300]) from error
+
+
+async def _public_client(**settings: Any) -> Any:
+    import aiohttp
+
+    private = os.environ.get(FETCH_PRIVATE) == "1"
+    connector = aiohttp.TCPConnector() if private else aiohttp.TCPConnector(socket_factory=_public_socket)
+    return aiohttp.ClientSession(connector=connector, **settings)
+
+
+def _public_socket(address: Any) -> socket.socket:
+    """A socket for an address that a name was resolved to; refused where that is no address of the public internet."""
+    family, kind, protocol, _, place = address
+    if not ipaddress.ip_address(str(place[0]).partition("%")[0]).is_global:
+        raise PermissionError(errno.EACCES, f"{place[0]} is not on the public internet; set {FETCH_PRIVATE}=1 to fetch "
+                                            "from your own network")
+    return socket.socket(family, kind, protocol)
 
 
 def _whole(file: Any, uri: str, largest: int) -> bytes:

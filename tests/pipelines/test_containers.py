@@ -8,6 +8,7 @@ import os
 import tarfile
 import threading
 from functools import partial
+from typing import ClassVar
 
 import fsspec
 import numpy as np
@@ -260,7 +261,7 @@ def test_copies_are_found_across_containers_and_the_one_of_which_most_is_said_is
     assert details == {f"labelled None here and {subject!r} there; the latter was kept" for subject in ("s1", "s2")}
 
 
-def test_photographs_on_the_web_are_dropped_unless_they_are_asked_for(tmp_path):
+def test_photographs_on_the_web_are_dropped_unless_they_are_asked_for(tmp_path, monkeypatch):
     fill(tmp_path / "web")
     (tmp_path / "web" / "big.jpg").write_bytes(PICTURES["a/1.jpg"] + bytes(2**26))
     handler = partial(_Quiet, directory=str(tmp_path / "web"))
@@ -272,16 +273,24 @@ def test_photographs_on_the_web_are_dropped_unless_they_are_asked_for(tmp_path):
         out = str(tmp_path / "out")
         assert ingest(str(tmp_path / "t.parquet"), out, concurrency=0)["photos"] == 0
         assert {row["cause"] for row in dropped(out).to_pylist()} == {"remote"}
+        # The server stands on this machine, where a table from outside has nothing to look for: nobody is asked.
+        assert ingest(str(tmp_path / "t.parquet"), out, fetch=True, concurrency=0)["photos"] == 0
+        assert all("public internet" in row["detail"] for row in dropped(out).to_pylist()) and not _Quiet.asked
+        monkeypatch.setenv("ANCHORFACE_FETCH_PRIVATE", "1")
+        out = str(tmp_path / "again")
         assert ingest(str(tmp_path / "t.parquet"), out, fetch=True, concurrency=0)["photos"] == 1
         server.shutdown()
-    (row,) = rows(tmp_path / "out")
+    (row,) = rows(tmp_path / "again")
     assert row["uri"] == urls[0] and row["subject"] == "s1"
     causes = {row["uri"]: row["cause"] for row in dropped(out).to_pylist()}
     assert causes == {urls[1]: "unreadable", urls[2]: "too large", urls[3]: "unreadable"}
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    asked: ClassVar[list[str]] = []
+
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         if self.path.startswith("/to-a-file"):
             self.send_response(302)
             self.send_header("Location", "file:///etc/hostname")
