@@ -110,8 +110,8 @@ def fetch(uri: str, largest: int = LARGEST_FETCH, seconds: float = FETCH_SECONDS
     import fsspec
 
     try:
-        system = fsspec.filesystem(
-            "http", get_client=_public_client, client_kwargs={"timeout": aiohttp.ClientTimeout(total=seconds)})
+        kept_out = {} if os.environ.get(FETCH_PRIVATE) == "1" else {"get_client": _public_client}
+        system = fsspec.filesystem("http", client_kwargs={"timeout": aiohttp.ClientTimeout(total=seconds)}, **kept_out)
         content = bytearray()
         with system.open(uri, block_size=0) as stream:
             while chunk := stream.read(CHUNK):
@@ -129,9 +129,7 @@ def fetch(uri: str, largest: int = LARGEST_FETCH, seconds: float = FETCH_SECONDS
 async def _public_client(**settings: Any) -> Any:
     import aiohttp
 
-    private = os.environ.get(FETCH_PRIVATE) == "1"
-    connector = aiohttp.TCPConnector() if private else aiohttp.TCPConnector(socket_factory=_public_socket)
-    return aiohttp.ClientSession(connector=connector, **settings)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **settings)
 
 
 def _public_socket(address: Any) -> socket.socket:
