@@ -58,6 +58,8 @@ def load_networks(recipe: Recipe, device: torch.device) -> Networks:
     text = read_text(find(recipe.text), model) if recipe.text else TextMemory.fixed(model.backbone, model.text_seed)
     iconface = IConFace(backbone, model.iconface, recipe.seed)
     iconface.gradient_checkpointing = recipe.gradient_checkpointing
+    if recipe.compile:
+        iconface.compile_blocks()
     return Networks(
         autoencoder=autoencoder.to(device), iconface=iconface.to(device), text=text.to(device),
         embedder=embedder.to(device, memory_format=torch.channels_last), calibration=norm_calibration(recipe),

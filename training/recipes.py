@@ -34,6 +34,8 @@ class Recipe:
     sigma_sampler: `logit-normal`, `uniform` or `mode`. prompt_dropout: share of samples with the empty prompt.
     precision: `bf16` computes under autocast with float32 master adapters, `fp32` does not.
     base_precision: type of the frozen backbone's weights in memory.
+    compile: torch.compile for the network's blocks: minutes at the start, then 1.1 to 1.4 times as fast (the tiny twin
+    on one CPU core; no GPU was measured). Not with stage 3, which puts weights in place block by block.
     zero_stage: 0..3. ema_half_life: positions; gradient_clip: 0 for none.
     checkpoint_every, log_every, grid_every: positions, grid_every 0 for never; checkpoints_kept: newest so many.
     """
@@ -60,6 +62,7 @@ class Recipe:
     precision: str = "bf16"
     base_precision: str = "fp32"
     gradient_checkpointing: bool = False
+    compile: bool = False
     zero_stage: int = 2
     ema_half_life: int = 2000
     checkpoint_every: int = 2048
@@ -76,6 +79,7 @@ class Recipe:
         _require(self.base_precision in ("bf16", "fp32"),
                  f"base_precision {self.base_precision!r}: it is 'bf16' or 'fp32'")
         _require(self.zero_stage in (0, 1, 2, 3), f"zero_stage {self.zero_stage}: it is 0, 1, 2 or 3")
+        _require(not (self.compile and self.zero_stage == 3), "compile does not go with zero_stage 3; take stage 2")
         _require(self.sigma_sampler in ("logit-normal", "uniform", "mode"),
                  f"sigma_sampler {self.sigma_sampler!r}: it is 'logit-normal', 'uniform' or 'mode'")
         _require(self.positions >= self.feed.batch, f"positions {self.positions}: at least one batch of "
