@@ -55,6 +55,8 @@ class SamplerSettings:
     mu: shift of the noise levels, None = FLUX.2's rule.
     reuse_context: for how many steps the degraded and reference tokens' keys and values serve; 1 computes them at every
     step, which is exact; more is faster and close (`benchmarks/sampling.py` measures both).
+    precision: `bf16` computes velocities under autocast, as runs train; `fp32` does not, and a face then depends on the
+    batch around it by a level at most.
     """
 
     steps: int = 12
@@ -64,10 +66,13 @@ class SamplerSettings:
     mean_draws: int = 4
     mu: float | None = None
     reuse_context: int = 1
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         if self.reuse_context < 1:
             raise ConfigurationError(f"reuse_context {self.reuse_context}: at least 1 step")
+        if self.precision not in ("fp32", "bf16"):
+            raise ConfigurationError(f"precision {self.precision!r}: it is 'fp32' or 'bf16'")
         if self.steps < 1 or self.mean_draws < 1:
             raise ConfigurationError(f"steps {self.steps}, mean_draws {self.mean_draws}: both must be at least 1")
         if not 0.0 <= self.fidelity <= 1.0:
@@ -195,7 +200,12 @@ class Restorer:
 
         def velocity(text: Tensor, images: tuple[Tensor, ...], who: Tensor) -> VelocityFunction:
             context = Context(reuse=settings.reuse_context)
-            return lambda z, sigma: self.iconface(z, sigma, text, tokens, images, who, context=context)
+
+            def of(z: Tensor, sigma: Tensor) -> Tensor:
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                    return self.iconface(z, sigma, text, tokens, images, who, context=context).float()
+
+            return of
 
         clean = torch.zeros_like(tokens)
         if settings.fidelity > 0:

@@ -121,6 +121,16 @@ def test_fidelity_dial_goes_from_sample_to_mean_estimate(restorer: Restorer) -> 
         SamplerSettings(fidelity=1.5)
 
 
+def test_bfloat16_is_close_and_another_word_is_refused(restorer: Restorer) -> None:
+    degraded, references = faces(2, "degraded"), [[reference(0)], [reference(1), reference(2)]]
+    exact, fast = (restorer.restore_aligned(degraded, references, seeds=[1, 2], settings=SamplerSettings(
+        steps=3, precision=precision)) for precision in ("fp32", "bf16"))
+    difference = np.abs(exact.astype(int) - fast)
+    assert 0 < difference.mean() < 4, "rounded to 8 bits of mantissa at every product"
+    with pytest.raises(ConfigurationError, match="precision"):
+        SamplerSettings(precision="int4")
+
+
 def test_guidance_changes_the_image_and_one_means_none(restorer: Restorer) -> None:
     degraded, shown = faces(1, "degraded"), [[reference(0)]]
 
