@@ -16,6 +16,7 @@ from identity_index import MismatchPolicy
 from identity_index import references as mismatched
 from records import ConfigurationError, DataError, WeightsError, derive, rng
 from records.dataset import DatasetVersion
+from records.hashes import sha256
 
 FORMAT = 1
 
@@ -165,7 +166,7 @@ def weight_hash(name: str) -> str:
     if name == "unknown":
         return "not found"
     try:
-        return weights.sha256(weights.find(name))
+        return sha256(weights.find(name))
     except WeightsError:
         return "not found"
 

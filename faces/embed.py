@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from faces.adaface import AdaFaceNet
 from faces.runtime import run, session
-from faces.weights import Weight, find, load_state, sha256, weight
+from faces.weights import Weight, find, load_state, weight
 from records.errors import DataError, WeightsError
+from records.hashes import sha256
 
 DEFAULT = "adaface_small"
 CHUNK = 64

@@ -6,11 +6,9 @@ in this order, in the folders of $ANCHORFACE_WEIGHTS (separated as $PATH is), in
 A known hash is checked before the file is used. No code is ever loaded from a weight file.
 """
 
-import hashlib
 import os
 import pickle
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from records.errors import WeightsError
+from records.hashes import sha256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -204,15 +203,6 @@ def expected_sha256(entry: Weight) -> str | None:
     return None
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, or over the names and hashes of a folder's files; computed once while nothing changes."""
-    if path.is_dir():
-        lines = [f"{file.name} {sha256(file)}" for file in sorted(path.iterdir()) if file.is_file()]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    state = path.stat()
-    return _sha256(str(path), state.st_mtime_ns, state.st_size)
-
-
 def load_safetensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
@@ -303,9 +293,3 @@ def fetch(name: str) -> Path:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{name}: cannot be downloaded from {entry.hub}: {str(error).splitlines()[0]}") from error
     return Path(whole) / part
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: str, modified: int, size: int) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -9,12 +9,10 @@ The frozen base (autoencoder, backbone, stored prompt) is not in the folder: the
 a `weight_finder` (name -> path) finds them, and their SHA-256 must agree.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from models.configuration import ModelSettings
 from models.iconface import IConFace
 from models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
 from records import CheckpointError, ConfigurationError, StorageError
+from records.hashes import sha256
 from records.storage import join, read_bytes, write_atomic
 
 FORMAT = 1
@@ -179,21 +178,11 @@ def require_same_model(description: Description, model: ModelSettings, folder: s
                               "the recipe that made it, or choose another run folder.")
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a local file, or over the names and hashes of a folder's files."""
-    if os.path.isdir(path):
-        files = sorted(file for file in Path(path).iterdir() if file.is_file())
-        lines = [f"{file.name} {sha256_of(file)}" for file in files]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _found(entry: BaseWeight, weight_finder: Callable[[str], str | os.PathLike[str]],
            folder: str | os.PathLike[str]) -> str | os.PathLike[str]:
     path = weight_finder(entry.name)
     if entry.sha256:
-        actual = sha256_of(path)
+        actual = sha256(path)
         if actual != entry.sha256:
             raise CheckpointError(f"{folder} was trained on {entry.name} with SHA-256 {entry.sha256[:12]}..., but "
                                   f"{path} has {actual[:12]}...; its adapters fit only the file they were trained on")

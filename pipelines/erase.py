@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from faces.weights import find, sha256
+from faces.weights import find
 from identity_index import IdentityIndex
 from identity_index.tombstones import PENDING, REPORTS, bury
 from pipelines import stage
@@ -34,6 +34,7 @@ from pipelines.progress import Progress
 from pipelines.publish import finished, latest_id, name_latest
 from pipelines.shards import planned
 from records.errors import DataError, WeightsError
+from records.hashes import sha256
 from records.lineage import manifests
 from records.storage import delete, exists, join, list_files, read_bytes, read_table, write_atomic
 

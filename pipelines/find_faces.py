@@ -22,7 +22,7 @@ from faces import align, attributes, embed
 from faces.detect import Detector
 from faces.images import encode_jpeg
 from faces.pose import pose_from_landmarks
-from faces.weights import find, sha256, weight
+from faces.weights import find, weight
 from identity_index.tombstones import Tombstones
 from pipelines import stage
 from pipelines.erasure import settle
@@ -33,6 +33,7 @@ from pipelines.progress import Progress
 from pipelines.sources import PhotoReader
 from pipelines.stage import Counts, Outputs, Part
 from records.errors import ConfigurationError, DataError, PhotoError, WeightsError
+from records.hashes import sha256
 from records.nouns import FACE_SCHEMA, Dropped, Photo
 from records.storage import join, read_table
 

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faces.weights import find, sha256
+from faces.weights import find
 from identity_index import IdentityIndex, read_decisions
 from pipelines import stage
 from pipelines.erasure import settle
@@ -28,6 +28,7 @@ from pipelines.second_look import second_look
 from pipelines.splits import SPLITS, assign_splits, split_counts
 from pipelines.stage import Counts, Outputs, Part
 from records.errors import ConfigurationError, DataError
+from records.hashes import sha256
 from records.nouns import IDENTITY_SCHEMA, Identity
 from records.storage import delete, exists, filesystem, join, read_bytes, read_table
 

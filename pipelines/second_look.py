@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 from faces.align import arcface_matrix, warp
 from faces.embed import embedder
 from faces.images import decode_jpeg
-from faces.weights import find, sha256
+from faces.weights import find
 from pipelines import stage
 from pipelines.progress import Progress
 from pipelines.stage import Counts, Outputs, Part
+from records.hashes import sha256
 from records.storage import filesystem, join
 
 VERSION = 1

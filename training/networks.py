@@ -11,13 +11,14 @@ import torch
 from faces.adaface import AdaFaceNet
 from faces.embed import adaface_network
 from faces.quality import NormCalibration, read_calibration
-from faces.weights import find, sha256
+from faces.weights import find
 from models.autoencoder import Autoencoder
 from models.backbone import TextMemory, build_backbone
 from models.checkpoint import BaseWeight, read_text
 from models.iconface import IConFace
 from models.weights import load_autoencoder, load_backbone
 from records import ConfigurationError
+from records.hashes import sha256
 from training.recipes import Recipe
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

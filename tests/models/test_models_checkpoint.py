@@ -15,13 +15,13 @@ from models.checkpoint import (
     load_iconface,
     read_description,
     require_same_model,
-    sha256_of,
     write_adapter,
     write_description,
 )
 from models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
 from models.iconface import IConFace
 from records import CheckpointError, ConfigurationError
+from records.hashes import sha256
 
 SETTINGS = ModelSettings(
     image_size=64,
@@ -49,7 +49,7 @@ def trained(tmp_path):
     names = {"autoencoder": "autoencoder_small", "backbone": "base_small"}
     write_description(folder, Description(
         model=SETTINGS, embedder="adaface_small", clock=400, recipe={"name": "iconface_tiny"},
-        weights={role: BaseWeight(name=name, sha256=sha256_of(paths[name])) for role, name in names.items()},
+        weights={role: BaseWeight(name=name, sha256=sha256(paths[name])) for role, name in names.items()},
     ))
     write_adapter(folder, model.adapter_state())
     write_adapter(folder, {name: 0.5 * value for name, value in model.adapter_state().items()}, ema=True)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faces.weights import find, sha256
+from faces.weights import find
 from identity_index.tombstones import bury
 from pipelines.face_filters import FaceFilters, Measured, asked_filters
 from pipelines.find_faces import FaceSettings, find_faces
 from pipelines.ingest import ingest
 from pipelines.stage import dropped
 from records.errors import ConfigurationError
+from records.hashes import sha256
 from records.storage import list_files, read_table
 from synthetic import identity, render
 from synthetic.state import State

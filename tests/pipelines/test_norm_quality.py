@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 from cli import app
 from faces.embed import embedder
 from faces.quality import NormCalibration, calibration_path, read_calibration
-from faces.weights import find, sha256
+from faces.weights import find
 from identity_index import anchor
 from pipelines.damage_ladders import LADDERS, plans
 from pipelines.find_faces import find_faces
 from pipelines.ingest import ingest
 from pipelines.norm_quality import Measurements, calibrate_norm, measure, portraits, ranks
 from records.errors import ConfigurationError, DataError, WeightsError
+from records.hashes import sha256
 
 FEW = ("gaussian blur", "refldm-severe")
 NAME = "adaface_small"
