@@ -167,6 +167,8 @@ class IConFace(nn.Module):
         scene_only = self.settings.cross_scope == "scene"
         stop = start + layout.scene_tokens if scene_only else stream.shape[1]
         asked = stream[:, start:stop]
+        if asked.shape == stream.shape:
+            return stream + attention(stream, offered)
         return torch.cat([stream[:, :start], asked + attention(asked, offered), stream[:, stop:]], dim=1)
 
     def _run(self, function: Callable, *arguments: object) -> Any:

@@ -8,6 +8,8 @@ import math
 from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
 
+from models.precision import as_weights
+
 
 class LoRALinear(nn.Module):
     """A frozen linear layer `base` with a low-rank update beside it; the update's weights may be finer (float32)."""
@@ -25,8 +27,9 @@ class LoRALinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
         plain = self.base(x)
-        update = self.up(self.down(x.to(self.down.weight.dtype)))
-        return plain + (self.scale * update).to(plain.dtype)
+        # Scaled where it has `rank` channels: the update itself may have nine times the width.
+        update = self.up(self.scale * self.down(as_weights(x, self.down.weight)))
+        return plain + update.to(plain.dtype)
 
 
 def target_names(backbone: Flux2Transformer2DModel) -> tuple[str, ...]:

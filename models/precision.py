@@ -33,5 +33,10 @@ class _AttentionInFloat32(TorchFunctionMode):
             return function(*map(_wide, args), **{name: _wide(value) for name, value in kwargs.items()})
 
 
+def as_weights(x: Tensor, weight: Tensor) -> Tensor:
+    """What a linear layer of this weight takes: x in the weight's type, or as it is where autocast will see to both."""
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
+
+
 def _wide(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.configuration import IConFaceSettings
+from models.precision import as_weights
 from models.tokens import Grid
 
 
@@ -32,7 +33,7 @@ class LowRank(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] to [..., outputs]."""
-        return self.up(self.down(x.to(self.down.weight.dtype)))
+        return self.up(self.down(as_weights(x, self.down.weight)))
 
 
 class InputResidual(nn.Module):
@@ -169,7 +170,11 @@ class DegradedAttention(nn.Module):
     def forward(self, hidden: Tensor, offered: tuple[Tensor, Tensor]) -> Tensor:
         """What to add to the image tokens `hidden` [B, L, D], given what `keys_values` made of the memory."""
         key, value = offered
-        query = rearrange(self.to_query(self.norm(hidden)), "b l (n d) -> b n l d", n=self.heads)
+        with torch.autocast(hidden.device.type, enabled=False):
+            calm = self.norm(hidden)  # in its own type: autocast would make a float32 copy of the whole stream
+        query = rearrange(self.to_query(calm), "b l (n d) -> b n l d", n=self.heads)
         query = self.norm_query(query.to(self.norm_query.weight.dtype)).to(value.dtype)
-        found = functional.scaled_dot_product_attention(query, key, value)
-        return (self.gamma * self.to_out(rearrange(found, "b n l d -> b l (n d)"))).to(hidden.dtype)
+        found = rearrange(functional.scaled_dot_product_attention(query, key, value), "b n l d -> b l (n d)")
+        # gamma where there are few channels; nothing after it has a bias, so at 0 nothing is added, exactly.
+        few = self.to_out.down(as_weights(found, self.to_out.down.weight))
+        return self.to_out.up((self.gamma * few).to(few.dtype)).to(hidden.dtype)
