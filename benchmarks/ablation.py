@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py [--folder runs/ablation] [--samples 4608] [--runs full:0,concat:0,...] [--print]
 
-Trains `iconface_tiny` on 220 photographed and 170 synthetic people once per row and seed, on the carried frozen base,
+Trains `iconface_tiny` on 300 photographed and 170 synthetic people once per row and seed, on the carried frozen base,
 two processes of one thread at a time, and judges each on people whom no run saw: 102 photographs of 12 people (judge
 mobilefacenet) and 100 synthetic faces of 100 (judge_small), profile refldm-severe, sampled in bfloat16. The first seed
 of `full` answers all questions, of `concat` and `random` those that compare them with it; the other runs are judged
