@@ -17,6 +17,7 @@ from records import TrainingError
 from training.checkpoint import latest
 from training.launch import train
 from training.loop import Job
+from training.networks import load_networks
 from training.recipes import Recipe
 
 pytestmark = pytest.mark.line
@@ -56,14 +57,18 @@ def staged(micro_recipe: Recipe, tiny_dataset: str, tmp_path_factory: pytest.Tem
 
 @pytest.mark.parametrize("file", ["adapter.safetensors", "ema.safetensors"])
 @pytest.mark.parametrize("stage", STAGES[1:])
-def test_every_stage_gives_the_weights_and_averages_of_stage_0(staged: dict[int, Path], stage: int, file: str) -> None:
+def test_every_stage_gives_the_weights_and_averages_of_stage_0(
+    staged: dict[int, Path], micro_recipe: Recipe, stage: int, file: str
+) -> None:
+    """Another order of summation is all that differs. Where a gradient is nearly zero, Adam makes steps out of its last
+    bits, so tensors are compared by their distance beside the way that training moved them: .6 % at most was seen. A
+    bias of keys changes no softmax: it has no gradient but rounding, and hardly moves."""
     expected, found = (load(staged[number] / file)[0] for number in (0, stage))
-    assert expected.keys() == found.keys()
+    start = load_networks(micro_recipe, torch.device("cpu")).iconface.adapter_state()
+    assert expected.keys() == found.keys() == start.keys()
     for name, tensor in expected.items():
-        apart = (tensor - found[name]).abs()
-        # Another order of summation is all that differs; but where a gradient is nearly zero, Adam makes steps of the
-        # learning rate's size (0.01) out of its last bits, so one in fifty may be farther apart.
-        assert apart.max() < 2e-3 and (apart > 2e-4).float().mean() < 0.02, (name, apart.max())
+        moved, apart = (tensor - start[name]).norm(), (tensor - found[name]).norm()
+        assert apart < 0.03 * moved or (name.endswith("to_key.bias") and moved < 1e-3), (name, apart, moved)
 
 
 def test_training_moves_the_adapters_and_the_average_lags_behind(staged: dict[int, Path]) -> None:
