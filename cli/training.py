@@ -50,6 +50,7 @@ def plan(
     efficiency: Annotated[float, typer.Option(help="The share of it that a run reaches: an assumption.")] = 0.4,
 ) -> None:
     """Memory per GPU at every ZeRO stage, operations and time of a recipe; counted, nothing is loaded or booked."""
+    from training.engine import STAGES
     from training.plan import count, memory, samples_per_second
 
     made = _recipe(recipe, setting)
@@ -63,7 +64,7 @@ def plan(
     parts = ("backbone", "adapters", "gradients", "moments", "average", "others", "activations", "total")
     table = Table("GPUs", "ZeRO", *parts, title="GiB on each GPU")
     for number in numbers:
-        for stage in range(4):
+        for stage in STAGES:
             needed = memory(counted, gpus=number, stage=stage)
             table.add_row(str(number), str(stage), *(f"{getattr(needed, part) / 2**30:.2f}" for part in parts))
     Console().print(table)

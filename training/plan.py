@@ -25,11 +25,10 @@ from models.autoencoder import Autoencoder
 from models.backbone import build_backbone
 from models.iconface import IConFace
 from records import ConfigurationError
+from training.engine import STAGES
 from training.losses import CROP
+from training.networks import TYPES
 from training.recipes import Recipe
-
-BYTES = {"fp32": 4, "bf16": 2}
-NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
@@ -101,7 +100,7 @@ def count(recipe: Recipe, references: int = 3) -> Counted:
     """
     if references < 0:
         raise ConfigurationError(f"references {references}: none or more")
-    number = NUMBERS[recipe.precision]
+    number = TYPES[recipe.precision]
     with FakeTensorMode(), _default_type(number):
         iconface = _Watched(build_backbone(recipe.model.backbone), recipe.model.iconface)
         autoencoder = Autoencoder(recipe.model.autoencoder).requires_grad_(False)
@@ -141,9 +140,9 @@ def memory(counted: Counted, *, gpus: int = 1, stage: int | None = None) -> Memo
     """
     recipe = counted.recipe
     stage = recipe.zero_stage if stage is None else stage
-    if stage not in (0, 1, 2, 3) or gpus < 1:
+    if stage not in STAGES or gpus < 1:
         raise ConfigurationError(f"ZeRO stage {stage} on {gpus} GPUs: stages are 0..3, GPUs at least 1")
-    backbone, adapters = counted.backbone * BYTES[recipe.base_precision], counted.adapters * 4
+    backbone, adapters = counted.backbone * TYPES[recipe.base_precision].itemsize, counted.adapters * 4
 
     def share(size: int, from_stage: int) -> int:
         return -(-size // gpus) if stage >= from_stage else size
