@@ -37,7 +37,7 @@ from records.hashes import sha256
 from records.nouns import FACE_SCHEMA, Dropped, Photo
 from records.storage import join, read_table
 
-VERSION = 4
+VERSION = 5
 SMALLEST_CROP = 112
 DETECTOR = "scrfd_2.5g_kps"
 POSE = ("yaw", "pitch", "roll")

@@ -22,7 +22,7 @@ from pipelines.stage import Counts, Outputs, Part
 from records.hashes import sha256
 from records.storage import filesystem, join
 
-VERSION = 1
+VERSION = 2
 STAGE = FOLDER = "clusterer"
 BATCH = 64
 SCHEMA = pa.schema([("face_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
