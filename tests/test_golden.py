@@ -1,0 +1,66 @@
+"""Nothing that moves walls moves bits: the numbers of commit 5d57d75 come out again (tests/golden/measure.py).
+
+Degraded pictures and digests are the same on every machine. Products of matrices round as the processor and torch
+like, so they are compared bit for bit where both are those of the recording, and closely elsewhere.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.golden import measure
+
+pytestmark = pytest.mark.line
+VALUES: dict[str, Any] = json.loads((measure.HERE / "values.json").read_text())
+SAME_MACHINE = VALUES["machine"] == measure.machine()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The values now; the micro run goes on from the stored fifth step."""
+    return measure.measured(tmp_path_factory.mktemp("golden"), lambda place: shutil.copytree(measure.RUN, place))
+
+
+def test_the_feed_gives_the_same_bytes(measured: dict[str, Any]) -> None:
+    assert measured["feed"] == VALUES["feed"]
+
+
+@pytest.mark.parametrize("mode", list(VALUES["forward"]))
+def test_the_forward_pass_gives_the_same_bits(measured: dict[str, Any], mode: str) -> None:
+    close = {"rel": 2e-2, "abs": 2e-2} if mode == "bfloat16" else {"rel": 1e-4, "abs": 1e-5}
+    assert measured["forward_heads"][mode] == pytest.approx(VALUES["forward_heads"][mode], **close)
+    if SAME_MACHINE:
+        assert measured["forward"][mode] == VALUES["forward"][mode]
+
+
+@pytest.mark.parametrize("run", ["micro", "tiny"])
+def test_ten_steps_give_the_same_losses_and_adapters(measured: dict[str, Any], run: str) -> None:
+    """The tiny run from its start; the micro run from a checkpoint after five steps, which the old code wrote."""
+    found, stored = measured[run], VALUES[run]
+    losses = stored["losses"][-len(found["losses"]):]
+    assert len(found["losses"]) == {"micro": 5, "tiny": 10}[run]
+    for now, then in zip(found["losses"], losses, strict=True):
+        assert now == pytest.approx(then, rel=5e-2, abs=5e-2)
+    assert found["norms"] == pytest.approx(stored["norms"], rel=0.1, abs=1e-2)
+    if SAME_MACHINE:
+        assert found["losses"] == losses
+        assert (found["adapters"], found["averages"]) == (stored["adapters"], stored["averages"])
+
+
+def test_a_checkpoint_written_before_gives_the_same_pictures() -> None:
+    stored, found = np.load(measure.HERE / "samples.npz"), measure.samples()
+    assert set(found) == set(stored.files)
+    for name, pictures in found.items():
+        difference = np.abs(pictures.astype(int) - stored[name])
+        assert difference.mean() < 0.1 and difference.max() <= 16, name
+        if SAME_MACHINE:
+            assert difference.max() == 0, name
+
+
+def test_the_comparison_can_fail(tmp_path: Path) -> None:
+    """Another seed gives other bytes, so equal digests say something."""
+    assert measure.fed(seed=4) != VALUES["feed"]
