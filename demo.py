@@ -20,19 +20,19 @@ from typing import Any
 
 from rich.console import Console
 
-from evaluation import evaluate, write_page, write_pictures
-from faces import weights
-from pipelines.cluster import connect
-from pipelines.find_faces import find_faces
-from pipelines.group import group
-from pipelines.ingest import ingest
-from pipelines.progress import Progress
-from pipelines.shards import shards
-from pipelines.stage import dropped
-from records import ConfigurationError, WeightsError
-from synthetic import write_corpus
-from training.launch import train
-from training.recipes import recipe
+from anchorface.evaluation import evaluate, write_page, write_pictures
+from anchorface.faces import weights
+from anchorface.pipelines.cluster import connect
+from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.group import group
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.progress import Progress
+from anchorface.pipelines.shards import shards
+from anchorface.pipelines.stage import dropped
+from anchorface.records import ConfigurationError, WeightsError
+from anchorface.synthetic import write_corpus
+from anchorface.training.launch import train
+from anchorface.training.recipes import recipe
 
 # Neither this seed nor any identity drawn from it was used to train a carried network (see weights/*.md).
 CORPUS_SEED = 20_260

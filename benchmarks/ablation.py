@@ -36,18 +36,18 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from evaluation import CONDITIONS, Condition, bootstrap, evaluate, freeze
-from identity_index import MismatchPolicy
-from pipelines.find_faces import find_faces
-from pipelines.group import group
-from pipelines.ingest import ingest
-from pipelines.shards import shards
-from records.dataset import DatasetVersion
-from records.storage import read_table, write_atomic
-from restoration import Restorer, SamplerSettings
-from synthetic import write_corpus
-from training.launch import train
-from training.recipes import recipe
+from anchorface.evaluation import CONDITIONS, Condition, bootstrap, evaluate, freeze
+from anchorface.identity_index import MismatchPolicy
+from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.group import group
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.shards import shards
+from anchorface.records.dataset import DatasetVersion
+from anchorface.records.storage import read_table, write_atomic
+from anchorface.restoration import Restorer, SamplerSettings
+from anchorface.synthetic import write_corpus
+from anchorface.training.launch import train
+from anchorface.training.recipes import recipe
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 HELD_OUT = {f"p{number:02d}" for number in (1, 2, 3, 5, 7, 9, 11, 12, 15, 17, 19, 21)}

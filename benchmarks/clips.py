@@ -25,13 +25,13 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from degradation import codecs
-from degradation.clip import apply_clip, clip_profiles, draw_clip, stages
-from degradation.clip_plan import ClipOperation, ClipPlan
-from degradation.operations import compression
-from degradation.plan import Operation, Plan
-from degradation.replay import carried
-from records import rng
+from anchorface.degradation import codecs
+from anchorface.degradation.clip import apply_clip, clip_profiles, draw_clip, stages
+from anchorface.degradation.clip_plan import ClipOperation, ClipPlan
+from anchorface.degradation.operations import compression
+from anchorface.degradation.plan import Operation, Plan
+from anchorface.degradation.replay import carried
+from anchorface.records import rng
 
 
 def footage(path: str, count: int, size: int) -> np.ndarray:

@@ -20,20 +20,20 @@ import numpy as np
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from faces.align import arcface_matrix, warp
-from faces.embed import embedder
-from identity_index import b_cubed_scores, calibrate, cluster, constraints, known, pairwise_scores
-from identity_index.clustering.cluster import Graph, graph
-from identity_index.clustering.doubt import doubts
-from identity_index.clustering.neighbours import unit
-from pipelines.find_faces import find_faces
-from pipelines.ingest import ingest
-from pipelines.persons import light_columns
-from pipelines.second_look import second_look
-from pipelines.stage import outputs
-from records import rng
-from records.storage import join, read_table
-from synthetic import draw_state, identity, render
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.embed import embedder
+from anchorface.identity_index import b_cubed_scores, calibrate, cluster, constraints, known, pairwise_scores
+from anchorface.identity_index.clustering.cluster import Graph, graph
+from anchorface.identity_index.clustering.doubt import doubts
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.persons import light_columns
+from anchorface.pipelines.second_look import second_look
+from anchorface.pipelines.stage import outputs
+from anchorface.records import rng
+from anchorface.records.storage import join, read_table
+from anchorface.synthetic import draw_state, identity, render
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 NETWORKS = ("adaface_small", "mobilefacenet_y1_ms1m_112")

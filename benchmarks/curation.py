@@ -39,16 +39,16 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from faces import align
-from faces.detect import Detector
-from faces.embed import embedder
-from faces.images import read_photo
-from faces.runtime import session
-from faces.weights import find
-from pipelines import stage
-from pipelines.find_faces import DETECTOR, FaceFinder, FaceSettings, find_faces
-from pipelines.ingest import ingest, photo_parts
-from records.storage import read_table
+from anchorface.faces import align
+from anchorface.faces.detect import Detector
+from anchorface.faces.embed import embedder
+from anchorface.faces.images import read_photo
+from anchorface.faces.runtime import session
+from anchorface.faces.weights import find
+from anchorface.pipelines import stage
+from anchorface.pipelines.find_faces import DETECTOR, FaceFinder, FaceSettings, find_faces
+from anchorface.pipelines.ingest import ingest, photo_parts
+from anchorface.records.storage import read_table
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 EMBEDDER = "mobilefacenet_y1_ms1m_112"

@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from degradation import Plan, apply, draw, profiles
-from degradation.operations import compression, noise, resize
-from degradation.replay import carry_out
-from records import rng
+from anchorface.degradation import Plan, apply, draw, profiles
+from anchorface.degradation.operations import compression, noise, resize
+from anchorface.degradation.replay import carry_out
+from anchorface.records import rng
 from tests.degradation import plain
 
 SIZES = (512, 128)

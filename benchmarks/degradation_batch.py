@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from anchorface.degradation import Plan, apply_batch, draw, profiles
+from anchorface.degradation.batch import where
+from anchorface.records import rng
 from benchmarks.degradation import scene
-from degradation import Plan, apply_batch, draw, profiles
-from degradation.batch import where
-from records import rng
 
 
 def seconds(work: Callable[[], object], device: torch.device, times: int) -> tuple[float, float]:

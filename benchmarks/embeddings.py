@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from records import rng
+from anchorface.records import rng
 
 EFFECTIVE, LEVEL, PERSONS, FACES, COMMON = 94.0, 1.35, 0.1, 0.25, 0.018
 EACH = 10
@@ -85,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     if options.photos.exists():
-        from faces.embed import embedder
+        from anchorface.faces.embed import embedder
         from tests.identity_index import album_search
 
         faces = [*album_search.portraits(options.photos, "people"),

@@ -28,11 +28,11 @@ import numpy as np
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from anchorface.identity_index import INDEX_SCHEMA, IdentityIndex, MismatchPolicy
+from anchorface.identity_index.clustering.neighbours import nearest, neighbours
+from anchorface.records import rng
 from benchmarks import embeddings as drawn
 from benchmarks.traces import traces
-from identity_index import INDEX_SCHEMA, IdentityIndex, MismatchPolicy
-from identity_index.clustering.neighbours import nearest, neighbours
-from records import rng
 
 EACH, DIMENSION, CROP = drawn.EACH, 512, 64
 QUERIES, BATCH, K = 200, 64, 10

@@ -16,9 +16,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.backbone import TextMemory, build_backbone, velocity
-from models.configuration import ModelSettings, klein_4b, tiny
-from models.iconface import IConFace
+from anchorface.models.backbone import TextMemory, build_backbone, velocity
+from anchorface.models.configuration import ModelSettings, klein_4b, tiny
+from anchorface.models.iconface import IConFace
 
 
 def klein_slice() -> ModelSettings:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from faces.embed import embedder
+from anchorface.faces.embed import embedder
 from tests.identity_index import album_search
 
 PROFILES = ("gfpgan", "refldm-moderate", "refldm-severe")

@@ -19,12 +19,18 @@ import numpy as np
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from identity_index import IdentityIndex
-from identity_index.retrieval.album import Album
-from identity_index.retrieval.fit_shares import fit_shares
-from identity_index.retrieval.mismatch import REFERENCE_KEYS, MismatchPolicy, asked_policy, references, select
-from identity_index.retrieval.report import RetrievalReport, retrieval_report
-from records import rng
+from anchorface.identity_index import IdentityIndex
+from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.fit_shares import fit_shares
+from anchorface.identity_index.retrieval.mismatch import (
+    REFERENCE_KEYS,
+    MismatchPolicy,
+    asked_policy,
+    references,
+    select,
+)
+from anchorface.identity_index.retrieval.report import RetrievalReport, retrieval_report
+from anchorface.records import rng
 
 Reports = dict[str, RetrievalReport]
 
@@ -37,10 +43,10 @@ def curated(workspace: str) -> pa.Table:
 
 def made(folder: str, photos: list[str], people: int, each: int) -> Iterator[tuple[str, pa.Table]]:
     """Workspaces made on the spot, one after the other."""
-    from pipelines.find_faces import find_faces
-    from pipelines.group import group
-    from pipelines.ingest import ingest
-    from synthetic import write_corpus
+    from anchorface.pipelines.find_faces import find_faces
+    from anchorface.pipelines.group import group
+    from anchorface.pipelines.ingest import ingest
+    from anchorface.synthetic import write_corpus
 
     if people:
         write_corpus(f"{folder}/synthetic", identities=people, photos_each=each, seed=21, size=256)

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faces import weights
-from models.backbone import TextMemory
-from models.checkpoint import load_iconface
-from models.configuration import tiny
-from models.context import Context
-from models.flow import shift_schedule
-from models.iconface import IConFace
-from models.sampler import initial_noise, sample
-from models.weights import tiny_autoencoder, tiny_backbone
-from records import rng
-from synthetic import State, identity, render
+from anchorface.faces import weights
+from anchorface.models.backbone import TextMemory
+from anchorface.models.checkpoint import load_iconface
+from anchorface.models.configuration import tiny
+from anchorface.models.context import Context
+from anchorface.models.flow import shift_schedule
+from anchorface.models.iconface import IConFace
+from anchorface.models.sampler import initial_noise, sample
+from anchorface.models.weights import tiny_autoencoder, tiny_backbone
+from anchorface.records import rng
+from anchorface.synthetic import State, identity, render
 
 STEPS = 12
 

@@ -1,7 +1,7 @@
 """The one command `anchorface`: a module per line of work, a verb a few lines each."""
 
-from cli import curation, datasets, machine, people, pictures, quality, references, search, training, weights
-from cli.app import app
+from anchorface.cli import curation, datasets, machine, people, pictures, quality, references, search, training, weights
+from anchorface.cli.app import app
 
 __all__ = [
     "app", "curation", "datasets", "machine", "people", "pictures", "quality", "references", "search", "training",

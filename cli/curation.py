@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.app import Workspace, app, console, told
+from anchorface.cli.app import Workspace, app, console, told
 
 DetectorName = Annotated[
     str | None, typer.Option(help="Face detector by name (see doctor), or `given` for landmarks from a sidecar.")
@@ -28,7 +28,7 @@ def corpus(
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Photograph synthetic people: known identity, pose, age; no consent needed."""
-    from synthetic import write_corpus
+    from anchorface.synthetic import write_corpus
 
     written = write_corpus(
         Path(out), identities=identities, photos_each=photos, seed=seed, size=size, group_photos=group_photos,
@@ -66,13 +66,13 @@ def curate(
     ] = False,
 ) -> None:
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
-    from pipelines.face_filters import asked_filters
-    from pipelines.find_faces import FaceSettings, find_faces
-    from pipelines.group import group
-    from pipelines.ingest import ingest
-    from pipelines.progress import Progress
-    from pipelines.shards import shards
-    from pipelines.sources import find_layout
+    from anchorface.pipelines.face_filters import asked_filters
+    from anchorface.pipelines.find_faces import FaceSettings, find_faces
+    from anchorface.pipelines.group import group
+    from anchorface.pipelines.ingest import ingest
+    from anchorface.pipelines.progress import Progress
+    from anchorface.pipelines.shards import shards
+    from anchorface.pipelines.sources import find_layout
 
     settings = FaceSettings(
         detector=detector, embedder=embedder, crop_size=crop_size, filters=asked_filters(limit or ())
@@ -92,7 +92,7 @@ def curate(
 @told
 def dropped(out: Workspace) -> None:
     """What did not go on, and why."""
-    from pipelines.stage import dropped as read
+    from anchorface.pipelines.stage import dropped as read
 
     rows = read(out).to_pylist()
     table = Table("stage", "file", "row", "cause", "detail")

@@ -8,12 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from cli.app import Workspace, app, console, told
-from records import ConfigurationError
+from anchorface.cli.app import Workspace, app, console, told
+from anchorface.records import ConfigurationError
 
 if TYPE_CHECKING:
-    from pipelines.erasure.selection import Selection
-    from records.lineage import Version
+    from anchorface.pipelines.erasure.selection import Selection
+    from anchorface.records.lineage import Version
 
 SHOWN = 20
 
@@ -22,8 +22,8 @@ SHOWN = 20
 @told
 def versions(workspace: Workspace) -> None:
     """The dataset versions of a workspace, each under the one that it came from."""
-    from records.lineage import versions as read
-    from records.storage import join
+    from anchorface.records.lineage import versions as read
+    from anchorface.records.storage import join
 
     family = read(join(workspace, "dataset"))
     tree = Tree(f"{escape(workspace)}/dataset")
@@ -42,8 +42,8 @@ def diff(
     out: Annotated[str | None, typer.Option(help="Write all rows to this Parquet file.")] = None,
 ) -> None:
     """How two dataset versions differ: faces added, removed, moved, changed; and how they were made."""
-    from records.lineage import diff as compare
-    from records.storage import write_table
+    from anchorface.records.lineage import diff as compare
+    from anchorface.records.storage import write_table
 
     found = compare(_folder(before), _folder(after))
     table = Table("change", "faces")
@@ -92,9 +92,9 @@ def erase(
 
     A person is kept out afterwards, a photograph too. The files at the source stay: delete them yourself.
     """
-    from pipelines.erase import erase as carry_out
-    from pipelines.erase import finish
-    from pipelines.progress import Progress
+    from anchorface.pipelines.erase import erase as carry_out
+    from anchorface.pipelines.erase import finish
+    from anchorface.pipelines.progress import Progress
 
     if sum(given is not None and given != [] for given in (photo, source, identity, face)) != 1:
         raise ConfigurationError("erase: give one of --photo, --source, --identity or --face")
@@ -116,7 +116,7 @@ def _selection(
     workspace: str, photo: list[str], source: str | None, identity: list[str], face: str | None,
     threshold: float | None,
 ) -> "Selection":
-    from pipelines.erasure import selection
+    from anchorface.pipelines.erasure import selection
 
     if photo:
         return selection.by_photo(workspace, photo)
@@ -124,7 +124,7 @@ def _selection(
         return selection.by_source(workspace, source)
     if identity:
         return selection.by_identity(workspace, identity)
-    from pipelines.erasure.showing import shown_in
+    from anchorface.pipelines.erasure.showing import shown_in
 
     assert face is not None
     found = shown_in(workspace, face, threshold=threshold)
@@ -175,7 +175,7 @@ def _described(version: "Version") -> str:
 
 def _folder(text: str) -> str:
     """A version's folder, from itself or from `WORKSPACE:ID`."""
-    from records.storage import exists, join
+    from anchorface.records.storage import exists, join
 
     workspace, colon, name = text.rpartition(":")
     if colon and not exists(text) and exists(join(workspace, "dataset", name)):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.app import app, told
+from anchorface.cli.app import app, told
 
 
 @app.command()
@@ -16,7 +16,7 @@ def demo(
     identities: Annotated[int | None, typer.Option(help="Synthetic people.")] = None,
 ) -> None:
     """The whole line: photographs in, a trained and judged restorer and a report page out."""
-    from demo import run
+    from anchorface.demo import run
 
     run(out, photos=photos, samples=samples, identities=identities)
 
@@ -25,7 +25,7 @@ def demo(
 @told
 def doctor() -> None:
     """What this machine has and what is missing: hardware, engines, weights and their licences."""
-    from infra import show
+    from anchorface.infra import show
 
     if not show():
         raise typer.Exit(1)

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.app import Workspace, app, console, told
+from anchorface.cli.app import Workspace, app, console, told
 
 if TYPE_CHECKING:
-    from records.nouns import Decision
+    from anchorface.records.nouns import Decision
 
 IdentityName = Annotated[str, typer.Argument(help="Name of an identity, for example p000012.")]
 FaceIds = Annotated[list[str], typer.Argument(help="Face ids; the beginning is enough where no other begins so.")]
@@ -28,8 +28,8 @@ def audit(
     per_page: Annotated[int, typer.Option(help="Identities on a page.")] = 24,
 ) -> None:
     """Write pages for people: identities by doubt, dropped rows, distributions, references."""
-    from pipelines.audit import audit as write
-    from pipelines.progress import Progress
+    from anchorface.pipelines.audit import audit as write
+    from anchorface.pipelines.progress import Progress
 
     first = write(workspace, out, shown=identities or None, per_page=per_page, progress=Progress())
     console.print(f"open {escape(first)}", soft_wrap=True)
@@ -44,7 +44,7 @@ def merge(
     now: Now = False,
 ) -> None:
     """Say that identities are one person."""
-    from identity_index.clustering import correction
+    from anchorface.identity_index.clustering import correction
 
     decision = correction.merge(workspace, identities, made=_clock(), note=note)
     _tell(workspace, decision, f"the {len(decision.face_ids)} faces of {', '.join(identities)} become one person", now)
@@ -60,7 +60,7 @@ def split(
     now: Now = False,
 ) -> None:
     """Say that some faces of an identity are somebody else, all of them one person."""
-    from identity_index.clustering import correction
+    from anchorface.identity_index.clustering import correction
 
     chosen = [face.strip() for face in faces.split(",") if face.strip()]
     decision = correction.split(workspace, identity, chosen, made=_clock(), note=note)
@@ -72,7 +72,7 @@ def split(
 @told
 def reject(workspace: Workspace, faces: FaceIds, note: Note = "", now: Now = False) -> None:
     """Say that faces are of no use: not a face, or a wrong crop."""
-    from identity_index.clustering import correction
+    from anchorface.identity_index.clustering import correction
 
     decision = correction.reject(workspace, faces, made=_clock(), note=note)
     _tell(workspace, decision, f"{len(decision.face_ids)} faces leave the index and are listed as dropped", now)
@@ -88,7 +88,7 @@ def label(
     now: Now = False,
 ) -> None:
     """Say who an identity is; identities with one label become one person."""
-    from identity_index.clustering import correction
+    from anchorface.identity_index.clustering import correction
 
     decision = correction.label(workspace, identity, name, made=_clock(), note=note)
     _tell(workspace, decision, f"the {len(decision.face_ids)} faces of {identity} are {decision.label}", now)
@@ -98,7 +98,7 @@ def label(
 @told
 def decisions(workspace: Workspace) -> None:
     """What people decided, in order; a later decision wins over an earlier one."""
-    from identity_index.clustering.decisions import read_decisions
+    from anchorface.identity_index.clustering.decisions import read_decisions
 
     rows = read_decisions(workspace)
     table = Table("number", "kind", "faces", "others", "label", "note", "made")
@@ -120,8 +120,8 @@ def _tell(workspace: str, decision: "Decision", effect: str, now: bool) -> None:
     if not now:
         console.print("`--now`, or `anchorface curate` as before, groups again.")
         return
-    from pipelines.group import regroup
-    from pipelines.progress import Progress
+    from anchorface.pipelines.group import regroup
+    from anchorface.pipelines.progress import Progress
 
     found = regroup(workspace, progress=Progress())
     console.print(f"{found['faces']} faces, {found['identities']} identities. Shards and pages are as before: `curate` "

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.app import app, console, told
-from records import ConfigurationError
+from anchorface.cli.app import app, console, told
+from anchorface.records import ConfigurationError
 
 
 @app.command()
@@ -27,9 +27,9 @@ def restore(
     seed: Annotated[int, typer.Option(help="Seed; a photograph's name and this decide its noise.")] = 42,
 ) -> None:
     """Restore the faces of photographs, with zero or more references."""
-    from faces.detect import Detector
-    from faces.weights import find
-    from restoration import Restorer, SamplerSettings, restore_folder
+    from anchorface.faces.detect import Detector
+    from anchorface.faces.weights import find
+    from anchorface.restoration import Restorer, SamplerSettings, restore_folder
 
     counts = restore_folder(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
@@ -57,11 +57,11 @@ def degrade(
     page: Annotated[str, typer.Option(help="Write a page of every profile over one face, and do no more.")] = "",
 ) -> None:
     """Make good pictures and films worse: results, the plans that made them, and a contact sheet."""
-    from degradation.files import Settings, degrade_files
-    from degradation.page import write_page
-    from degradation.plan_lines import digest_of, read_plans
-    from faces.images import read_photo
-    from synthetic import State, identity, render
+    from anchorface.degradation.files import Settings, degrade_files
+    from anchorface.degradation.page import write_page
+    from anchorface.degradation.plan_lines import digest_of, read_plans
+    from anchorface.faces.images import read_photo
+    from anchorface.synthetic import State, identity, render
 
     if page:
         face = render(identity(seed), State(yaw=12, smile=0.4, background=seed), 512).image

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.app import app, console, told
+from anchorface.cli.app import app, console, told
 
 
 @app.command()
@@ -23,9 +23,9 @@ def norm(
     plot: Annotated[str | None, typer.Option(help="Draw norms and qualities into this picture.")] = None,
 ) -> None:
     """Measure whether a network's embedding norm follows picture quality, and store the map from one to the other."""
-    from faces.quality import calibration_path
-    from pipelines.norm_quality import calibrate_norm, draw_plot, ranks
-    from records.storage import write_atomic
+    from anchorface.faces.quality import calibration_path
+    from anchorface.pipelines.norm_quality import calibrate_norm, draw_plot, ranks
+    from anchorface.records.storage import write_atomic
 
     place = out or str(calibration_path(weights))
     found, measured = calibrate_norm(weights, source=source, count=count, seed=seed)

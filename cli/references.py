@@ -9,15 +9,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.app import app, console, told
-from records import ConfigurationError, DataError
-from records.storage import exists, join, write_atomic, write_table
+from anchorface.cli.app import app, console, told
+from anchorface.records import ConfigurationError, DataError
+from anchorface.records.storage import exists, join, write_atomic, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from identity_index import MismatchPolicy
-    from identity_index.retrieval.report import AxisReport, RetrievalReport
+    from anchorface.identity_index import MismatchPolicy
+    from anchorface.identity_index.retrieval.report import AxisReport, RetrievalReport
 
 
 @app.command()
@@ -40,8 +40,8 @@ def references(
     seed: Annotated[int, typer.Option(help="Other seeds, other targets and choices.")] = 0,
 ) -> None:
     """Choose references by a policy: asked against achieved gaps, and whom nothing can help."""
-    from identity_index.retrieval.fit_shares import fit_shares
-    from identity_index.retrieval.report import retrieval_report
+    from anchorface.identity_index.retrieval.fit_shares import fit_shares
+    from anchorface.identity_index.retrieval.report import retrieval_report
 
     policy = _policy(mode, setting or ())
     faces, crops = _faces(data)
@@ -56,7 +56,7 @@ def references(
     report = retrieval_report(faces, policy, k=k, count=count, seed=seed)
     _tell(report)
     if plot:
-        from identity_index.retrieval.plot import reference_plot
+        from anchorface.identity_index.retrieval.plot import reference_plot
 
         write_atomic(plot, reference_plot(report))
     if out.endswith(".csv"):
@@ -71,8 +71,8 @@ def _policy(mode: str, words: Sequence[str]) -> "MismatchPolicy":
     Raises:
         ConfigurationError: an unknown key or mode, or values that do not fit.
     """
-    from identity_index import MismatchPolicy
-    from identity_index.retrieval.policy import asked_policy
+    from anchorface.identity_index import MismatchPolicy
+    from anchorface.identity_index.retrieval.policy import asked_policy
 
     known = {field.name for field in fields(MismatchPolicy)}
     values: dict[str, Any] = {"mode": mode}
@@ -96,9 +96,9 @@ def _faces(data: str) -> tuple["pa.Table", Callable[[Sequence[str]], dict[str, b
     Raises:
         DataError: neither is there.
     """
-    from identity_index import IdentityIndex
-    from identity_index.retrieval.mismatch import REFERENCE_KEYS
-    from records.dataset import DatasetVersion
+    from anchorface.identity_index import IdentityIndex
+    from anchorface.identity_index.retrieval.mismatch import REFERENCE_KEYS
+    from anchorface.records.dataset import DatasetVersion
 
     if exists(join(data, "index", "faces.lance")):
         index = IdentityIndex.open(join(data, "index"))
@@ -113,7 +113,7 @@ def _faces(data: str) -> tuple["pa.Table", Callable[[Sequence[str]], dict[str, b
 def _one(faces: "pa.Table", crops: Callable[[Sequence[str]], dict[str, bytes]], target: str, policy: "MismatchPolicy",
          k: int, seed: int, sheet: str) -> None:
     """One face's references, told and drawn."""
-    from identity_index.retrieval.report import choose_for
+    from anchorface.identity_index.retrieval.report import choose_for
 
     identity, chosen, refused = choose_for(faces, target, policy, k=k, seed=seed)
     table = Table("reference", "why", title=f"{target} ({identity})")
@@ -122,9 +122,9 @@ def _one(faces: "pa.Table", crops: Callable[[Sequence[str]], dict[str, bytes]], 
     Console().print(table if chosen else f"{target} ({identity}): no admissible reference")
     Console().print("refused: " + (", ".join(f"{number} {cause}" for cause, number in refused) or "none"))
     if sheet:
-        from degradation.sheet import Cell
-        from degradation.sheet import sheet as drawn
-        from faces.images import decode_jpeg, encode_jpeg
+        from anchorface.degradation.sheet import Cell
+        from anchorface.degradation.sheet import sheet as drawn
+        from anchorface.faces.images import decode_jpeg, encode_jpeg
 
         jpegs = crops([target, *(one.face_id for one in chosen)])
         cells = [Cell(image=decode_jpeg(jpegs[target]), title="target", text=f"{target}, {identity}")]

@@ -6,12 +6,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.app import Workspace, app, told
+from anchorface.cli.app import Workspace, app, told
 
 if TYPE_CHECKING:
-    from faces.embed import Embedder
-    from identity_index import IdentityIndex
-    from identity_index.recognition import Probes
+    from anchorface.faces.embed import Embedder
+    from anchorface.identity_index import IdentityIndex
+    from anchorface.identity_index.recognition import Probes
 
 CALIBRATED = 128
 """Faces of the index that are degraded to learn what scores of such photographs mean."""
@@ -32,15 +32,15 @@ def who(
     """The likely persons for each face of a photograph, with how sure that is."""
     import numpy as np
 
-    from faces.align import arcface_matrix, warp
-    from faces.detect import Detector
-    from faces.embed import embedder
-    from faces.images import read_photo
-    from faces.weights import find
-    from identity_index import IdentityIndex
-    from identity_index.recognition import calibrate_recognition, recognise
-    from records.errors import PhotoError
-    from records.storage import join
+    from anchorface.faces.align import arcface_matrix, warp
+    from anchorface.faces.detect import Detector
+    from anchorface.faces.embed import embedder
+    from anchorface.faces.images import read_photo
+    from anchorface.faces.weights import find
+    from anchorface.identity_index import IdentityIndex
+    from anchorface.identity_index.recognition import calibrate_recognition, recognise
+    from anchorface.records.errors import PhotoError
+    from anchorface.records.storage import join
 
     index = IdentityIndex.open(join(workspace, "index"))
     network = embedder(next(index.batches(["embedder"]))["embedder"][0].as_py())
@@ -74,11 +74,11 @@ def _probes(index: "IdentityIndex", network: "Embedder", profile: str) -> "Probe
     """Faces of the index made worse, evenly spread over it."""
     import numpy as np
 
-    from degradation import apply, draw
-    from faces.align import arcface_matrix, warp
-    from faces.images import decode_jpeg
-    from identity_index.recognition import Probes
-    from records import rng
+    from anchorface.degradation import apply, draw
+    from anchorface.faces.align import arcface_matrix, warp
+    from anchorface.faces.images import decode_jpeg
+    from anchorface.identity_index.recognition import Probes
+    from anchorface.records import rng
 
     rows = index.faces(["face_id", "crop_size", "crop_landmarks"]).sort_by("face_id")
     rows = rows.take(np.unique(np.linspace(0, len(rows) - 1, CALIBRATED).astype(np.int64)))

@@ -7,16 +7,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.app import app, console, told
-from records import ConfigurationError
+from anchorface.cli.app import app, console, told
+from anchorface.records import ConfigurationError
 
 if TYPE_CHECKING:
-    from training.recipes import Recipe
+    from anchorface.training.recipes import Recipe
 
 
 def _recipe(name: str, settings: Sequence[str] | None) -> "Recipe":
     """A recipe by name, with what `--set` says over it."""
-    from training.recipes import recipe
+    from anchorface.training.recipes import recipe
 
     wrong = [text for text in settings or () if "=" not in text]
     if wrong:
@@ -28,7 +28,7 @@ def _recipe(name: str, settings: Sequence[str] | None) -> "Recipe":
 @told
 def recipes() -> None:
     """The training recipes, and what each sets."""
-    from training.recipes import RECIPES, flat
+    from anchorface.training.recipes import RECIPES, flat
 
     for function in RECIPES:
         table = Table("key", "value", title=f"{function.__name__}: {(function.__doc__ or '').splitlines()[0]}")
@@ -50,8 +50,8 @@ def plan(
     efficiency: Annotated[float, typer.Option(help="The share of it that a run reaches: an assumption.")] = 0.4,
 ) -> None:
     """Memory per GPU at every ZeRO stage, operations and time of a recipe; counted, nothing is loaded or booked."""
-    from training.engine import STAGES
-    from training.plan import count, memory, samples_per_second
+    from anchorface.training.engine import STAGES
+    from anchorface.training.plan import count, memory, samples_per_second
 
     made = _recipe(recipe, setting)
     numbers = [int(text) if text.strip().isdigit() else 0 for text in gpus.split(",")]
@@ -88,8 +88,8 @@ def train(
     tracking: Annotated[str, typer.Option(help="MLflow tracking URI; a SQLite file beside RUN if not given.")] = "",
 ) -> None:
     """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
-    from pipelines.cluster import connect
-    from training.launch import train as launch
+    from anchorface.pipelines.cluster import connect
+    from anchorface.training.launch import train as launch
 
     made = _recipe(recipe, setting)
     if workers:
@@ -114,8 +114,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of targets, references, plans and noise.")] = 0,
 ) -> None:
     """Judge a checkpoint on held-out people: table with intervals, and a page."""
-    from evaluation import evaluate as judge_it
-    from evaluation import write_page
+    from anchorface.evaluation import evaluate as judge_it
+    from anchorface.evaluation import write_page
 
     judge_it(
         checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed, device="auto",

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from cli.app import app, console, told
-from records import ConfigurationError
+from anchorface.cli.app import app, console, told
+from anchorface.records import ConfigurationError
 
 
 @app.command()
 @told
 def fetch(name: Annotated[str, typer.Argument(help="A weight's name: see `anchorface doctor`.")]) -> None:
     """Download a weight from the model hub into its cache; says under which licence."""
-    from faces import weights
+    from anchorface.faces import weights
 
     entry = weights.weight(name)
     console.print(f"{name}: {entry.licence}" + ("" if entry.commercial else ", not for commercial use"))
@@ -30,9 +30,9 @@ def prompt(
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
 ) -> None:
     """Embed the fixed restoration prompt for FLUX.2-klein once, so that its text encoder is not needed again."""
-    from faces import weights
-    from models.configuration import klein_4b
-    from models.prompt import RESTORATION_PROMPT, embed_prompts, write_prompts
+    from anchorface.faces import weights
+    from anchorface.models.configuration import klein_4b
+    from anchorface.models.prompt import RESTORATION_PROMPT, embed_prompts, write_prompts
 
     place = out or str(Path.home() / ".cache" / "anchorface" / "flux2_klein_prompt.safetensors")
     said = words or RESTORATION_PROMPT
@@ -53,8 +53,8 @@ def export(
     last: Annotated[bool, typer.Option("--last", help="The last weights instead of their moving average.")] = False,
 ) -> None:
     """Hand a trained model on: one adapter file, LoRA for other tools, or merged into its base."""
-    from faces import weights
-    from models.export import write_adapter_file, write_lora, write_merged
+    from anchorface.faces import weights
+    from anchorface.models.export import write_adapter_file, write_lora, write_merged
 
     if form == "adapter":
         write_adapter_file(checkpoint, out, ema=not last)

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from degradation.clip import apply_clip, clip_profiles, draw_clip
-from degradation.clip_plan import ClipOperation, ClipPlan
-from degradation.explain import explain
-from degradation.plan import Operation, Plan
-from degradation.profiles import draw, profile, profiles
-from degradation.ranges import Profile
-from degradation.replay import apply
+from anchorface.degradation.clip import apply_clip, clip_profiles, draw_clip
+from anchorface.degradation.clip_plan import ClipOperation, ClipPlan
+from anchorface.degradation.explain import explain
+from anchorface.degradation.plan import Operation, Plan
+from anchorface.degradation.profiles import draw, profile, profiles
+from anchorface.degradation.ranges import Profile
+from anchorface.degradation.replay import apply
 
 __all__ = ["ClipOperation", "ClipPlan", "Operation", "Plan", "Profile", "apply", "apply_batch", "apply_clip",
            "clip_profiles", "draw", "draw_clip", "explain", "profile", "profiles"]
@@ -28,6 +28,6 @@ if TYPE_CHECKING:
 
 def apply_batch(images: torch.Tensor, plans: Sequence[Plan], device: torch.device | str | None = None) -> torch.Tensor:
     """As `apply`, for uint8 [B, H, W, 3] on a device: see `degradation.batch`. Only a call of it needs torch."""
-    from degradation.batch import apply_batch as carry_out_batch
+    from anchorface.degradation.batch import apply_batch as carry_out_batch
 
     return carry_out_batch(images, plans, device)

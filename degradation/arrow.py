@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from degradation.clip_plan import ClipOperation, ClipPlan, Course
-from degradation.plan import VERSION, Operation, Plan, Value, check_values
-from records.errors import DataError
+from anchorface.degradation.clip_plan import ClipOperation, ClipPlan, Course
+from anchorface.degradation.plan import VERSION, Operation, Plan, Value, check_values
+from anchorface.records.errors import DataError
 
 _KINDS: dict[type, str] = {int: "whole", float: "number", str: "text"}
 

@@ -16,12 +16,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from degradation.plan import Plan
-from degradation.profiles import draw, with_overrides
-from degradation.ranges import REFERENCE_SIZE, Profile
-from degradation.replay import apply, check_image
-from records.errors import ConfigurationError, DataError
-from records.seeds import rng as generator
+from anchorface.degradation.plan import Plan
+from anchorface.degradation.profiles import draw, with_overrides
+from anchorface.degradation.ranges import REFERENCE_SIZE, Profile
+from anchorface.degradation.replay import apply, check_image
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.seeds import rng as generator
 
 UNCHANGED = 100.0
 """Severity of a plan that changes nothing, dB; a bin can end there, where a PSNR is infinite."""

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from degradation import codecs
-from degradation.clip_plan import ClipOperation, ClipPlan
-from degradation.clip_ranges import ClipDraws, ClipProfile
-from degradation.operations import FUNCTIONS
-from degradation.operations.resize import resize_frame
-from degradation.plan import Operation, Plan
-from degradation.profiles import MINIMUM_SIZE
-from degradation.profiles.clips import PROFILES
-from degradation.ranges import REFERENCE_SIZE, named
-from degradation.replay import carried, check_image
-from records.errors import ConfigurationError, DataError
+from anchorface.degradation import codecs
+from anchorface.degradation.clip_plan import ClipOperation, ClipPlan
+from anchorface.degradation.clip_ranges import ClipDraws, ClipProfile
+from anchorface.degradation.operations import FUNCTIONS
+from anchorface.degradation.operations.resize import resize_frame
+from anchorface.degradation.plan import Operation, Plan
+from anchorface.degradation.profiles import MINIMUM_SIZE
+from anchorface.degradation.profiles.clips import PROFILES
+from anchorface.degradation.ranges import REFERENCE_SIZE, named
+from anchorface.degradation.replay import carried, check_image
+from anchorface.records.errors import ConfigurationError, DataError
 
 CLIP_OPERATIONS = ("codec", "show")
 ON_FRAMES = {**FUNCTIONS, "resize": resize_frame}

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from degradation.plan import VERSION, Operation, Value, check_values
-from records.errors import DataError
+from anchorface.degradation.plan import VERSION, Operation, Value, check_values
+from anchorface.records.errors import DataError
 
 Course = Value | tuple[Value, ...]
 """A parameter of a clip: one value, or one per frame."""

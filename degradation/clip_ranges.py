@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from degradation.clip_plan import ClipOperation
-from degradation.profiles.first_order import shrunk_side
-from degradation.ranges import DECIMALS, REFERENCE_SIZE, Draws, Profile, Range, Uniform, Whole
+from anchorface.degradation.clip_plan import ClipOperation
+from anchorface.degradation.profiles.first_order import shrunk_side
+from anchorface.degradation.ranges import DECIMALS, REFERENCE_SIZE, Draws, Profile, Range, Uniform, Whole
 
 
 class ClipDraws(Draws):

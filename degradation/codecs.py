@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from degradation.fields import words
-from records.errors import ConfigurationError, DataError
+from anchorface.degradation.fields import words
+from anchorface.records.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     import av

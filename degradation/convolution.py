@@ -13,8 +13,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from degradation.operations.resize import resize
-from records.errors import DataError
+from anchorface.degradation.operations.resize import resize
+from anchorface.records.errors import DataError
 
 MIRRORED = cv2.BORDER_REFLECT_101
 DIRECT_AREA = 121

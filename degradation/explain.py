@@ -1,9 +1,9 @@
 """A Plan or a ClipPlan in words and units."""
 
-from degradation import codecs
-from degradation.clip_plan import ClipPlan
-from degradation.operations import WORDS
-from degradation.plan import Operation, Plan
+from anchorface.degradation import codecs
+from anchorface.degradation.clip_plan import ClipPlan
+from anchorface.degradation.operations import WORDS
+from anchorface.degradation.plan import Operation, Plan
 
 
 def explain(plan: Plan | ClipPlan) -> str:

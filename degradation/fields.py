@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from scipy.special import ndtri
 
-from records.errors import DataError
+from anchorface.records.errors import DataError
 
 NORMAL = ndtri((np.arange(65536) + 0.5) / 65536)
 """The standard normal quantile of each 16-bit word, float64 [65536]; its standard deviation is 0.99997."""

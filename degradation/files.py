@@ -18,17 +18,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from degradation.clip import apply_clip, clip_profile, draw_clip
-from degradation.clip_plan import ClipPlan
-from degradation.film import SUFFIXES, film_bytes, read_film
-from degradation.plan import Plan
-from degradation.plan_lines import Key, Lines, Plans, digest_of, line_of, read_lines, write_lines
-from degradation.profiles import MINIMUM_SIZE, draw, profile
-from degradation.replay import apply
-from degradation.sheet import Cell, sheet
-from records import storage
-from records.errors import ConfigurationError, DataError, PhotoError
-from records.seeds import rng
+from anchorface.degradation.clip import apply_clip, clip_profile, draw_clip
+from anchorface.degradation.clip_plan import ClipPlan
+from anchorface.degradation.film import SUFFIXES, film_bytes, read_film
+from anchorface.degradation.plan import Plan
+from anchorface.degradation.plan_lines import Key, Lines, Plans, digest_of, line_of, read_lines, write_lines
+from anchorface.degradation.profiles import MINIMUM_SIZE, draw, profile
+from anchorface.degradation.replay import apply
+from anchorface.degradation.sheet import Cell, sheet
+from anchorface.records import storage
+from anchorface.records.errors import ConfigurationError, DataError, PhotoError
+from anchorface.records.seeds import rng
 
 Read = Callable[[str], np.ndarray]
 """Reads a picture as uint8 [H, W, 3], RGB; raises PhotoError."""

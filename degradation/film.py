@@ -8,8 +8,8 @@ import av
 import av.error
 import numpy as np
 
-from records.errors import PhotoError, StorageError
-from records.storage import read_bytes
+from anchorface.records.errors import PhotoError, StorageError
+from anchorface.records.storage import read_bytes
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 MOST_BYTES = 2**31

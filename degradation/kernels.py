@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import j1
 
-from records.errors import DataError
+from anchorface.records.errors import DataError
 
 KINDS = ("gaussian", "generalised", "plateau")
 LARGEST = 1023

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from degradation.fields import NORMAL_SINGLE, look_up, words
-from records.errors import DataError
+from anchorface.degradation.fields import NORMAL_SINGLE, look_up, words
+from anchorface.records.errors import DataError
 
 WHITE = 65535
 STRIP = 16384

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from degradation.clip import apply_clip, clip_profiles, draw_clip
-from degradation.explain import explain
-from degradation.profiles import clips, draw, profile, profiles
-from degradation.profiles.iconface import PUBLISHED, STRONGEST, iconface_at
-from degradation.ranges import Chance, Choice, LogUniform, Range, Uniform, Whole
-from degradation.replay import apply, check_image
-from records import storage
-from records.seeds import rng
+from anchorface.degradation.clip import apply_clip, clip_profiles, draw_clip
+from anchorface.degradation.explain import explain
+from anchorface.degradation.profiles import clips, draw, profile, profiles
+from anchorface.degradation.profiles.iconface import PUBLISHED, STRONGEST, iconface_at
+from anchorface.degradation.ranges import Chance, Choice, LogUniform, Range, Uniform, Whole
+from anchorface.degradation.replay import apply, check_image
+from anchorface.records import storage
+from anchorface.records.seeds import rng
 
 SIDE = 256
 FRAMES = 16

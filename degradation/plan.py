@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from records.errors import DataError
+from anchorface.records.errors import DataError
 
 VERSION = 2
 """Of the JSON form and of the operations' arithmetic together: a plan of another version is refused, never guessed."""

@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from degradation.clip_plan import ClipPlan
-from degradation.explain import explain
-from degradation.plan import Plan
-from records import storage
-from records.errors import DataError
+from anchorface.degradation.clip_plan import ClipPlan
+from anchorface.degradation.explain import explain
+from anchorface.degradation.plan import Plan
+from anchorface.records import storage
+from anchorface.records.errors import DataError
 
 Key = tuple[str, int]
 """A file's name and a version of it."""

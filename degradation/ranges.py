@@ -13,8 +13,8 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from degradation.plan import Operation, Value
-from records.errors import ConfigurationError
+from anchorface.degradation.plan import Operation, Value
+from anchorface.records.errors import ConfigurationError
 
 REFERENCE_SIZE = 512
 DECIMALS = 4

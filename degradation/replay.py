@@ -6,10 +6,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from degradation.operations import FUNCTIONS
-from degradation.operations.blur import blur_and_shrink
-from degradation.plan import Operation, Plan
-from records.errors import AnchorfaceError, DataError
+from anchorface.degradation.operations import FUNCTIONS
+from anchorface.degradation.operations.blur import blur_and_shrink
+from anchorface.degradation.plan import Operation, Plan
+from anchorface.records.errors import AnchorfaceError, DataError
 
 MOST_ENLARGED = 16
 """An image becomes at most so many times as large as the plan's: no plan of ours comes near, a damaged one could."""

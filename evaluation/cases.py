@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from degradation import Plan, apply
-from evaluation.protocol import Protocol, ProtocolRow
-from faces.align import apply_matrix, arcface_matrix, warp
-from faces.images import decode_jpeg
-from records import DataError
-from records.dataset import DatasetVersion
+from anchorface.degradation import Plan, apply
+from anchorface.evaluation.protocol import Protocol, ProtocolRow
+from anchorface.faces.align import apply_matrix, arcface_matrix, warp
+from anchorface.faces.images import decode_jpeg
+from anchorface.records import DataError
+from anchorface.records.dataset import DatasetVersion
 
 JUDGE_SIZE = 112
 

@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.cases import Case, FacePicture, cases, judge_crop
-from evaluation.metrics import likeness, psnr, ssim
-from evaluation.protocol import Protocol, check_judge, freeze, weight_hash
-from evaluation.tables import table, write_tables
-from faces.embed import Embedder, embedder
-from faces.images import encode_jpeg
-from records import ConfigurationError, storage
-from records.dataset import DatasetVersion
-from restoration import Reference, Restorer, SamplerSettings
+from anchorface.evaluation.cases import Case, FacePicture, cases, judge_crop
+from anchorface.evaluation.metrics import likeness, psnr, ssim
+from anchorface.evaluation.protocol import Protocol, check_judge, freeze, weight_hash
+from anchorface.evaluation.tables import table, write_tables
+from anchorface.faces.embed import Embedder, embedder
+from anchorface.faces.images import encode_jpeg
+from anchorface.records import ConfigurationError, storage
+from anchorface.records.dataset import DatasetVersion
+from anchorface.restoration import Reference, Restorer, SamplerSettings
 
 FORMAT = 2
 WHOSE = ("own", "stranger")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from records import rng
+from anchorface.records import rng
 
 
 @dataclass(frozen=True, kw_only=True)

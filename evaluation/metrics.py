@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from records import DataError
+from anchorface.records import DataError
 
 PSNR_CEILING = 100.0
 CHUNK = 8

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from evaluation import page_data, page_pictures, page_results
-from evaluation.page_style import STYLE
-from evaluation.protocol import Protocol
-from records import storage
-from records.dataset import DatasetVersion
+from anchorface.evaluation import page_data, page_pictures, page_results
+from anchorface.evaluation.page_style import STYLE
+from anchorface.evaluation.protocol import Protocol
+from anchorface.records import storage
+from anchorface.records.dataset import DatasetVersion
 
 
 def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None = None, dropped: pa.Table | None = None,

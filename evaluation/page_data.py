@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.charts import curves, histogram
-from evaluation.protocol import Protocol
-from records import DataError, storage
-from records.dataset import DatasetVersion
+from anchorface.evaluation.charts import curves, histogram
+from anchorface.evaluation.protocol import Protocol
+from anchorface.records import DataError, storage
+from anchorface.records.dataset import DatasetVersion
 
 CLOCKS = {"clock": "samples seen", "positions": "samples seen", "position": "samples seen", "step": "steps",
           "steps": "steps"}

@@ -11,12 +11,12 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
-from degradation import Plan, explain
-from evaluation.cases import face_picture
-from evaluation.protocol import Protocol, ProtocolRow
-from faces.images import encode_jpeg
-from records import storage
-from records.dataset import DatasetVersion
+from anchorface.degradation import Plan, explain
+from anchorface.evaluation.cases import face_picture
+from anchorface.evaluation.protocol import Protocol, ProtocolRow
+from anchorface.faces.images import encode_jpeg
+from anchorface.records import storage
+from anchorface.records.dataset import DatasetVersion
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from evaluation.charts import COLOURS, Dot, intervals, scatter
-from evaluation.tables import MEASURES, number
+from anchorface.evaluation.charts import COLOURS, Dot, intervals, scatter
+from anchorface.evaluation.tables import MEASURES, number
 
 TILES = (("degraded", "degraded input"), ("without", "restored, no reference"), ("one", "restored, one reference"),
          ("three", "restored, three references"))
@@ -177,11 +177,12 @@ def copying(table: dict[str, Any], rows: pa.Table) -> str:
             (("degraded", "for the degraded input"), ("without", "without references"), ("one", "with one reference"),
              ("three", "with three")) if (value := mean(table, slug, "copied")) is not None]
     surplus = mean(table, "three", "surplus")
-    wrong = mean(table, "stranger", "judge_stranger"), mean(table, "without", "judge_stranger")
-    right = mean(table, "three", "judge_first"), mean(table, "without", "judge_first")
-    swap = "" if None in (*wrong, *right) else (
-        f"<p>Shown another person's references, the pictures move {wrong[0] - wrong[1]:+.3f} towards the first of them;"
-        f" shown the right ones, {right[0] - right[1]:+.3f} towards the first of those.</p>")
+    pulls = [(mean(table, slug, measure), mean(table, "without", measure))
+             for slug, measure in (("stranger", "judge_stranger"), ("three", "judge_first"))]
+    moved = [shown - alone for shown, alone in pulls if shown is not None and alone is not None]
+    swap = "" if len(moved) < len(pulls) else (
+        f"<p>Shown another person's references, the pictures move {moved[0]:+.3f} towards the first of them;"
+        f" shown the right ones, {moved[1]:+.3f} towards the first of those.</p>")
     side = "nearer to" if surplus is not None and surplus > 0 else "further from"
     more = "" if surplus is None else (f" With three references the pictures are on average {abs(surplus):.3f} {side} "
                                        "the reference than the truth is.")

@@ -9,12 +9,12 @@ import json
 import cv2
 import numpy as np
 
-from evaluation.cases import face_picture
-from evaluation.page_pictures import Gallery, first
-from evaluation.protocol import Protocol
-from faces.images import decode_jpeg
-from records import storage
-from records.dataset import DatasetVersion
+from anchorface.evaluation.cases import face_picture
+from anchorface.evaluation.page_pictures import Gallery, first
+from anchorface.evaluation.protocol import Protocol
+from anchorface.faces.images import decode_jpeg
+from anchorface.records import storage
+from anchorface.records.dataset import DatasetVersion
 
 ANSWERS = ("without", "three")
 GAP = 4

@@ -10,13 +10,13 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from degradation import draw
-from faces import weights
-from identity_index import MismatchPolicy
-from identity_index import references as mismatched
-from records import ConfigurationError, DataError, WeightsError, derive, rng
-from records.dataset import DatasetVersion
-from records.hashes import sha256
+from anchorface.degradation import draw
+from anchorface.faces import weights
+from anchorface.identity_index import MismatchPolicy
+from anchorface.identity_index import references as mismatched
+from anchorface.records import ConfigurationError, DataError, WeightsError, derive, rng
+from anchorface.records.dataset import DatasetVersion
+from anchorface.records.hashes import sha256
 
 FORMAT = 1
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.intervals import Interval, bootstrap
-from records import storage
+from anchorface.evaluation.intervals import Interval, bootstrap
+from anchorface.records import storage
 
 
 @dataclass(frozen=True, kw_only=True)

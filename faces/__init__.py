@@ -24,5 +24,5 @@ __all__ = sorted(name for names in _HOMES.values() for name in names)
 def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(f"faces.{module}"), name)
-    raise AttributeError(f"module 'faces' has no name {name!r}")
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no name {name!r}")

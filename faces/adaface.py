@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from records.errors import ConfigurationError, WeightsError
+from anchorface.records.errors import ConfigurationError, WeightsError
 
 OFFICIAL_UNITS: Mapping[str, tuple[int, int, int, int]] = {
     "ir_18": (2, 2, 2, 2), "ir_34": (3, 4, 6, 3), "ir_50": (3, 4, 14, 3), "ir_101": (3, 13, 30, 3),

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from records.errors import DataError
+from anchorface.records.errors import DataError
 
 Matrix = NDArray[np.float64]
 Points = NDArray[np.float64]

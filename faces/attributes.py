@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.runtime import run, session
-from faces.weights import find
+from anchorface.faces.runtime import run, session
+from anchorface.faces.weights import find
 
 OLDEST = 120.0
 

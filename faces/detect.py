@@ -34,10 +34,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.align import halved
-from faces.runtime import Floats, run, session
-from faces.weights import find
-from records.errors import ConfigurationError, WeightsError
+from anchorface.faces.align import halved
+from anchorface.faces.runtime import Floats, run, session
+from anchorface.faces.weights import find
+from anchorface.records.errors import ConfigurationError, WeightsError
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faces.adaface import AdaFaceNet
-from faces.runtime import run, session
-from faces.weights import Weight, find, load_state, weight
-from records.errors import DataError, WeightsError
-from records.hashes import sha256
+from anchorface.faces.adaface import AdaFaceNet
+from anchorface.faces.runtime import run, session
+from anchorface.faces.weights import Weight, find, load_state, weight
+from anchorface.records.errors import DataError, WeightsError
+from anchorface.records.hashes import sha256
 
 DEFAULT = "adaface_small"
 CHUNK = 64

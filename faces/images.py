@@ -19,8 +19,8 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from pillow_heif import register_heif_opener
 
-from records.errors import DataError, PhotoError, StorageError
-from records.storage import read_bytes
+from anchorface.records.errors import DataError, PhotoError, StorageError
+from anchorface.records.storage import read_bytes
 
 register_heif_opener(thumbnails=False, decode_threads=1)
 

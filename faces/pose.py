@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from records.errors import DataError
+from anchorface.records.errors import DataError
 
 GENERIC_HEAD: tuple[tuple[float, float, float], ...] = (
     (-31.5, -34.0, 42.0), (31.5, -34.0, 42.0), (0.0, 0.0, 0.0), (-25.0, 33.0, 26.0), (25.0, 33.0, 26.0),

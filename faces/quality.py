@@ -13,9 +13,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faces.weights import find
-from records.errors import DataError, WeightsError
-from records.hashes import sha256
+from anchorface.faces.weights import find
+from anchorface.records.errors import DataError, WeightsError
+from anchorface.records.hashes import sha256
 
 SUFFIX = ".norm.json"
 LEAST_QUALITY = 1e-3

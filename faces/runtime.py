@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from records.errors import WeightsError
+from anchorface.records.errors import WeightsError
 
 Floats = NDArray[np.float32]
 

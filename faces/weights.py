@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from records.errors import WeightsError
-from records.hashes import sha256
+from anchorface.records.errors import WeightsError
+from anchorface.records.hashes import sha256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

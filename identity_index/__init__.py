@@ -1,13 +1,13 @@
 """Who is who, and which photo helps which: the face table, clustering, choice of references, the identity anchor."""
 
-from identity_index.anchor import anchor
-from identity_index.clustering.calibration import Calibration, calibrate, calibrate_threshold
-from identity_index.clustering.cluster import b_cubed_scores, cluster, pairwise_scores
-from identity_index.clustering.constraints import Constraints, constraints, known
-from identity_index.clustering.decisions import add_decision, read_decisions
-from identity_index.recognition import Likely, calibrate_recognition, recognise
-from identity_index.retrieval.mismatch import Chosen, MismatchPolicy, near_duplicate, references
-from identity_index.table import INDEX_SCHEMA, IdentityIndex
+from anchorface.identity_index.anchor import anchor
+from anchorface.identity_index.clustering.calibration import Calibration, calibrate, calibrate_threshold
+from anchorface.identity_index.clustering.cluster import b_cubed_scores, cluster, pairwise_scores
+from anchorface.identity_index.clustering.constraints import Constraints, constraints, known
+from anchorface.identity_index.clustering.decisions import add_decision, read_decisions
+from anchorface.identity_index.recognition import Likely, calibrate_recognition, recognise
+from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, near_duplicate, references
+from anchorface.identity_index.table import INDEX_SCHEMA, IdentityIndex
 
 __all__ = [
     "INDEX_SCHEMA", "Calibration", "Chosen", "Constraints", "IdentityIndex", "Likely", "MismatchPolicy", "add_decision",

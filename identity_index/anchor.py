@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from records.errors import DataError
+from anchorface.records.errors import DataError
 
 if TYPE_CHECKING:
-    from faces.quality import NormCalibration
+    from anchorface.faces.quality import NormCalibration
 
 
 def anchor(

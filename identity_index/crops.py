@@ -12,9 +12,9 @@ from typing import Self
 import lance
 import pyarrow as pa
 
-from identity_index.lance_store import conditions, erase, index_column, location
-from records.errors import DataError
-from records.storage import exists, join
+from anchorface.identity_index.lance_store import conditions, erase, index_column, location
+from anchorface.records.errors import DataError
+from anchorface.records.storage import exists, join
 
 TABLE = "crops.lance"
 CROP_SCHEMA = pa.schema([("face_id", pa.string()), ("crop", pa.binary()), ("check", pa.uint32())])

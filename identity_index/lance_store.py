@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import lance
 
-from records.storage import filesystem, join
+from anchorface.records.storage import filesystem, join
 
 AT_ONCE = 2000
 """Values in one condition."""

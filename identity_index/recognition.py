@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from identity_index.clustering.neighbours import unit
-from identity_index.lance_store import conditions
-from identity_index.table import IdentityIndex
-from records.errors import DataError
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.lance_store import conditions
+from anchorface.identity_index.table import IdentityIndex
+from anchorface.records.errors import DataError
 
 SAMPLE = 1024
 SIZES = (1, 2, 4, 8)

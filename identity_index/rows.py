@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from records import FACE_SCHEMA
-from records.errors import DataError
+from anchorface.records import FACE_SCHEMA
+from anchorface.records.errors import DataError
 
 INDEX_SCHEMA = pa.schema([
     *(field for field in FACE_SCHEMA if field.name != "crop"),

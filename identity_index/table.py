@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from identity_index.clustering.neighbours import nearest, unit
-from identity_index.crops import CropStore
-from identity_index.directory import Directory
-from identity_index.lance_store import conditions, erase, forget, index_column, location
-from identity_index.retrieval.album import Album
-from identity_index.retrieval.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
-from identity_index.rows import BATCH, INDEX_SCHEMA, by_identity, index_rows, outside
-from records.errors import DataError
-from records.storage import exists, join, make_folder
+from anchorface.identity_index.clustering.neighbours import nearest, unit
+from anchorface.identity_index.crops import CropStore
+from anchorface.identity_index.directory import Directory
+from anchorface.identity_index.lance_store import conditions, erase, forget, index_column, location
+from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
+from anchorface.identity_index.rows import BATCH, INDEX_SCHEMA, by_identity, index_rows, outside
+from anchorface.records.errors import DataError
+from anchorface.records.storage import exists, join, make_folder
 
 __all__ = ["INDEX_SCHEMA", "IdentityIndex"]
 

@@ -31,9 +31,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from identity_index.clustering.neighbours import unit
-from records.errors import DataError
-from records.storage import exists, filesystem, join, list_files, read_bytes, write_atomic
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.records.errors import DataError
+from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, write_atomic
 
 FOLDER = "tombstones"
 REPORTS = "erased"

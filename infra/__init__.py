@@ -1,5 +1,5 @@
 """Machines: what is here, and what is missing."""
 
-from infra.doctor import examine, show
+from anchorface.infra.doctor import examine, show
 
 __all__ = ["examine", "show"]

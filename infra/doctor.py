@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from faces import weights
+from anchorface.faces import weights
 
 ENGINES = (
     "torch", "ray", "deepspeed", "mlflow", "diffusers", "pylance", "lance-ray", "webdataset", "pyarrow", "onnxruntime",

@@ -12,8 +12,8 @@ from diffusers import AutoencoderKLFlux2
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.configuration import AutoencoderSettings
-from records import ConfigurationError, derive
+from anchorface.models.configuration import AutoencoderSettings
+from anchorface.records import ConfigurationError, derive
 
 
 class Autoencoder(nn.Module):

@@ -7,10 +7,10 @@ import torch
 from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
 
-from models.configuration import BackboneSettings
-from models.precision import quick_attention
-from models.tokens import Layout, layout_of
-from records import derive
+from anchorface.models.configuration import BackboneSettings
+from anchorface.models.precision import quick_attention
+from anchorface.models.tokens import Layout, layout_of
+from anchorface.records import derive
 
 
 def build_backbone(settings: BackboneSettings, seed: int = 0) -> Flux2Transformer2DModel:

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.autoencoder import Autoencoder
-from models.backbone import TextMemory
-from models.configuration import ModelSettings
-from models.iconface import IConFace
-from models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
-from records import CheckpointError, ConfigurationError, StorageError
-from records.hashes import sha256
-from records.storage import join, read_bytes, write_atomic
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import TextMemory
+from anchorface.models.configuration import ModelSettings
+from anchorface.models.iconface import IConFace
+from anchorface.models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
+from anchorface.records import CheckpointError, ConfigurationError, StorageError
+from anchorface.records.hashes import sha256
+from anchorface.records.storage import join, read_bytes, write_atomic
 
 FORMAT = 1
 DESCRIPTION_FILE = "checkpoint.json"

@@ -9,7 +9,7 @@ import difflib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from records import ConfigurationError
+from anchorface.records import ConfigurationError
 
 
 class _Settings:

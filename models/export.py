@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.backbone import build_backbone
-from models.checkpoint import (
+from anchorface.models.backbone import build_backbone
+from anchorface.models.checkpoint import (
     ADAPTER_FILE,
     EMA_FILE,
     Description,
@@ -27,10 +27,10 @@ from models.checkpoint import (
     write_adapter,
     write_description,
 )
-from models.iconface import IConFace
-from models.lora import target_names
-from models.weights import check_names_and_shapes, load, load_backbone, save
-from records import CheckpointError
+from anchorface.models.iconface import IConFace
+from anchorface.models.lora import target_names
+from anchorface.models.weights import check_names_and_shapes, load, load_backbone, save
+from anchorface.records import CheckpointError
 
 KIND = "iconface adapter with description"
 

@@ -17,15 +17,15 @@ from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.configuration import IConFaceSettings
-from models.context import Context, KeyValue, RecordContext, ReplayContext
-from models.identity_anchor import IdentityAnchor, modulate
-from models.lora import add_lora
-from models.precision import quick_attention
-from models.structure_anchor import DegradedAttention, DegradedMemory, InputResidual
-from models.tokens import Layout, layout_of
-from models.weights import check_names_and_shapes
-from records import derive
+from anchorface.models.configuration import IConFaceSettings
+from anchorface.models.context import Context, KeyValue, RecordContext, ReplayContext
+from anchorface.models.identity_anchor import IdentityAnchor, modulate
+from anchorface.models.lora import add_lora
+from anchorface.models.precision import quick_attention
+from anchorface.models.structure_anchor import DegradedAttention, DegradedMemory, InputResidual
+from anchorface.models.tokens import Layout, layout_of
+from anchorface.models.weights import check_names_and_shapes
+from anchorface.records import derive
 
 
 class IConFace(nn.Module):

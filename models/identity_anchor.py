@@ -9,7 +9,7 @@ import math
 
 from torch import Tensor, nn
 
-from models.configuration import IConFaceSettings
+from anchorface.models.configuration import IConFaceSettings
 
 
 class IdentityAnchor(nn.Module):

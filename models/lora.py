@@ -8,7 +8,7 @@ import math
 from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
 
-from models.precision import as_weights
+from anchorface.models.precision import as_weights
 
 
 class LoRALinear(nn.Module):

@@ -11,10 +11,10 @@ import torch
 from diffusers import Flux2KleinPipeline
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models.backbone import TextMemory
-from models.configuration import BackboneSettings
-from models.weights import save
-from records import CheckpointError
+from anchorface.models.backbone import TextMemory
+from anchorface.models.configuration import BackboneSettings
+from anchorface.models.weights import save
+from anchorface.records import CheckpointError
 
 RESTORATION_PROMPT = (
     "Restore this photograph of a face to a sharp, clean, high-quality portrait with natural skin and fine facial "

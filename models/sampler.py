@@ -9,8 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from models.flow import VelocityFunction, clean_estimate
-from records import derive
+from anchorface.models.flow import VelocityFunction, clean_estimate
+from anchorface.records import derive
 
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:

@@ -12,9 +12,9 @@ import torch.nn.functional as functional
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.configuration import IConFaceSettings
-from models.precision import as_weights
-from models.tokens import Grid
+from anchorface.models.configuration import IConFaceSettings
+from anchorface.models.precision import as_weights
+from anchorface.models.tokens import Grid
 
 
 class LowRank(nn.Module):

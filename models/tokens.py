@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from records import ConfigurationError
+from anchorface.records import ConfigurationError
 
 Grid = tuple[int, int]
 

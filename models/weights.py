@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from models.autoencoder import Autoencoder
-from models.backbone import build_backbone
-from models.configuration import AutoencoderSettings, BackboneSettings, tiny
-from records import CheckpointError
-from records.storage import write_atomic
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import build_backbone
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, tiny
+from anchorface.records import CheckpointError
+from anchorface.records.storage import write_atomic
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from identity_index.audit import write_audit
-from identity_index.audit.left_out import Reader
-from pipelines import stage
-from pipelines.erasure import settle
-from pipelines.progress import Progress
-from pipelines.sources import PhotoReader
-from pipelines.sources.address import parse_address
-from records.errors import PhotoError
-from records.storage import filesystem
+from anchorface.identity_index.audit import write_audit
+from anchorface.identity_index.audit.left_out import Reader
+from anchorface.pipelines import stage
+from anchorface.pipelines.erasure import settle
+from anchorface.pipelines.progress import Progress
+from anchorface.pipelines.sources import PhotoReader
+from anchorface.pipelines.sources.address import parse_address
+from anchorface.records.errors import PhotoError
+from anchorface.records.storage import filesystem
 
 MAX_PIXELS = 30_000_000
 MAX_BYTES = 64 * 1024 * 1024

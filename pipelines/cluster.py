@@ -1,45 +1,43 @@
 """Ray, started once: on this machine, or the cluster that `RAY_ADDRESS` names.
 
-In: how many CPUs Ray may use here. Out: a connected Ray whose workers import this repository's packages.
+In: how many CPUs Ray may use here. Out: a connected Ray whose workers import the installed `anchorface`, the same code
+as this process.
 """
 
 import logging
 import os
 import warnings
-from pathlib import Path
 
 import ray
 from ray.data import DataContext
 
-ROOT = Path(__file__).resolve().parents[1]
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.lineage import code_hash
+
 NAMESPACE = "anchorface"
-NOT_SHIPPED = [".git", ".venv", "runs", "mlruns", "data", "shared", "tests", "*.tar", "*.parquet", "*.log"]
+ENVIRONMENT = {"NO_ALBUMENTATIONS_UPDATE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 def connect(num_cpus: int | None = None) -> None:
     """Start or join Ray; does nothing when this process is connected already.
 
-    On one machine the workers inherit this process's environment, which is much faster to start than a
-    runtime environment. On a cluster the packages travel as `working_dir`.
+    On one machine the workers inherit this process's environment, which is much faster to start than a runtime
+    environment.
 
     Args:
         num_cpus: CPUs that Ray may use on this machine, all of them if None; a cluster knows its own.
+
+    Raises:
+        ConfigurationError: a cluster whose workers lack anchorface, or have another state of its code.
     """
     if not ray.is_initialized():
-        paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        environment = {
-            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-            "NO_ALBUMENTATIONS_UPDATE": "1",
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        }
         if os.environ.get("RAY_ADDRESS"):
-            shipped = {key: value for key, value in environment.items() if key != "PYTHONPATH"}
-            runtime = {"working_dir": str(ROOT), "excludes": NOT_SHIPPED, "env_vars": shipped}
-            ray.init(namespace=NAMESPACE, runtime_env=runtime, logging_level=logging.WARNING)
+            ray.init(namespace=NAMESPACE, runtime_env={"env_vars": ENVIRONMENT}, logging_level=logging.WARNING)
+            _require_same_code()
         else:
-            os.environ.update(environment)
+            os.environ.update(ENVIRONMENT)
             # Ray's C++ side prints a false alarm for every actor pool, and Ray Train one a second without a dashboard.
-            # Progress comes from pipelines.progress and training.launch; Ray's log files keep what workers print.
+            # Progress comes from pipelines and training.launch; Ray's log files keep what workers print.
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
             with warnings.catch_warnings():
                 # Ray forks and at once starts another program, which does Lance no harm.
@@ -52,6 +50,20 @@ def connect(num_cpus: int | None = None) -> None:
 
 
 def quiet_data() -> None:
-    """Silence Ray Data's own bars and plans: stages report their progress themselves (pipelines.progress)."""
+    """Silence Ray Data's own bars and plans: stages report their progress themselves."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
+
+
+def _require_same_code() -> None:
+    here = code_hash()
+    try:
+        there = ray.get(ray.remote(num_cpus=0)(code_hash).remote())
+    except ray.exceptions.RayError as error:
+        ray.shutdown()
+        raise ConfigurationError(f"the workers of the Ray cluster at {os.environ['RAY_ADDRESS']} cannot import "
+                                 f"anchorface ({error}); install it on every node, as here: {here}") from error
+    if there != here:
+        ray.shutdown()
+        raise ConfigurationError(f"the workers of the Ray cluster at {os.environ['RAY_ADDRESS']} have anchorface "
+                                 f"{there}, this process has {here}; install the same on both")

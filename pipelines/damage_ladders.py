@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from degradation import Operation, Plan, draw
-from degradation.profiles.iconface import iconface_at
-from records.errors import ConfigurationError
-from records.seeds import derive, rng
+from anchorface.degradation import Operation, Plan, draw
+from anchorface.degradation.profiles.iconface import iconface_at
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.seeds import derive, rng
 
 GRADED: dict[str, tuple[float, ...]] = {
     "gaussian blur": (0.5, 1.0, 2.0, 4.0, 8.0), "downsampling": (2.0, 4.0, 8.0, 16.0),

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from identity_index.retrieval.album import Album
-from identity_index.retrieval.exclusions import admissible
-from identity_index.retrieval.mismatch import Chosen, MismatchPolicy, select
-from records.dataset import DatasetVersion
-from records.errors import DataError
-from records.manifest import FACE_COLUMNS, Manifest, Shard
-from records.storage import filesystem, join, read_bytes
+from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.exclusions import admissible
+from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, select
+from anchorface.records.dataset import DatasetVersion
+from anchorface.records.errors import DataError
+from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
+from anchorface.records.storage import filesystem, join, read_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

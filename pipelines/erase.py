@@ -20,23 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from faces.weights import find
-from identity_index import IdentityIndex
-from identity_index.tombstones import PENDING, REPORTS, bury
-from pipelines import stage
-from pipelines.erasure import runs as seen_by
-from pipelines.erasure.selection import Selection
-from pipelines.erasure.tables import Erased, Markers, forget_subjects, holding
-from pipelines.erasure.versions import FOLDER as REWRITING
-from pipelines.erasure.versions import rewrite_version, versions_with
-from pipelines.group import SPLITS
-from pipelines.progress import Progress
-from pipelines.publish import finished, latest_id, name_latest
-from pipelines.shards import planned
-from records.errors import DataError, WeightsError
-from records.hashes import sha256
-from records.lineage import manifests
-from records.storage import delete, exists, join, list_files, read_bytes, read_table, write_atomic
+from anchorface.faces.weights import find
+from anchorface.identity_index import IdentityIndex
+from anchorface.identity_index.tombstones import PENDING, REPORTS, bury
+from anchorface.pipelines import stage
+from anchorface.pipelines.erasure import runs as seen_by
+from anchorface.pipelines.erasure.selection import Selection
+from anchorface.pipelines.erasure.tables import Erased, Markers, forget_subjects, holding
+from anchorface.pipelines.erasure.versions import FOLDER as REWRITING
+from anchorface.pipelines.erasure.versions import rewrite_version, versions_with
+from anchorface.pipelines.group import SPLITS
+from anchorface.pipelines.progress import Progress
+from anchorface.pipelines.publish import finished, latest_id, name_latest
+from anchorface.pipelines.shards import planned
+from anchorface.records.errors import DataError, WeightsError
+from anchorface.records.hashes import sha256
+from anchorface.records.lineage import manifests
+from anchorface.records.storage import delete, exists, join, list_files, read_bytes, read_table, write_atomic
 
 REBUILT = ("listing", "audit", "audit.unfinished", "building")
 IDENTITIES, REPORT = "identities/part-00000.parquet", "identities/report.json"
@@ -198,7 +198,8 @@ def _count_identities(out: str, markers: Markers) -> None:
     table = read_table(join(out, IDENTITIES), ("identity", "split", "face_ids"))
     sizes = np.array([len(face_ids) for face_ids in table["face_ids"].to_pylist()], dtype=np.int64)
     splits = np.array(table["split"].to_pylist(), dtype=np.str_)
-    counted = {"faces": int(sizes.sum()), "identities": len(table), "single_faces": int((sizes == 1).sum())}
+    counted: dict[str, Any] = {
+        "faces": int(sizes.sum()), "identities": len(table), "single_faces": int((sizes == 1).sum())}
     for split in SPLITS:
         chosen = sizes[splits == split]
         counted |= {f"{split}_identities": len(chosen), f"{split}_faces": int(chosen.sum())}

@@ -10,7 +10,7 @@ the small blurred bystander behind the person whom the photograph is of. All oth
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
-from records.errors import ConfigurationError
+from anchorface.records.errors import ConfigurationError
 
 Refusal = tuple[str, str]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.detect import Detection
-from records.nouns import GivenFace, Photo
+from anchorface.faces.detect import Detection
+from anchorface.records.nouns import GivenFace, Photo
 
 Points = NDArray[np.float64]
 

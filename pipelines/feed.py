@@ -26,15 +26,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-import degradation
-from degradation.balance import Severity, acceptance, draw_balanced
-from faces.images import decode_jpeg
-from identity_index import Chosen, MismatchPolicy
-from pipelines.dataset import CropReader, Dataset, open_dataset, shard_sizes
-from pipelines.order import Rows, batches_per_epoch, schedule
-from records.errors import ConfigurationError, DataError
-from records.nouns import Pair
-from records.seeds import rng
+from anchorface import degradation
+from anchorface.degradation.balance import Severity, acceptance, draw_balanced
+from anchorface.faces.images import decode_jpeg
+from anchorface.identity_index import Chosen, MismatchPolicy
+from anchorface.pipelines.dataset import CropReader, Dataset, open_dataset, shard_sizes
+from anchorface.pipelines.order import Rows, batches_per_epoch, schedule
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.nouns import Pair
+from anchorface.records.seeds import rng
 
 Batch = dict[str, NDArray[Any]]
 
@@ -150,9 +150,9 @@ class Feed:
         self._sizes = shard_sizes(dataset, rows)
         self._crops = CropReader(dataset)
         self._profile = settings.degradations()
-        self._severity, self._clean = None, ()
-        if settings.severity:
-            self._severity, self._clean = Severity(settings.severity), self._severity_faces()
+        self._severity = Severity(settings.severity) if settings.severity else None
+        self._clean = self._severity_faces() if settings.severity else ()
+        if self._severity is not None:
             acceptance(self._profile, target=self._severity, images=self._clean)
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
         self._choices = lru_cache(maxsize=4)(self._make_choices)
@@ -317,7 +317,7 @@ def batches(
     feed = Feed(dataset, settings)
     if engine == "inline":
         return (feed.batch(step, rank, world) for step in range(start_step, stop_step))
-    from pipelines.ray_feed import stream
+    from anchorface.pipelines.ray_feed import stream
 
     return stream(
         dataset, settings, start_step, stop_step, rank=rank, world=world, concurrency=concurrency, num_cpus=num_cpus,

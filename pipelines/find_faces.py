@@ -18,24 +18,24 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from faces import align, attributes, embed
-from faces.detect import Detector
-from faces.images import encode_jpeg
-from faces.pose import pose_from_landmarks
-from faces.weights import find, weight
-from identity_index.tombstones import Tombstones
-from pipelines import stage
-from pipelines.erasure import settle
-from pipelines.face_filters import FaceFilters, Measured
-from pipelines.face_places import FacePlace, detected_places, given_places
-from pipelines.ingest import photo_parts
-from pipelines.progress import Progress
-from pipelines.sources import PhotoReader
-from pipelines.stage import Counts, Outputs, Part
-from records.errors import ConfigurationError, DataError, PhotoError, WeightsError
-from records.hashes import sha256
-from records.nouns import FACE_SCHEMA, Dropped, Photo
-from records.storage import join, read_table
+from anchorface.faces import align, attributes, embed
+from anchorface.faces.detect import Detector
+from anchorface.faces.images import encode_jpeg
+from anchorface.faces.pose import pose_from_landmarks
+from anchorface.faces.weights import find, weight
+from anchorface.identity_index.tombstones import Tombstones
+from anchorface.pipelines import stage
+from anchorface.pipelines.erasure import settle
+from anchorface.pipelines.face_filters import FaceFilters, Measured
+from anchorface.pipelines.face_places import FacePlace, detected_places, given_places
+from anchorface.pipelines.ingest import photo_parts
+from anchorface.pipelines.progress import Progress
+from anchorface.pipelines.sources import PhotoReader
+from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.records.errors import ConfigurationError, DataError, PhotoError, WeightsError
+from anchorface.records.hashes import sha256
+from anchorface.records.nouns import FACE_SCHEMA, Dropped, Photo
+from anchorface.records.storage import join, read_table
 
 VERSION = 5
 SMALLEST_CROP = 112
@@ -211,18 +211,18 @@ class FaceFinder:
         squares: list[tuple[FacePlace, NDArray[np.float64], float]] = []
         for place in places:
             try:
-                unit, small = align.ffhq_matrix(place.landmarks, 1), align.arcface_matrix(place.landmarks, 112)
-                squares.append((place, small, 1.0 / float(np.sqrt(abs(np.linalg.det(unit[:, :2]))))))
+                unit, to_small = align.ffhq_matrix(place.landmarks, 1), align.arcface_matrix(place.landmarks, 112)
+                squares.append((place, to_small, 1.0 / float(np.sqrt(abs(np.linalg.det(unit[:, :2]))))))
             except DataError as error:
                 dropped.append(_row(photo, place.number, "bad landmarks", str(error)))
         largest = max((side for *_, side in squares), default=0.0)
-        for place, small_matrix, side in squares:
+        for place, to_small, side in squares:
             outside = 5 - int(_inside(place.landmarks, pixels).sum())
             refusal = filters.too_small(side)
             if refusal is None and outside > 2:
                 refusal = "bad landmarks", f"{outside} of 5 points lie outside the photo"
             if refusal is None:
-                small = align.warp(pixels, small_matrix, 112)
+                small = align.warp(pixels, to_small, 112)
                 seen = _seen(photo, place, small)
                 refusal = filters.refuse(Measured(side=side, largest=largest, score=place.score, **{
                     name: seen[name] for name in ("yaw", "pitch", "sharpness", "brightness", "clipped")

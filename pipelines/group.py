@@ -17,20 +17,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faces.weights import find
-from identity_index import IdentityIndex, read_decisions
-from pipelines import stage
-from pipelines.erasure import settle
-from pipelines.persons import Found, find_persons, light_columns
-from pipelines.previous import previous, remember
-from pipelines.progress import Progress
-from pipelines.second_look import second_look
-from pipelines.splits import SPLITS, assign_splits, split_counts
-from pipelines.stage import Counts, Outputs, Part
-from records.errors import ConfigurationError, DataError
-from records.hashes import sha256
-from records.nouns import IDENTITY_SCHEMA, Identity
-from records.storage import delete, exists, filesystem, join, read_bytes, read_table
+from anchorface.faces.weights import find
+from anchorface.identity_index import IdentityIndex, read_decisions
+from anchorface.pipelines import stage
+from anchorface.pipelines.erasure import settle
+from anchorface.pipelines.persons import Found, find_persons, light_columns
+from anchorface.pipelines.previous import previous, remember
+from anchorface.pipelines.progress import Progress
+from anchorface.pipelines.second_look import second_look
+from anchorface.pipelines.splits import SPLITS, assign_splits, split_counts
+from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.hashes import sha256
+from anchorface.records.nouns import IDENTITY_SCHEMA, Identity
+from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, read_table
 
 __all__ = ["SPLITS", "assign_splits", "group", "regroup", "report", "split_counts"]
 

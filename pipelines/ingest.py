@@ -18,17 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from faces.images import PhotoInfo
-from identity_index.tombstones import Tombstones
-from pipelines import stage
-from pipelines.erasure import settle
-from pipelines.progress import Progress
-from pipelines.sources import Layout, Listing, PhotoReader, parse_date
-from pipelines.sources.films import Film
-from pipelines.stage import Counts, Outputs, Part
-from records.errors import ConfigurationError, PhotoError
-from records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
-from records.storage import delete, exists, join, list_files, read_table
+from anchorface.faces.images import PhotoInfo
+from anchorface.identity_index.tombstones import Tombstones
+from anchorface.pipelines import stage
+from anchorface.pipelines.erasure import settle
+from anchorface.pipelines.progress import Progress
+from anchorface.pipelines.sources import Layout, Listing, PhotoReader, parse_date
+from anchorface.pipelines.sources.films import Film
+from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.records.errors import ConfigurationError, PhotoError
+from anchorface.records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
+from anchorface.records.storage import delete, exists, join, list_files, read_table
 
 VERSION = 2
 PART_ROWS = 128

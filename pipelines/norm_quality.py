@@ -30,19 +30,19 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
-from degradation import apply
-from faces import align, attributes
-from faces.embed import embedder
-from faces.images import decode_jpeg
-from faces.quality import NormCalibration
-from pipelines import stage
-from pipelines.damage_ladders import LADDERS, plans
-from pipelines.find_faces import FaceSettings, find_faces
-from pipelines.ingest import ingest
-from records.errors import DataError
-from records.seeds import derive, rng
-from records.storage import exists, join, read_table
-from synthetic import draw_state, identity, render
+from anchorface.degradation import apply
+from anchorface.faces import align, attributes
+from anchorface.faces.embed import embedder
+from anchorface.faces.images import decode_jpeg
+from anchorface.faces.quality import NormCalibration
+from anchorface.pipelines import stage
+from anchorface.pipelines.damage_ladders import LADDERS, plans
+from anchorface.pipelines.find_faces import FaceSettings, find_faces
+from anchorface.pipelines.ingest import ingest
+from anchorface.records.errors import DataError
+from anchorface.records.seeds import derive, rng
+from anchorface.records.storage import exists, join, read_table
+from anchorface.synthetic import draw_state, identity, render
 
 SIDE = 256
 CLEAN = 100.0

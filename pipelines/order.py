@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from records.seeds import rng
+from anchorface.records.seeds import rng
 
 Rows = NDArray[np.int64]
 WINDOW = 4096

@@ -15,17 +15,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from identity_index.clustering.calibration import calibrate
-from identity_index.clustering.cluster import Graph, check_finite, cluster, graph, pairwise_scores
-from identity_index.clustering.constraints import Constraints, constraints
-from identity_index.clustering.decisions import rejected
-from identity_index.clustering.doubt import Doubt, doubts
-from identity_index.clustering.duplicates import copies, proposed, same_picture, view
-from identity_index.clustering.neighbours import unit
-from pipelines.previous import Previous
-from records.errors import DataError
-from records.nouns import Decision, Dropped
-from records.storage import filesystem, join
+from anchorface.identity_index.clustering.calibration import calibrate
+from anchorface.identity_index.clustering.cluster import Graph, check_finite, cluster, graph, pairwise_scores
+from anchorface.identity_index.clustering.constraints import Constraints, constraints
+from anchorface.identity_index.clustering.decisions import rejected
+from anchorface.identity_index.clustering.doubt import Doubt, doubts
+from anchorface.identity_index.clustering.duplicates import copies, proposed, same_picture, view
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.pipelines.previous import Previous
+from anchorface.records.errors import DataError
+from anchorface.records.nouns import Decision, Dropped
+from anchorface.records.storage import filesystem, join
 
 SUSPICIOUS = 200
 Crops = Callable[[set[str]], Iterable[pa.RecordBatch]]
@@ -166,9 +166,9 @@ def _name(
                 names[person] = known.names[known.name[group]]
     highest = before.highest
     result = []
-    for name in names:
-        highest += name is None
-        result.append(name or f"p{highest:06d}")
+    for given in names:
+        highest += given is None
+        result.append(given or f"p{highest:06d}")
     return result, highest
 
 

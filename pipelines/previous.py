@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from records.storage import exists, join, read_bytes, read_table, write_table
+from anchorface.records.storage import exists, join, read_bytes, read_table, write_table
 
 FILE = "identities/previous.parquet"
 TABLE = "identities/part-00000.parquet"

@@ -12,13 +12,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import stage
-from pipelines.group import SPLITS
-from records.lineage import code_hash, manifests
-from records.manifest import FACE_COLUMNS, Manifest, Shard
-from records.nouns import FACE_SCHEMA
-from records.storage import delete, exists, filesystem, join, make_folder, read_bytes, read_table, write_atomic
-from records.table_stream import write_stream
+from anchorface.pipelines import stage
+from anchorface.pipelines.group import SPLITS
+from anchorface.records.lineage import code_hash, manifests
+from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
+from anchorface.records.nouns import FACE_SCHEMA
+from anchorface.records.storage import (
+    delete,
+    exists,
+    filesystem,
+    join,
+    make_folder,
+    read_bytes,
+    read_table,
+    write_atomic,
+)
+from anchorface.records.table_stream import write_stream
 
 PLACE = {"shard": pa.string(), "offset": pa.int64(), "byte_size": pa.int64(), "identity": pa.string(),
          "split": pa.string()}

@@ -13,11 +13,11 @@ import numpy as np
 import ray
 from ray.data import ActorPoolStrategy, ExecutionOptions
 
-from pipelines.cluster import connect, quiet_data
-from pipelines.dataset import Dataset
-from pipelines.feed import Batch, Feed, FeedSettings
-from records import errors
-from records.errors import AnchorfaceError
+from anchorface.pipelines.cluster import connect, quiet_data
+from anchorface.pipelines.dataset import Dataset
+from anchorface.pipelines.feed import Batch, Feed, FeedSettings
+from anchorface.records import errors
+from anchorface.records.errors import AnchorfaceError
 
 TASKS_PER_WINDOW = 4096
 

@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faces.align import arcface_matrix, warp
-from faces.embed import embedder
-from faces.images import decode_jpeg
-from faces.weights import find
-from pipelines import stage
-from pipelines.progress import Progress
-from pipelines.stage import Counts, Outputs, Part
-from records.hashes import sha256
-from records.storage import filesystem, join
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.embed import embedder
+from anchorface.faces.images import decode_jpeg
+from anchorface.faces.weights import find
+from anchorface.pipelines import stage
+from anchorface.pipelines.progress import Progress
+from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.records.hashes import sha256
+from anchorface.records.storage import filesystem, join
 
 VERSION = 2
 STAGE = FOLDER = "clusterer"

@@ -24,17 +24,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from identity_index import IdentityIndex
-from pipelines import stage
-from pipelines.erasure import settle
-from pipelines.group import SPLITS
-from pipelines.progress import Progress
-from pipelines.publish import TABLE_SCHEMA, finished, publish
-from pipelines.stage import Counts, Outputs, Part
-from records.dataset import inside
-from records.errors import ConfigurationError, DataError
-from records.manifest import FACE_COLUMNS
-from records.storage import delete, join, read_bytes
+from anchorface.identity_index import IdentityIndex
+from anchorface.pipelines import stage
+from anchorface.pipelines.erasure import settle
+from anchorface.pipelines.group import SPLITS
+from anchorface.pipelines.progress import Progress
+from anchorface.pipelines.publish import TABLE_SCHEMA, finished, publish
+from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.records.dataset import inside
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.manifest import FACE_COLUMNS
+from anchorface.records.storage import delete, join, read_bytes
 
 VERSION = 3
 SHARD_BYTES = 64 * 2**20

@@ -23,12 +23,21 @@ import pyarrow.parquet as pq
 import ray
 from pyarrow import fs
 
-from pipelines.cluster import connect
-from pipelines.progress import Progress, StageProgress
-from records import errors
-from records.errors import AnchorfaceError, DataError, StorageError
-from records.nouns import DROPPED_SCHEMA, Dropped
-from records.storage import delete, exists, filesystem, join, list_files, make_folder, read_bytes, write_atomic
+from anchorface.pipelines.cluster import connect
+from anchorface.pipelines.progress import Progress, StageProgress
+from anchorface.records import errors
+from anchorface.records.errors import AnchorfaceError, DataError, StorageError
+from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
+from anchorface.records.storage import (
+    delete,
+    exists,
+    filesystem,
+    join,
+    list_files,
+    make_folder,
+    read_bytes,
+    write_atomic,
+)
 
 Counts = dict[str, int]
 Outputs = dict[str, bytes]

@@ -1,6 +1,6 @@
 """The nouns that every room speaks: records, seeds, errors, storage."""
 
-from records.errors import (
+from anchorface.records.errors import (
     AnchorfaceError,
     CheckpointError,
     ConfigurationError,
@@ -11,8 +11,8 @@ from records.errors import (
     TrainingError,
     WeightsError,
 )
-from records.manifest import Manifest, Shard
-from records.nouns import (
+from anchorface.records.manifest import Manifest, Shard
+from anchorface.records.nouns import (
     DECISION_SCHEMA,
     DROPPED_SCHEMA,
     FACE_SCHEMA,
@@ -27,7 +27,7 @@ from records.nouns import (
     Pair,
     Photo,
 )
-from records.seeds import derive, rng
+from anchorface.records.seeds import derive, rng
 
 __all__ = [
     "DECISION_SCHEMA", "DROPPED_SCHEMA", "FACE_SCHEMA", "IDENTITY_SCHEMA", "PAIR_SCHEMA", "PHOTO_SCHEMA",

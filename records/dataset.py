@@ -13,10 +13,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute
 
-from records.errors import DataError
-from records.manifest import FACE_COLUMNS, Manifest
-from records.storage import exists, filesystem, join, read_bytes, read_table
-from records.table_stream import sha256_of
+from anchorface.records.errors import DataError
+from anchorface.records.manifest import FACE_COLUMNS, Manifest
+from anchorface.records.storage import exists, filesystem, join, read_bytes, read_table
+from anchorface.records.table_stream import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)

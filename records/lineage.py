@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
-from records.errors import DataError
-from records.manifest import FACE_COLUMNS, Manifest
-from records.storage import exists, filesystem, join, read_bytes, read_table
+from anchorface.records.errors import DataError
+from anchorface.records.manifest import FACE_COLUMNS, Manifest
+from anchorface.records.storage import exists, filesystem, join, read_bytes, read_table
 
 ROOMS = ("records", "faces", "identity_index", "pipelines")
 PLACE = ("face_id", "shard", "offset")

@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from records.errors import DataError
+from anchorface.records.errors import DataError
 
 FORMAT = 1
 

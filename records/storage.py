@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from records.errors import DataError, StorageError
+from anchorface.records.errors import DataError, StorageError
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from records.errors import StorageError
-from records.storage import filesystem
+from anchorface.records.errors import StorageError
+from anchorface.records.storage import filesystem
 
 CHUNK = 8 * 2**20
 

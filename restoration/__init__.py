@@ -1,8 +1,8 @@
 """Using a checkpoint: aligned faces, one photograph with references, a folder of photographs."""
 
-from restoration.folder import restore_folder
-from restoration.photo import RestoredFace, RestoredPhoto, make_reference, open_references, restore_photo
-from restoration.restorer import Reference, Restorer, SamplerSettings, find_device, mean_landmarks
+from anchorface.restoration.folder import restore_folder
+from anchorface.restoration.photo import RestoredFace, RestoredPhoto, make_reference, open_references, restore_photo
+from anchorface.restoration.restorer import Reference, Restorer, SamplerSettings, find_device, mean_landmarks
 
 __all__ = [
     "Reference", "RestoredFace", "RestoredPhoto", "Restorer", "SamplerSettings", "find_device", "make_reference",

@@ -20,11 +20,11 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from faces.detect import Detector
-from faces.images import read_photo
-from records import DROPPED_SCHEMA, Dropped, PhotoError, StorageError, derive, storage
-from restoration.photo import open_references, restore_photo
-from restoration.restorer import Reference, Restorer, SamplerSettings
+from anchorface.faces.detect import Detector
+from anchorface.faces.images import read_photo
+from anchorface.records import DROPPED_SCHEMA, Dropped, PhotoError, StorageError, derive, storage
+from anchorface.restoration.photo import open_references, restore_photo
+from anchorface.restoration.restorer import Reference, Restorer, SamplerSettings
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 STAGE = "restore"

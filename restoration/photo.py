@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faces.align import arcface_matrix, ffhq_matrix, paste_back, warp
-from faces.detect import Detection, Detector
-from faces.images import read_photo
-from identity_index import anchor
-from records import ConfigurationError, PhotoError, derive
-from restoration.restorer import EMBEDDING_SIZE, Reference, Restorer, SamplerSettings
+from anchorface.faces.align import arcface_matrix, ffhq_matrix, paste_back, warp
+from anchorface.faces.detect import Detection, Detector
+from anchorface.faces.images import read_photo
+from anchorface.identity_index import anchor
+from anchorface.records import ConfigurationError, PhotoError, derive
+from anchorface.restoration.restorer import EMBEDDING_SIZE, Reference, Restorer, SamplerSettings
 
 FACES = ("all", "largest")
 

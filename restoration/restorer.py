@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faces import weights
-from faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_matrix, warp
-from faces.embed import Embedder, embedder
-from faces.quality import NormCalibration
-from identity_index import anchor
-from models.checkpoint import load_iconface
-from models.context import Context
-from models.flow import VelocityFunction, shift_schedule
-from models.sampler import guided, initial_noise, mean_estimate, sample
-from records import ConfigurationError, DataError, derive
+from anchorface.faces import weights
+from anchorface.faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_matrix, warp
+from anchorface.faces.embed import Embedder, embedder
+from anchorface.faces.quality import NormCalibration
+from anchorface.identity_index import anchor
+from anchorface.models.checkpoint import load_iconface
+from anchorface.models.context import Context
+from anchorface.models.flow import VelocityFunction, shift_schedule
+from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
+from anchorface.records import ConfigurationError, DataError, derive
 
 EMBEDDING_SIZE = 112
 

@@ -4,11 +4,11 @@
 truth about it; `album` and `write_corpus` make a life and a data set of them.
 """
 
-from synthetic.corpus import group_photo, seed_of, sheet, write_corpus
-from synthetic.head import Head, identity
-from synthetic.life import Person, album
-from synthetic.render import Rendered, render
-from synthetic.state import State, draw_state
+from anchorface.synthetic.corpus import group_photo, seed_of, sheet, write_corpus
+from anchorface.synthetic.head import Head, identity
+from anchorface.synthetic.life import Person, album
+from anchorface.synthetic.render import Rendered, render
+from anchorface.synthetic.state import State, draw_state
 
 __all__ = [
     "Head", "Person", "Rendered", "State", "album", "draw_state", "group_photo", "identity", "render", "seed_of",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthetic.chart import cells
-from synthetic.state import State
+from anchorface.synthetic.chart import cells
+from anchorface.synthetic.state import State
 
 DISTANCE = 13.0  # 1.3 m, a portrait's distance: our choice
 FIELD = 3.3  # height of the picture at the head, decimetres, for scale 1

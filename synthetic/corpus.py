@@ -20,12 +20,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from records import rng
-from synthetic.head import Head
-from synthetic.life import YEAR, Person, album
-from synthetic.render import Rendered, render
-from synthetic.scene import background
-from synthetic.state import OLDEST, YOUNGEST, State
+from anchorface.records import rng
+from anchorface.synthetic.head import Head
+from anchorface.synthetic.life import YEAR, Person, album
+from anchorface.synthetic.render import Rendered, render
+from anchorface.synthetic.scene import background
+from anchorface.synthetic.state import OLDEST, YOUNGEST, State
 
 QUALITY = 95
 SPACING = 0.78  # picture heights between neighbours in a group photograph, our choice

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from synthetic.chart import blend, brighten, bump, ramp
-from synthetic.surface import Surface, old
+from anchorface.synthetic.chart import blend, brighten, bump, ramp
+from anchorface.synthetic.surface import Surface, old
 
 EDGE = 0.009  # half width of a soft edge, decimetres
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from records import rng
-from synthetic.chart import directions, ramp
-from synthetic.head import Head
-from synthetic.state import State
-from synthetic.surface import Surface, old
+from anchorface.records import rng
+from anchorface.synthetic.chart import directions, ramp
+from anchorface.synthetic.head import Head
+from anchorface.synthetic.state import State
+from anchorface.synthetic.surface import Surface, old
 
 WHITE = (0.80, 0.79, 0.77)  # sRGB of white hair
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from records import rng
+from anchorface.records import rng
 
 HAIR_STYLES = (
     "bald",

@@ -11,9 +11,9 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from records import rng
-from synthetic.head import Head, identity
-from synthetic.state import OLDEST, YOUNGEST, State, draw_state
+from anchorface.records import rng
+from anchorface.synthetic.head import Head, identity
+from anchorface.synthetic.state import OLDEST, YOUNGEST, State, draw_state
 
 YEAR = 365.25
 LAST_YEAR = 2025  # no picture is taken later

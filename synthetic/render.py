@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthetic.camera import DISTANCE, Camera, camera_for, first_hit, look_up
-from synthetic.chart import cells, directions
-from synthetic.hair import Hair, grow
-from synthetic.head import Head
-from synthetic.scene import background, body, draw_glasses
-from synthetic.state import State
-from synthetic.surface import Surface, shape
-from synthetic.texture import Paint, paint
+from anchorface.synthetic.camera import DISTANCE, Camera, camera_for, first_hit, look_up
+from anchorface.synthetic.chart import cells, directions
+from anchorface.synthetic.hair import Hair, grow
+from anchorface.synthetic.head import Head
+from anchorface.synthetic.scene import background, body, draw_glasses
+from anchorface.synthetic.state import State
+from anchorface.synthetic.surface import Surface, shape
+from anchorface.synthetic.texture import Paint, paint
 
 
 @dataclass(frozen=True)

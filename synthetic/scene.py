@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from records import rng
-from synthetic.camera import DISTANCE, Camera
-from synthetic.chart import ramp
-from synthetic.head import Head
-from synthetic.state import State
-from synthetic.surface import Surface
+from anchorface.records import rng
+from anchorface.synthetic.camera import DISTANCE, Camera
+from anchorface.synthetic.chart import ramp
+from anchorface.synthetic.head import Head
+from anchorface.synthetic.state import State
+from anchorface.synthetic.surface import Surface
 
 SHIFT = 4  # fractional bits of cv2's drawing coordinates
 

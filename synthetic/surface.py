@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthetic.chart import bump, cells, directions, ramp, window
-from synthetic.head import Head
-from synthetic.state import State
+from anchorface.synthetic.chart import bump, cells, directions, ramp, window
+from anchorface.synthetic.head import Head
+from anchorface.synthetic.state import State
 
 
 @dataclass(frozen=True)

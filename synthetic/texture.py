@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from records import rng
-from synthetic.chart import blend, brighten, bump, ramp, window
-from synthetic.features import paint_eyes, paint_mouth, paint_nostrils
-from synthetic.hair import hair_tint
-from synthetic.surface import Surface, old
+from anchorface.records import rng
+from anchorface.synthetic.chart import blend, brighten, bump, ramp, window
+from anchorface.synthetic.features import paint_eyes, paint_mouth, paint_nostrils
+from anchorface.synthetic.hair import hair_tint
+from anchorface.synthetic.surface import Surface, old
 
 
 @dataclass(frozen=True)

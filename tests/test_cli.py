@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
+from anchorface.cli import app
 
 VERBS = {
     "demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade",
@@ -82,7 +82,7 @@ def test_a_dataset_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 def test_degrade_writes_pictures_plans_and_a_sheet_and_replays_its_plans(tmp_path: Path) -> None:
-    from synthetic import write_corpus
+    from anchorface.synthetic import write_corpus
 
     write_corpus(tmp_path / "people", identities=1, photos_each=2, seed=1, size=96, workers=1)
     first, second = tmp_path / "first", tmp_path / "second"

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
-from faces.images import encode_jpeg
-from identity_index import IdentityIndex
-from identity_index.clustering.decisions import read_decisions
-from pipelines.audit import photo_reader
-from pipelines.find_faces import find_faces
-from pipelines.group import group, regroup
-from pipelines.ingest import ingest
-from pipelines.stage import dropped
-from records.errors import PhotoError
-from records.storage import read_table
-from synthetic import write_corpus
+from anchorface.cli import app
+from anchorface.faces.images import encode_jpeg
+from anchorface.identity_index import IdentityIndex
+from anchorface.identity_index.clustering.decisions import read_decisions
+from anchorface.pipelines.audit import photo_reader
+from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.group import group, regroup
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.stage import dropped
+from anchorface.records.errors import PhotoError
+from anchorface.records.storage import read_table
+from anchorface.synthetic import write_corpus
 
 LABELLED = ("s000000", "s000001", "s000002")
 PHOTOS = 4

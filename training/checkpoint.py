@@ -20,7 +20,7 @@ import numpy as np
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from models.checkpoint import (
+from anchorface.models.checkpoint import (
     ADAPTER_FILE,
     DESCRIPTION_FILE,
     EMA_FILE,
@@ -30,11 +30,11 @@ from models.checkpoint import (
     write_adapter,
     write_description,
 )
-from models.weights import check_names_and_shapes, load
-from records import CheckpointError, StorageError
-from training.ema import MovingAverage
-from training.engine import trainable
-from training.recipes import Recipe
+from anchorface.models.weights import check_names_and_shapes, load
+from anchorface.records import CheckpointError, StorageError
+from anchorface.training.ema import MovingAverage
+from anchorface.training.engine import trainable
+from anchorface.training.recipes import Recipe
 
 TAG = "state"
 

@@ -17,8 +17,8 @@ from mlflow.entities import DatasetInput, InputTag
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
-from records.manifest import FACE_COLUMNS, Manifest
-from records.nouns import FACE_SCHEMA
+from anchorface.records.manifest import FACE_COLUMNS, Manifest
+from anchorface.records.nouns import FACE_SCHEMA
 
 NAME = "anchorface"
 CONTEXT = "mlflow.data.context"

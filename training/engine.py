@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from records import ConfigurationError
+from anchorface.records import ConfigurationError
 
 STAGES = (0, 1, 2, 3)
 SHARED_MEMORY_OP = "deepspeed_shm_comm"

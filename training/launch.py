@@ -18,12 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint import read_description
-from pipelines.feed import Dataset, open_dataset
-from records import AnchorfaceError, ConfigurationError, TrainingError, errors
-from records.storage import make_folder, write_atomic
-from training import checkpoint, tracking
-from training.recipes import Recipe
+from anchorface.models.checkpoint import read_description
+from anchorface.pipelines.feed import Dataset, open_dataset
+from anchorface.records import AnchorfaceError, ConfigurationError, TrainingError, errors
+from anchorface.records.storage import make_folder, write_atomic
+from anchorface.training import checkpoint, tracking
+from anchorface.training.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 FAILURE = "failure.json"
@@ -62,7 +62,7 @@ def train(
         CheckpointError: the run folder belongs to another configuration.
         ConfigurationError, DataError, WeightsError, StorageError: as their names say.
     """
-    from training.loop import Job, fresh_description
+    from anchorface.training.loop import Job, fresh_description
 
     folder = Path(run_folder).expanduser().resolve()
     make_folder(str(folder))
@@ -132,7 +132,7 @@ def _on_ray(job: Any, workers: int, use_gpu: bool, cpus: float, max_failures: in
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from pipelines.cluster import connect
+    from anchorface.pipelines.cluster import connect
 
     connect()
     available = ray.cluster_resources()
@@ -194,7 +194,7 @@ def _run(job: Any, kind: str, local_rank: int = 0) -> None:
     os.environ.setdefault("DS_ACCELERATOR", kind)
     import torch
 
-    from training.loop import train as loop
+    from anchorface.training.loop import train as loop
 
     device = torch.device("cpu")
     if kind == "cuda":

@@ -19,17 +19,17 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from models.checkpoint import DESCRIPTION_FILE, Description
-from pipelines.feed import batches
-from records import TrainingError
-from training import checkpoint
-from training.ema import MovingAverage
-from training.engine import Autocast, configuration, start, trainable
-from training.networks import base_weights, load_networks, norm_calibration
-from training.objective import PARTS, objective
-from training.preview import fixed_batch, grid, restore, write_png
-from training.recipes import Recipe
-from training.tracking import Tracker, Tracking
+from anchorface.models.checkpoint import DESCRIPTION_FILE, Description
+from anchorface.pipelines.feed import batches
+from anchorface.records import TrainingError
+from anchorface.training import checkpoint
+from anchorface.training.ema import MovingAverage
+from anchorface.training.engine import Autocast, configuration, start, trainable
+from anchorface.training.networks import base_weights, load_networks, norm_calibration
+from anchorface.training.objective import PARTS, objective
+from anchorface.training.preview import fixed_batch, grid, restore, write_png
+from anchorface.training.recipes import Recipe
+from anchorface.training.tracking import Tracker, Tracking
 
 Batch = dict[str, NDArray[Any]]
 

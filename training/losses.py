@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from faces.align import arcface_matrix, inverse
-from faces.quality import NormCalibration
+from anchorface.faces.align import arcface_matrix, inverse
+from anchorface.faces.quality import NormCalibration
 
 CROP = 112
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import torch
 
-from faces.adaface import AdaFaceNet
-from faces.embed import adaface_network
-from faces.quality import NormCalibration, read_calibration
-from faces.weights import find
-from models.autoencoder import Autoencoder
-from models.backbone import TextMemory, build_backbone
-from models.checkpoint import BaseWeight, read_text
-from models.iconface import IConFace
-from models.weights import load_autoencoder, load_backbone
-from records import ConfigurationError
-from records.hashes import sha256
-from training.recipes import Recipe
+from anchorface.faces.adaface import AdaFaceNet
+from anchorface.faces.embed import adaface_network
+from anchorface.faces.quality import NormCalibration, read_calibration
+from anchorface.faces.weights import find
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import TextMemory, build_backbone
+from anchorface.models.checkpoint import BaseWeight, read_text
+from anchorface.models.iconface import IConFace
+from anchorface.models.weights import load_autoencoder, load_backbone
+from anchorface.records import ConfigurationError
+from anchorface.records.hashes import sha256
+from anchorface.training.recipes import Recipe
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

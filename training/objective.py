@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.flow import clean_estimate, logit_normal_sigma, mix, mode_sigma, target_velocity, uniform_sigma
-from records import derive, rng
-from training.losses import align, anchor, flow_loss, identity_loss, selected, total_loss
-from training.networks import Networks
-from training.recipes import Recipe
+from anchorface.models.flow import clean_estimate, logit_normal_sigma, mix, mode_sigma, target_velocity, uniform_sigma
+from anchorface.records import derive, rng
+from anchorface.training.losses import align, anchor, flow_loss, identity_loss, selected, total_loss
+from anchorface.training.networks import Networks
+from anchorface.training.recipes import Recipe
 
 Velocity = Callable[..., Tensor]
 SIGMAS = {"logit-normal": logit_normal_sigma, "uniform": uniform_sigma, "mode": mode_sigma}

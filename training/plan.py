@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from faces.adaface import AdaFaceNet
-from faces.weights import weight
-from models.autoencoder import Autoencoder
-from models.backbone import build_backbone
-from models.iconface import IConFace
-from records import ConfigurationError
-from training.engine import STAGES
-from training.losses import CROP
-from training.networks import TYPES
-from training.recipes import Recipe
+from anchorface.faces.adaface import AdaFaceNet
+from anchorface.faces.weights import weight
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import build_backbone
+from anchorface.models.iconface import IConFace
+from anchorface.records import ConfigurationError
+from anchorface.training.engine import STAGES
+from anchorface.training.losses import CROP
+from anchorface.training.networks import TYPES
+from anchorface.training.recipes import Recipe
 
 
 def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.flow import shift_schedule
-from models.sampler import initial_noise, sample
-from pipelines.feed import Feed, open_dataset
-from records import DataError
-from records.storage import write_atomic
-from training.networks import Networks
-from training.objective import conditions, embed, pixels
-from training.recipes import Recipe
+from anchorface.models.flow import shift_schedule
+from anchorface.models.sampler import initial_noise, sample
+from anchorface.pipelines.feed import Feed, open_dataset
+from anchorface.records import DataError
+from anchorface.records.storage import write_atomic
+from anchorface.training.networks import Networks
+from anchorface.training.objective import conditions, embed, pixels
+from anchorface.training.recipes import Recipe
 
 Images = NDArray[np.uint8]
 

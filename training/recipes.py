@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from models.configuration import ModelSettings, klein_4b, tiny
-from pipelines.feed import FeedSettings, MismatchPolicy
-from records import ConfigurationError
-from training.losses import LossSettings
+from anchorface.models.configuration import ModelSettings, klein_4b, tiny
+from anchorface.pipelines.feed import FeedSettings, MismatchPolicy
+from anchorface.records import ConfigurationError
+from anchorface.training.losses import LossSettings
 
 HOUSEKEEPING = ("checkpoint_every", "checkpoints_kept", "log_every", "grid_every", "grid_images", "grid_steps")
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.feed import Dataset
-from records import TrainingError
-from training.recipes import Recipe, flat
+from anchorface.pipelines.feed import Dataset
+from anchorface.records import TrainingError
+from anchorface.training.recipes import Recipe, flat
 
 LONGEST_VALUE = 5000
 
@@ -78,7 +78,7 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
 def _log_dataset(client: Any, run_id: str, dataset: Dataset | None) -> None:
     if dataset is None:
         return
-    from training.dataset_input import dataset_input
+    from anchorface.training.dataset_input import dataset_input
 
     known = {(given.dataset.name, given.dataset.digest) for given in client.get_run(run_id).inputs.dataset_inputs}
     given = dataset_input(dataset.uri, dataset.manifest)

@@ -19,16 +19,16 @@ import cv2
 import numpy as np
 import torch
 
-from degradation import kernels
-from degradation.batch import blur, colour, jpeg, noise, optics, prints, resize, scene, sensor, surveillance
-from degradation.batch.stack import Size, Stack, gather, send
-from degradation.batch.tables import POINTWISE, pointwise
-from degradation.operations import FUNCTIONS
-from degradation.operations.noise import check_camera
-from degradation.operations.resize import check as check_size
-from degradation.plan import Operation, Plan
-from degradation.replay import arguments
-from records.errors import AnchorfaceError, DataError
+from anchorface.degradation import kernels
+from anchorface.degradation.batch import blur, colour, jpeg, noise, optics, prints, resize, scene, sensor, surveillance
+from anchorface.degradation.batch.stack import Size, Stack, gather, send
+from anchorface.degradation.batch.tables import POINTWISE, pointwise
+from anchorface.degradation.operations import FUNCTIONS
+from anchorface.degradation.operations.noise import check_camera
+from anchorface.degradation.operations.resize import check as check_size
+from anchorface.degradation.plan import Operation, Plan
+from anchorface.degradation.replay import arguments
+from anchorface.records.errors import AnchorfaceError, DataError
 
 Batched = Callable[[Stack, list[dict[str, Any]]], Stack]
 

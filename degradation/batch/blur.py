@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from degradation.batch.stack import Stack, mirrored, take, upload
-from degradation.kernels import KINDS, SMALLEST_SIGMA
+from anchorface.degradation.batch.stack import Stack, mirrored, take, upload
+from anchorface.degradation.kernels import KINDS, SMALLEST_SIGMA
 
 
 def blur(stack: Stack, values: list[dict[str, Any]]) -> Stack:

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from degradation.batch.stack import Stack, upload
-from degradation.operations.colour import LUMA
+from anchorface.degradation.batch.stack import Stack, upload
+from anchorface.degradation.operations.colour import LUMA
 
 
 def grey(stack: Stack, values: list[dict[str, Any]]) -> Stack:

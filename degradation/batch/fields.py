@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from degradation.batch.stack import upload
+from anchorface.degradation.batch.stack import upload
 
 _HALF = 0xFFFFFFFF
 _ROUNDS = 10

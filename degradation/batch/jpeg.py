@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from degradation.batch.stack import Stack, clamped, take, take_columns, take_rows, upload
-from records.errors import DataError
+from anchorface.degradation.batch.stack import Stack, clamped, take, take_columns, take_rows, upload
+from anchorface.records.errors import DataError
 
 _A, _B, _C, _D = 8192, 10703, 4433, 10704
 TRANSFORM = (

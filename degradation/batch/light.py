@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from degradation import light
-from degradation.batch.noise import field_words, normal_quantiles
-from degradation.batch.resize import matrices
-from degradation.batch.stack import Size, Stack, joined, send
+from anchorface.degradation import light
+from anchorface.degradation.batch.noise import field_words, normal_quantiles
+from anchorface.degradation.batch.resize import matrices
+from anchorface.degradation.batch.stack import Size, Stack, joined, send
 
 
 def scaled(stack: Stack, gain: torch.Tensor) -> Stack:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from degradation.batch.colour import luma
-from degradation.batch.fields import words
-from degradation.batch.stack import Stack, take, upload
-from degradation.fields import NORMAL
-from degradation.light import LIGHT, srgb_to_linear
-from degradation.operations.noise import PHOTON_QUANTILES, PHOTONS, _root, photon_table
+from anchorface.degradation.batch.colour import luma
+from anchorface.degradation.batch.fields import words
+from anchorface.degradation.batch.stack import Stack, take, upload
+from anchorface.degradation.fields import NORMAL
+from anchorface.degradation.light import LIGHT, srgb_to_linear
+from anchorface.degradation.operations.noise import PHOTON_QUANTILES, PHOTONS, _root, photon_table
 
 _BLACK, _WHITE = 8192.0, 32768.0
 """Of a 16-bit raw value."""

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from degradation.batch.blur import correlated
-from degradation.batch.light import along, scaled
-from degradation.batch.resize import linear_matrix
-from degradation.batch.stack import Stack, send, upload
-from degradation.light import centred
-from degradation.operations.optics import disc, streak
+from anchorface.degradation.batch.blur import correlated
+from anchorface.degradation.batch.light import along, scaled
+from anchorface.degradation.batch.resize import linear_matrix
+from anchorface.degradation.batch.stack import Stack, send, upload
+from anchorface.degradation.light import centred
+from anchorface.degradation.operations.optics import disc, streak
 
 
 def defocus(stack: Stack, values: list[dict[str, Any]]) -> Stack:

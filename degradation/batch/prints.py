@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from degradation.batch.light import along, from_light, scaled, smooth_field, to_light, waves
-from degradation.batch.stack import Stack, send, upload
-from degradation.light import WHITE, centred
-from degradation.operations.old_print import _RANKS, STAIN
-from degradation.operations.screen import EDGES
-from records.errors import DataError
+from anchorface.degradation.batch.light import along, from_light, scaled, smooth_field, to_light, waves
+from anchorface.degradation.batch.stack import Stack, send, upload
+from anchorface.degradation.light import WHITE, centred
+from anchorface.degradation.operations.old_print import _RANKS, STAIN
+from anchorface.degradation.operations.screen import EDGES
+from anchorface.records.errors import DataError
 
 
 def stains(stack: Stack, values: list[dict[str, Any]]) -> Stack:

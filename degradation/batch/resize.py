@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import torch
 
-from degradation.batch.stack import Stack, upload
-from records.errors import DataError
+from anchorface.degradation.batch.stack import Stack, upload
+from anchorface.records.errors import DataError
 
 KINDS = ("linear", "area", "cubic", "nearest")
 _CUBIC = -0.75

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from degradation.batch.blur import blur
-from degradation.batch.jpeg import jpeg
-from degradation.batch.noise import noise
-from degradation.batch.resize import resize
-from degradation.batch.stack import Stack, take, upload
-from degradation.batch.tables import pointwise
+from anchorface.degradation.batch.blur import blur
+from anchorface.degradation.batch.jpeg import jpeg
+from anchorface.degradation.batch.noise import noise
+from anchorface.degradation.batch.resize import resize
+from anchorface.degradation.batch.stack import Stack, take, upload
+from anchorface.degradation.batch.tables import pointwise
 
 
 def shift(stack: Stack, values: list[dict[str, Any]]) -> Stack:

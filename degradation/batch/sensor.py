@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from degradation.batch.light import along, from_light, scaled, to_light
-from degradation.batch.noise import image_words, normal_quantiles
-from degradation.batch.stack import Stack, send
-from degradation.batch.tables import look_up
-from degradation.light import LIGHT, WHITE
+from anchorface.degradation.batch.light import along, from_light, scaled, to_light
+from anchorface.degradation.batch.noise import image_words, normal_quantiles
+from anchorface.degradation.batch.stack import Stack, send
+from anchorface.degradation.batch.tables import look_up
+from anchorface.degradation.light import LIGHT, WHITE
 
 
 def sensor_noise(stack: Stack, values: list[dict[str, Any]]) -> Stack:

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from degradation.batch.noise import field_words
-from degradation.batch.stack import Stack, take, take_columns, upload
+from anchorface.degradation.batch.noise import field_words
+from anchorface.degradation.batch.stack import Stack, take, take_columns, upload
 
 
 def interlace(stack: Stack, values: list[dict[str, Any]]) -> Stack:

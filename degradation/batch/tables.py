@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from degradation.batch.stack import Stack, send
-from degradation.operations import FUNCTIONS
+from anchorface.degradation.batch.stack import Stack, send
+from anchorface.degradation.operations import FUNCTIONS
 
 POINTWISE = ("shift_colour", "brightness", "haze", "exposure", "white_balance", "bit_depth", "fade", "yellow")
 _RAMP = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from degradation.operations import (
+from anchorface.degradation.operations import (
     blur,
     colour,
     compression,

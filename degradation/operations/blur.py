@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from degradation import kernels
-from degradation.convolution import convolve, convolve_and_shrink
+from anchorface.degradation import kernels
+from anchorface.degradation.convolution import convolve, convolve_and_shrink
 
 __all__ = ["OPERATIONS", "WORDS", "blur", "blur_and_shrink", "convolve", "sinc"]
 

@@ -5,8 +5,8 @@ import io
 import cv2
 import numpy as np
 
-from degradation.light import within
-from records.errors import ConfigurationError, DataError
+from anchorface.degradation.light import within
+from anchorface.records.errors import ConfigurationError, DataError
 
 SUBSAMPLINGS = {name: getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}") for name in (
     "444", "422", "420", "440", "411")}

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from scipy.special import gammaln
 
-from degradation.fields import NORMAL, NORMAL_SINGLE, look_up, words
-from degradation.light import LIGHT, srgb_to_linear, within
-from records.errors import DataError
+from anchorface.degradation.fields import NORMAL, NORMAL_SINGLE, look_up, words
+from anchorface.degradation.light import LIGHT, srgb_to_linear, within
+from anchorface.records.errors import DataError
 
 PHOTONS = 256
 """Photons that make white in `poisson`. Real-ESRGAN counts the distinct levels of the picture and takes the next power

@@ -8,8 +8,8 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import by_strips, fractions, paint, smooth_field, within
-from records.errors import DataError
+from anchorface.degradation.light import by_strips, fractions, paint, smooth_field, within
+from anchorface.records.errors import DataError
 
 _BITS = 4
 _FINGERS = ((-0.66, 1.05), (-0.22, 1.3), (0.22, 1.22), (0.66, 0.92))

@@ -5,8 +5,18 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import LIGHT, by_strips, centred, levels_of, scale_light, smooth_field, steps, waves, within
-from records.errors import DataError
+from anchorface.degradation.light import (
+    LIGHT,
+    by_strips,
+    centred,
+    levels_of,
+    scale_light,
+    smooth_field,
+    steps,
+    waves,
+    within,
+)
+from anchorface.records.errors import DataError
 
 BLACK = 2.2
 """Density of a print's black: a 160th of the light that its white gives back."""

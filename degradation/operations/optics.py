@@ -5,8 +5,8 @@ import math
 import cv2
 import numpy as np
 
-from degradation.convolution import convolve
-from degradation.light import centred, scale_light, within
+from anchorface.degradation.convolution import convolve
+from anchorface.degradation.light import centred, scale_light, within
 
 LONGEST = 500
 """Longest blur, px: far more than any lens or hand leaves of a face."""

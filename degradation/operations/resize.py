@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from records.errors import DataError
+from anchorface.records.errors import DataError
 
 INTERPOLATIONS = {"linear": cv2.INTER_LINEAR_EXACT, "area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC,
                   "nearest": cv2.INTER_NEAREST_EXACT}

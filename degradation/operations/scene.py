@@ -8,11 +8,11 @@ import math
 import cv2
 import numpy as np
 
-from degradation.operations.blur import blur
-from degradation.operations.compression import jpeg
-from degradation.operations.noise import noise
-from degradation.operations.resize import resize
-from records.errors import DataError
+from anchorface.degradation.operations.blur import blur
+from anchorface.degradation.operations.compression import jpeg
+from anchorface.degradation.operations.noise import noise
+from anchorface.degradation.operations.resize import resize
+from anchorface.records.errors import DataError
 
 
 def shift(image: np.ndarray, *, x: int, y: int) -> np.ndarray:

@@ -5,8 +5,8 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import WHITE, by_strips, centred, from_light, scale_light, to_light, waves, within
-from records.errors import DataError
+from anchorface.degradation.light import WHITE, by_strips, centred, from_light, scale_light, to_light, waves, within
+from anchorface.records.errors import DataError
 
 EDGES = {"lamp": 2, "window": 8}
 """Exponent of the reflection's falling off: a lamp is soft, a window has an edge."""

@@ -5,8 +5,18 @@ import math
 import cv2
 import numpy as np
 
-from degradation.fields import words
-from degradation.light import LIGHT, WHITE, by_strips, from_light, levels_of, normal, scale_light, to_light, within
+from anchorface.degradation.fields import words
+from anchorface.degradation.light import (
+    LIGHT,
+    WHITE,
+    by_strips,
+    from_light,
+    levels_of,
+    normal,
+    scale_light,
+    to_light,
+    within,
+)
 
 NEUTRAL = 6504.0
 """Colour temperature of sRGB's white, kelvin: there nothing changes."""

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from degradation.operations.blur import blur
-from records.errors import DataError
+from anchorface.degradation.operations.blur import blur
+from anchorface.records.errors import DataError
 
 
 def sharpen(image: np.ndarray, *, amount: float, sigma: float, kernel: int, threshold: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from degradation.light import fractions, within
+from anchorface.degradation.light import fractions, within
 
 
 def interlace(image: np.ndarray, *, offset: float) -> np.ndarray:

@@ -9,7 +9,7 @@ import math
 import cv2
 import numpy as np
 
-from degradation.light import centred, fractions, normal_field, paint, scale_light, steps, within
+from anchorface.degradation.light import centred, fractions, normal_field, paint, scale_light, steps, within
 
 MOST = 2000
 """Most shapes that one operation draws."""

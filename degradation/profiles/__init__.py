@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from degradation.plan import Plan
-from degradation.profiles import bsrgan, camera, first_order, iconface, photographs, second_order, wild
-from degradation.ranges import REFERENCE_SIZE, Draws, Profile, named
-from records.errors import ConfigurationError
+from anchorface.degradation.plan import Plan
+from anchorface.degradation.profiles import bsrgan, camera, first_order, iconface, photographs, second_order, wild
+from anchorface.degradation.ranges import REFERENCE_SIZE, Draws, Profile, named
+from anchorface.records.errors import ConfigurationError
 
 MINIMUM_SIZE = 16
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from degradation.plan import Operation
-from degradation.profiles.limits import limits
-from degradation.profiles.steps import INTERPOLATIONS, enlarged_back, length, odd_side, resized
-from degradation.ranges import (
+from anchorface.degradation.plan import Operation
+from anchorface.degradation.profiles.limits import limits
+from anchorface.degradation.profiles.steps import INTERPOLATIONS, enlarged_back, length, odd_side, resized
+from anchorface.degradation.ranges import (
     DECIMALS,
     REFERENCE_SIZE,
     Chance,

@@ -4,11 +4,11 @@ Ranges are stated for a face of 512 px. All numbers are our choice: mild more of
 and the strong ends where a face can just be known.
 """
 
-from degradation.operations.resize import INTERPOLATIONS
-from degradation.plan import Operation, Value
-from degradation.profiles.limits import limits
-from degradation.profiles.steps import enlarged_back, length, resized
-from degradation.ranges import (
+from anchorface.degradation.operations.resize import INTERPOLATIONS
+from anchorface.degradation.plan import Operation, Value
+from anchorface.degradation.profiles.limits import limits
+from anchorface.degradation.profiles.steps import enlarged_back, length, resized
+from anchorface.degradation.ranges import (
     DECIMALS,
     REFERENCE_SIZE,
     Chance,

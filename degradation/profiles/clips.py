@@ -13,9 +13,9 @@ and so are the two others. Their sensors, fields and bits are those of the pictu
 import math
 from typing import Any
 
-from degradation.clip_plan import ClipOperation
-from degradation.clip_ranges import ClipDraws, ClipProfile
-from degradation.ranges import DECIMALS, REFERENCE_SIZE, Chance, Choice, LogUniform, Range, Uniform, Whole
+from anchorface.degradation.clip_plan import ClipOperation
+from anchorface.degradation.clip_ranges import ClipDraws, ClipProfile
+from anchorface.degradation.ranges import DECIMALS, REFERENCE_SIZE, Chance, Choice, LogUniform, Range, Uniform, Whole
 
 Operations = list[ClipOperation]
 HIGHEST = 3.1415

@@ -8,9 +8,9 @@ shrink factor r (not below 1), so that a 128 px face is as damaged as the 512 px
 
 from collections.abc import Mapping
 
-from degradation.plan import Operation
-from degradation.profiles.limits import Limits, limits
-from degradation.ranges import DECIMALS, Chance, Draws, Profile, Range, Uniform, Whole
+from anchorface.degradation.plan import Operation
+from anchorface.degradation.profiles.limits import Limits, limits
+from anchorface.degradation.ranges import DECIMALS, Chance, Draws, Profile, Range, Uniform, Whole
 
 
 def first_order(draws: Draws) -> list[Operation]:

@@ -25,9 +25,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from degradation.plan import Operation, Value
-from degradation.profiles import bsrgan, second_order
-from degradation.ranges import Chance, Choice, Draws, LogUniform, Profile, Range, Uniform, Whole
+from anchorface.degradation.plan import Operation, Value
+from anchorface.degradation.profiles import bsrgan, second_order
+from anchorface.degradation.ranges import Chance, Choice, Draws, LogUniform, Profile, Range, Uniform, Whole
 
 PUBLISHED = 4
 """The strength at which both families are as published."""

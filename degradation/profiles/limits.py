@@ -6,8 +6,8 @@ Keys share their vocabulary over all families, so that a bound is stated once, f
 import math
 from collections.abc import Iterable, Mapping
 
-from degradation.operations.resize import INTERPOLATIONS
-from degradation.plan import Value
+from anchorface.degradation.operations.resize import INTERPOLATIONS
+from anchorface.degradation.plan import Value
 
 Limits = Mapping[str, tuple[Value, ...]]
 

@@ -6,9 +6,9 @@ that it has in a plan for 512 px, and coding blocks stay as they are. All number
 
 import math
 
-from degradation.operations.screen import EDGES
-from degradation.plan import Operation
-from degradation.profiles.camera import (
+from anchorface.degradation.operations.screen import EDGES
+from anchorface.degradation.plan import Operation
+from anchorface.degradation.profiles.camera import (
     FULL,
     RANGES,
     defocus,
@@ -19,8 +19,8 @@ from degradation.profiles.camera import (
     sensor,
     stored,
 )
-from degradation.profiles.steps import INTERPOLATIONS, enlarged_back, length, odd_side, resized
-from degradation.ranges import DECIMALS, Chance, Choice, Draws, LogUniform, Range, Uniform, Whole
+from anchorface.degradation.profiles.steps import INTERPOLATIONS, enlarged_back, length, odd_side, resized
+from anchorface.degradation.ranges import DECIMALS, Chance, Choice, Draws, LogUniform, Range, Uniform, Whole
 
 SURFACES = ("plain", "fibre", "silk", "halftone")
 CODECS = ("jpeg", "webp", "avif")

@@ -9,9 +9,9 @@ Ranges are stated for 512 px; how they scale stands in `degradation.profiles.ste
 
 import math
 
-from degradation.plan import Operation
-from degradation.profiles.limits import limits
-from degradation.profiles.steps import (
+from anchorface.degradation.plan import Operation
+from anchorface.degradation.profiles.limits import limits
+from anchorface.degradation.profiles.steps import (
     INTERPOLATIONS,
     SHAPES,
     blur,
@@ -24,7 +24,7 @@ from degradation.profiles.steps import (
     resized,
     sinc,
 )
-from degradation.ranges import REFERENCE_SIZE, Chance, Choice, Draws, Profile, Range, Uniform, Whole
+from anchorface.degradation.ranges import REFERENCE_SIZE, Chance, Choice, Draws, Profile, Range, Uniform, Whole
 
 MODES = ("up", "down", "keep")
 

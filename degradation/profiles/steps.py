@@ -9,9 +9,9 @@ two sides. Noise and JPEG stay as they are.
 
 import math
 
-from degradation.plan import Operation
-from degradation.profiles.first_order import shrunk_side
-from degradation.ranges import DECIMALS, REFERENCE_SIZE, Chance, Choice, Draws, Range, Uniform, Whole
+from anchorface.degradation.plan import Operation
+from anchorface.degradation.profiles.first_order import shrunk_side
+from anchorface.degradation.ranges import DECIMALS, REFERENCE_SIZE, Chance, Choice, Draws, Range, Uniform, Whole
 
 SHAPES = ("round gaussian", "oval gaussian", "round generalised", "oval generalised", "round plateau", "oval plateau")
 INTERPOLATIONS = ("area", "linear", "cubic")

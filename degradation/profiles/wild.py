@@ -7,14 +7,14 @@ here too. Weights are our choice: most old and shared pictures came through mess
 the papers keep a fifth, so that nothing of theirs is unknown to what learns from this mix.
 """
 
-from degradation.plan import Operation
-from degradation.profiles import bsrgan, first_order, second_order
-from degradation.profiles.camera import FULL, photograph, stored
-from degradation.profiles.camera import PROFILES as CAMERA
-from degradation.profiles.photographs import PROFILES as PHOTOGRAPHS
-from degradation.profiles.photographs import from_either_side
-from degradation.profiles.steps import length
-from degradation.ranges import Chance, Choice, Draws, LogUniform, Profile, Range, Uniform, Whole
+from anchorface.degradation.plan import Operation
+from anchorface.degradation.profiles import bsrgan, first_order, second_order
+from anchorface.degradation.profiles.camera import FULL, photograph, stored
+from anchorface.degradation.profiles.camera import PROFILES as CAMERA
+from anchorface.degradation.profiles.photographs import PROFILES as PHOTOGRAPHS
+from anchorface.degradation.profiles.photographs import from_either_side
+from anchorface.degradation.profiles.steps import length
+from anchorface.degradation.ranges import Chance, Choice, Draws, LogUniform, Profile, Range, Uniform, Whole
 
 WEIGHTS = {"camera": 0.18, "messenger": 0.2, "old_print": 0.16, "video_call": 0.1, "cctv": 0.1, "screen": 0.08,
            "gfpgan": 0.06, "refldm-train": 0.04, "real-esrgan": 0.05, "bsrgan": 0.03}

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from identity_index.audit.look import outside, table
-from identity_index.audit.thumbnails import blank, picture
-from records.errors import PhotoError
-from records.nouns import DROPPED_SCHEMA
+from anchorface.identity_index.audit.look import outside, table
+from anchorface.identity_index.audit.thumbnails import blank, picture
+from anchorface.records.errors import PhotoError
+from anchorface.records.nouns import DROPPED_SCHEMA
 
 Reader = Callable[[str], NDArray[np.uint8]]
 """A uri of the dropped table -> uint8 [H, W, 3] RGB, or a PhotoError with the cause."""

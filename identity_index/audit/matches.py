@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from identity_index.audit.gallery import sql
-from identity_index.audit.look import outside
-from identity_index.audit.sheets import caption
-from identity_index.audit.thumbnails import crop_picture
-from identity_index.retrieval.mismatch import Chosen, MismatchPolicy
-from identity_index.table import IdentityIndex
-from records.seeds import derive, rng
+from anchorface.identity_index.audit.gallery import sql
+from anchorface.identity_index.audit.look import outside
+from anchorface.identity_index.audit.sheets import caption
+from anchorface.identity_index.audit.thumbnails import crop_picture
+from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy
+from anchorface.identity_index.table import IdentityIndex
+from anchorface.records.seeds import derive, rng
 
 COLUMNS = ("face_id", "yaw", "pitch", "age", "norm", "taken", "licence", "consent")
 

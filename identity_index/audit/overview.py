@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from identity_index.audit.look import outside, table
-from records.nouns import Decision
+from anchorface.identity_index.audit.look import outside, table
+from anchorface.records.nouns import Decision
 
 LATEST = 30
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from records.errors import DataError
-from records.nouns import IDENTITY_SCHEMA
+from anchorface.records.errors import DataError
+from anchorface.records.nouns import IDENTITY_SCHEMA
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from identity_index.audit.gallery import Folk, Other, folk
-from identity_index.audit.look import outside
-from identity_index.audit.ranking import Suspect
-from identity_index.audit.thumbnails import crop_picture
-from identity_index.table import IdentityIndex
+from anchorface.identity_index.audit.gallery import Folk, Other, folk
+from anchorface.identity_index.audit.look import outside
+from anchorface.identity_index.audit.ranking import Suspect
+from anchorface.identity_index.audit.thumbnails import crop_picture
+from anchorface.identity_index.table import IdentityIndex
 
 FACES = 48
 OTHERS = 2

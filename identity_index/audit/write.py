@@ -19,19 +19,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
-from identity_index.audit.distributions import COLUMNS, distributions
-from identity_index.audit.gallery import blocks, nearest_others
-from identity_index.audit.left_out import Reader, left_out
-from identity_index.audit.look import page
-from identity_index.audit.matches import matches
-from identity_index.audit.overview import overview
-from identity_index.audit.ranking import Suspect, rank
-from identity_index.audit.sheets import sheet
-from identity_index.clustering.decisions import read_decisions
-from identity_index.retrieval.mismatch import MismatchPolicy
-from identity_index.table import IdentityIndex
-from records import storage
-from records.errors import ConfigurationError, DataError, StorageError
+from anchorface.identity_index.audit.distributions import COLUMNS, distributions
+from anchorface.identity_index.audit.gallery import blocks, nearest_others
+from anchorface.identity_index.audit.left_out import Reader, left_out
+from anchorface.identity_index.audit.look import page
+from anchorface.identity_index.audit.matches import matches
+from anchorface.identity_index.audit.overview import overview
+from anchorface.identity_index.audit.ranking import Suspect, rank
+from anchorface.identity_index.audit.sheets import sheet
+from anchorface.identity_index.clustering.decisions import read_decisions
+from anchorface.identity_index.retrieval.mismatch import MismatchPolicy
+from anchorface.identity_index.table import IdentityIndex
+from anchorface.records import storage
+from anchorface.records.errors import ConfigurationError, DataError, StorageError
 
 MARK = "audit.json"
 TARGETS, REFERENCES = 24, 3

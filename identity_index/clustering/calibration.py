@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from identity_index.clustering.cluster import Graph, graph, joining_heights
-from identity_index.clustering.neighbours import unit
-from records.errors import DataError
+from anchorface.identity_index.clustering.cluster import Graph, graph, joining_heights
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.records.errors import DataError
 
 FALLBACK = 0.4
 SMALLEST = 20

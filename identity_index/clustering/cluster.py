@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from identity_index.clustering.constraints import Constraints, known
-from identity_index.clustering.linkage import Groups, edges_of, link
-from identity_index.clustering.neighbours import neighbours, unit
-from records.errors import DataError
+from anchorface.identity_index.clustering.constraints import Constraints, known
+from anchorface.identity_index.clustering.linkage import Groups, edges_of, link
+from anchorface.identity_index.clustering.neighbours import neighbours, unit
+from anchorface.records.errors import DataError
 
 PROPOSALS = 32
 

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from records.errors import DataError
-from records.nouns import Decision
+from anchorface.records.errors import DataError
+from anchorface.records.nouns import Decision
 
 GIVEN_TOLERANCE = 6.0
 """Years by which a given age and the date taken may miss the year of birth (our choice: labels are often rounded)."""

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from identity_index.clustering.decisions import add_decision
-from records.errors import ConfigurationError, DataError
-from records.nouns import Decision
-from records.storage import exists, join, read_table
+from anchorface.identity_index.clustering.decisions import add_decision
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.nouns import Decision
+from anchorface.records.storage import exists, join, read_table
 
 LONGEST = 200
 """Characters of a label or a note (our choice)."""

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from records.errors import ConfigurationError
-from records.nouns import DECISION_SCHEMA, Decision
-from records.storage import exists, join, read_table, write_table
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.nouns import DECISION_SCHEMA, Decision
+from anchorface.records.storage import exists, join, read_table, write_table
 
 FILE = "decisions.parquet"
 KINDS = ("merge", "split", "reject", "label")

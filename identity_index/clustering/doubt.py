@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from identity_index.clustering.cluster import Graph
-from identity_index.clustering.constraints import YEAR, Constraints
-from identity_index.clustering.linkage import CHUNK, Groups
+from anchorface.identity_index.clustering.cluster import Graph
+from anchorface.identity_index.clustering.constraints import YEAR, Constraints
+from anchorface.identity_index.clustering.linkage import CHUNK, Groups
 
 WRONG = 0.05
 NARROWEST = 0.02

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faces.align import arcface_matrix, warp
-from faces.images import decode_jpeg
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.images import decode_jpeg
 
 COSINE = 0.8
 BITS = 12

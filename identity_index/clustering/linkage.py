@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from identity_index.clustering.constraints import Constraints
+from anchorface.identity_index.clustering.constraints import Constraints
 
 CHUNK = 16_384
 FEW = 600

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from identity_index.clustering.descent import descend
+from anchorface.identity_index.clustering.descent import descend
 
 EXACT_ROWS = 65_536
 """The largest table that `neighbours` compares row by row with itself on a CPU: about two minutes on two cores."""

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from identity_index.retrieval.album import Album
-from identity_index.retrieval.policy import MismatchPolicy
+from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.policy import MismatchPolicy
 
 CAUSES = ("", "the target itself", "same photo", "same second", "near-duplicate", "same day", "norm too low",
           "sharpness too low", "score too low")

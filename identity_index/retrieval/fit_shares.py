@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from identity_index.retrieval.album import Album
-from identity_index.retrieval.mismatch import select
-from identity_index.retrieval.policy import MismatchPolicy
-from identity_index.retrieval.report import targets
-from records.seeds import rng
+from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.mismatch import select
+from anchorface.identity_index.retrieval.policy import MismatchPolicy
+from anchorface.identity_index.retrieval.report import targets
+from anchorface.records.seeds import rng
 
 FLOOR = 0.002
 """The least share of a bin that is asked at all, before scaling; our choice."""

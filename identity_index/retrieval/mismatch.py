@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from identity_index.retrieval.album import Album, Row
-from identity_index.retrieval.exclusions import refusals
-from identity_index.retrieval.policy import AXES, MismatchPolicy, asked_policy
+from anchorface.identity_index.retrieval.album import Album, Row
+from anchorface.identity_index.retrieval.exclusions import refusals
+from anchorface.identity_index.retrieval.policy import AXES, MismatchPolicy, asked_policy
 
 __all__ = [
     "REFERENCE_KEYS", "Chosen", "MismatchPolicy", "Selection", "asked_policy", "mismatch", "near_duplicate",

@@ -7,7 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from identity_index.retrieval.report import AxisReport, RetrievalReport
+from anchorface.identity_index.retrieval.report import AxisReport, RetrievalReport
 
 INK, MUTED, ACHIEVED, CHANCE = "#1d2733", "#66727f", "#1f6fb2", "#c3cbd2"
 COLUMNS = 4

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from records.errors import ConfigurationError
+from anchorface.records.errors import ConfigurationError
 
 MODES = ("mismatch", "random", "asked")
 AXES = ("yaw", "pitch", "age", "brightness", "light", "smile", "quality")

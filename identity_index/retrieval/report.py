@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from identity_index.retrieval.album import Album
-from identity_index.retrieval.exclusions import CAUSES
-from identity_index.retrieval.mismatch import Chosen, MismatchPolicy, Selection, select
-from identity_index.retrieval.policy import AXES
-from records.errors import ConfigurationError, DataError
-from records.seeds import rng
+from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.exclusions import CAUSES
+from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, Selection, select
+from anchorface.identity_index.retrieval.policy import AXES
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.seeds import rng
 
 ONLY_FACE = "only face of the person"
 

@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from records.errors import ConfigurationError
-from records.storage import delete, exists, read_table, write_table
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.storage import delete, exists, read_table, write_table
 
 PROTOCOL, CHECKPOINT, NOTE = "protocol.json", "checkpoint.json", "run.json"
 Picture = tuple[str, list[int]]

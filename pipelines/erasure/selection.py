@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from identity_index.clustering.neighbours import unit
-from identity_index.tombstones import ID_DIGITS, limit_cosine
-from records.errors import DataError
-from records.nouns import FACE_SCHEMA, PHOTO_SCHEMA
-from records.storage import exists, join, list_files, read_table
-from records.table_stream import sha256_of
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.tombstones import ID_DIGITS, limit_cosine
+from anchorface.records.errors import DataError
+from anchorface.records.nouns import FACE_SCHEMA, PHOTO_SCHEMA
+from anchorface.records.storage import exists, join, list_files, read_table
+from anchorface.records.table_stream import sha256_of
 
 FACE_COLUMNS = ("face_id", "photo_id", "uri", "number", "subject", "source", "landmarks", "embedder")
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faces.align import arcface_matrix, warp
-from faces.detect import Detector
-from faces.embed import embedder
-from faces.images import read_photo
-from faces.weights import find
-from identity_index import IdentityIndex
-from identity_index.tombstones import limit_cosine
-from pipelines import stage
-from pipelines.erasure.selection import identity_rows
-from records.errors import DataError
-from records.storage import join
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.detect import Detector
+from anchorface.faces.embed import embedder
+from anchorface.faces.images import read_photo
+from anchorface.faces.weights import find
+from anchorface.identity_index import IdentityIndex
+from anchorface.identity_index.tombstones import limit_cosine
+from anchorface.pipelines import stage
+from anchorface.pipelines.erasure.selection import identity_rows
+from anchorface.records.errors import DataError
+from anchorface.records.storage import join
 
 DETECTOR = "scrfd_2.5g_kps"
 NEAREST = 64

@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import stage
-from records.storage import exists, filesystem, join, list_files, read_bytes, read_table, write_atomic
+from anchorface.pipelines import stage
+from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, read_table, write_atomic
 
 NOT_TABLES = ("dataset/", "index/", "tombstones/", "erased/", "audit/", "building/", "listing/")
 KEYS = (

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.erasure.tables import without_subjects
-from pipelines.publish import Tally, latest_id, move, size, whole
-from pipelines.shards import members, pack
-from records.lineage import code_hash, manifests
-from records.manifest import Manifest, Shard
-from records.storage import delete, exists, filesystem, join, read_bytes, read_table, write_atomic
-from records.table_stream import sha256_of, write_stream
+from anchorface.pipelines.erasure.tables import without_subjects
+from anchorface.pipelines.publish import Tally, latest_id, move, size, whole
+from anchorface.pipelines.shards import members, pack
+from anchorface.records.lineage import code_hash, manifests
+from anchorface.records.manifest import Manifest, Shard
+from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, read_table, write_atomic
+from anchorface.records.table_stream import sha256_of, write_stream
 
 FOLDER = "rewriting"
 

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.sources.layouts import LAYOUTS, Layout, find_layout, published_splits
-from pipelines.sources.listing import Listing
-from pipelines.sources.reader import PhotoReader
-from pipelines.sources.sidecars import parse_date
-from records.nouns import Dropped
+from anchorface.pipelines.sources.layouts import LAYOUTS, Layout, find_layout, published_splits
+from anchorface.pipelines.sources.listing import Listing
+from anchorface.pipelines.sources.reader import PhotoReader
+from anchorface.pipelines.sources.sidecars import parse_date
+from anchorface.records.nouns import Dropped
 
 __all__ = [
     "LAYOUTS", "Layout", "Listing", "PhotoReader", "SourceFile", "find_layout", "find_sources", "parse_date",

@@ -21,8 +21,8 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 from pyarrow import fs
 
-from records.errors import PhotoError, StorageError
-from records.storage import filesystem
+from anchorface.records.errors import PhotoError, StorageError
+from anchorface.records.storage import filesystem
 
 LOCAL = "file://"
 WEB = ("http://", "https://")

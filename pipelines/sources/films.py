@@ -15,9 +15,9 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.images import DAMAGE, SMALLEST_SIDE, PhotoInfo
-from pipelines.sources.address import frame_uri, open_file, printable
-from records.errors import PhotoError
+from anchorface.faces.images import DAMAGE, SMALLEST_SIDE, PhotoInfo
+from anchorface.pipelines.sources.address import frame_uri, open_file, printable
+from anchorface.records.errors import PhotoError
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo"
 """Containers that hold their pictures themselves. Play lists, which name further files, are not among them."""

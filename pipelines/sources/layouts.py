@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from pipelines.sources import splits as published
-from pipelines.sources.address import open_file, printable
-from pipelines.sources.splits import picture_key, text_lines, top_files
-from pipelines.sources.walk import Root, entries, find_root, kind_of
-from records.errors import ConfigurationError, DataError, PhotoError
-from records.storage import join
+from anchorface.pipelines.sources import splits as published
+from anchorface.pipelines.sources.address import open_file, printable
+from anchorface.pipelines.sources.splits import picture_key, text_lines, top_files
+from anchorface.pipelines.sources.walk import Root, entries, find_root, kind_of
+from anchorface.records.errors import ConfigurationError, DataError, PhotoError
+from anchorface.records.storage import join
 
 LAYOUTS = ("plain", "ffhq", "celeba-hq", "vggface2")
 FFHQ_JSON = "ffhq-dataset-v2.json"

@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.sources.address import WEB, file_size, file_uri, inside, local_path, printable
-from pipelines.sources.layouts import Layout, find_layout
-from pipelines.sources.sidecars import BAD_ROW, SIDECARS, normal, sidecar_rows
-from pipelines.sources.tables import TableRow, table_photos
-from pipelines.sources.tars import tar_photos
-from pipelines.sources.walk import PICTURES, Found, Root, find_root, link_problem, walk
-from records.errors import DataError
-from records.nouns import DROPPED_SCHEMA, Dropped
-from records.storage import join
+from anchorface.pipelines.sources.address import WEB, file_size, file_uri, inside, local_path, printable
+from anchorface.pipelines.sources.layouts import Layout, find_layout
+from anchorface.pipelines.sources.sidecars import BAD_ROW, SIDECARS, normal, sidecar_rows
+from anchorface.pipelines.sources.tables import TableRow, table_photos
+from anchorface.pipelines.sources.tars import tar_photos
+from anchorface.pipelines.sources.walk import PICTURES, Found, Root, find_root, link_problem, walk
+from anchorface.records.errors import DataError
+from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
+from anchorface.records.storage import join
 
 LISTING_SCHEMA = pa.schema([
     ("place", pa.string()), ("uri", pa.string()), ("kind", pa.string()), ("byte_size", pa.int64()),

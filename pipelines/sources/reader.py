@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faces.images import PhotoInfo, read_photo
-from pipelines.sources.address import WEB, Address, open_file, parse_address, printable
-from pipelines.sources.films import Film
-from pipelines.sources.tables import DAMAGED, is_bytes
-from records.errors import PhotoError
+from anchorface.faces.images import PhotoInfo, read_photo
+from anchorface.pipelines.sources.address import WEB, Address, open_file, parse_address, printable
+from anchorface.pipelines.sources.films import Film
+from anchorface.pipelines.sources.tables import DAMAGED, is_bytes
+from anchorface.records.errors import PhotoError
 
 LARGEST = 2**29
 """Bytes of one encoded photograph, at most: 512 MiB (our choice)."""

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, BinaryIO
 
-from pipelines.sources.address import open_file, printable
-from records.errors import PhotoError
+from anchorface.pipelines.sources.address import open_file, printable
+from anchorface.records.errors import PhotoError
 
 SIDECARS = ("metadata.jsonl", "metadata.csv", "index.csv")
 EMPTY = ("", "NA", "N/A", "nan", "None", "null")

@@ -19,10 +19,10 @@ import io
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from pipelines.sources.address import open_file, printable
-from pipelines.sources.walk import entries
-from records.errors import DataError, PhotoError
-from records.storage import join
+from anchorface.pipelines.sources.address import open_file, printable
+from anchorface.pipelines.sources.walk import entries
+from anchorface.records.errors import DataError, PhotoError
+from anchorface.records.storage import join
 
 LISTS = (".txt", ".csv", ".json")
 SPLITS = ("train", "val", "test")

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.sources.address import open_file, printable, row_uri
-from pipelines.sources.sidecars import BAD_ROW, OTHER_NAMES, normal
-from records.errors import PhotoError
-from records.nouns import Dropped
+from anchorface.pipelines.sources.address import open_file, printable, row_uri
+from anchorface.pipelines.sources.sidecars import BAD_ROW, OTHER_NAMES, normal
+from anchorface.records.errors import PhotoError
+from anchorface.records.nouns import Dropped
 
 BYTES = ("image", "jpg", "jpeg", "png", "webp", "picture", "photo", "bytes", "image_bytes", "content", "data")
 PLACES = (

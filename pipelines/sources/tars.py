@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from pipelines.sources.address import inside, member_uri, open_file, printable
-from pipelines.sources.sidecars import BAD_ROW, SIDECARS, normal, said_rows
-from pipelines.sources.walk import kind_of
-from records.errors import PhotoError
-from records.nouns import Dropped
+from anchorface.pipelines.sources.address import inside, member_uri, open_file, printable
+from anchorface.pipelines.sources.sidecars import BAD_ROW, SIDECARS, normal, said_rows
+from anchorface.pipelines.sources.walk import kind_of
+from anchorface.records.errors import PhotoError
+from anchorface.records.nouns import Dropped
 
 LARGEST_HEADER = 2**20
 LARGEST_JSON = 2**22

@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 from pyarrow import fs
 
-from pipelines.sources.address import LOCAL, file_uri, is_text, local_path, open_file, printable
-from records.errors import PhotoError, StorageError
-from records.nouns import Dropped
-from records.storage import filesystem, join
+from anchorface.pipelines.sources.address import LOCAL, file_uri, is_text, local_path, open_file, printable
+from anchorface.records.errors import PhotoError, StorageError
+from anchorface.records.nouns import Dropped
+from anchorface.records.storage import filesystem, join
 
 PICTURES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from degradation import Profile
-from degradation.ranges import DECIMALS, Chance, Choice, Draws, LogUniform, Range, Uniform, Whole
-from records import rng
+from anchorface.degradation import Profile
+from anchorface.degradation.ranges import DECIMALS, Chance, Choice, Draws, LogUniform, Range, Uniform, Whole
+from anchorface.records import rng
 
 
 def seen(chosen: Profile, count: int, size: int = 512) -> dict[str, list[Any]]:

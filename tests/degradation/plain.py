@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import cv2
 import numpy as np
 
-from degradation import Plan
+from anchorface.degradation import Plan
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -5,8 +5,8 @@ import hashlib
 import cv2
 import numpy as np
 
-from degradation import Plan, apply, draw
-from records import rng
+from anchorface.degradation import Plan, apply, draw
+from anchorface.records import rng
 
 
 def picture(height: int, width: int | None = None) -> np.ndarray:

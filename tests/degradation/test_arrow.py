@@ -6,10 +6,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from degradation import ClipOperation, ClipPlan, Operation, Plan, clip_profiles, draw_clip, profiles
-from degradation.arrow import clip_plan_type, clips_from_arrow, clips_to_arrow, from_arrow, plan_type, to_arrow
-from degradation.plan import VERSION
-from records import DataError, rng
+from anchorface.degradation import ClipOperation, ClipPlan, Operation, Plan, clip_profiles, draw_clip, profiles
+from anchorface.degradation.arrow import (
+    clip_plan_type,
+    clips_from_arrow,
+    clips_to_arrow,
+    from_arrow,
+    plan_type,
+    to_arrow,
+)
+from anchorface.degradation.plan import VERSION
+from anchorface.records import DataError, rng
 from tests.degradation.scene import plans
 
 ROW = {"version": VERSION, "profile": "mine", "size": 64, "operations": []}

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from degradation import Operation, Plan, apply, draw, profiles
-from degradation.balance import UNCHANGED, Severity, acceptance, draw_balanced, severity
-from degradation.profiles import profile
-from degradation.ranges import Draws
-from records import ConfigurationError, DataError, rng
+from anchorface.degradation import Operation, Plan, apply, draw, profiles
+from anchorface.degradation.balance import UNCHANGED, Severity, acceptance, draw_balanced, severity
+from anchorface.degradation.profiles import profile
+from anchorface.degradation.ranges import Draws
+from anchorface.records import ConfigurationError, DataError, rng
 from tests.degradation.scene import picture
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from degradation import Operation, Plan, apply, apply_batch, draw, profiles
-from degradation.batch import ON_CPU, ON_DEVICE, jpeg, where
-from degradation.batch.fields import words
-from degradation.batch.stack import Stack
-from degradation.operations import FUNCTIONS
-from degradation.operations import noise as cpu_noise
-from records import DataError, rng
+from anchorface.degradation import Operation, Plan, apply, apply_batch, draw, profiles
+from anchorface.degradation.batch import ON_CPU, ON_DEVICE, jpeg, where
+from anchorface.degradation.batch.fields import words
+from anchorface.degradation.batch.stack import Stack
+from anchorface.degradation.operations import FUNCTIONS
+from anchorface.degradation.operations import noise as cpu_noise
+from anchorface.records import DataError, rng
 from tests.degradation.scene import picture, plans
 
 SHAPES = ((96, 80), (33, 47), (64, 64), (1, 1), (7, 3), (16, 5), (50, 64))

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from degradation import ClipPlan, Operation, Plan, apply, apply_clip, codecs, draw, draw_clip, explain
-from degradation.clip import clip_profile, clip_profiles, show, stages
-from degradation.clip_plan import ClipOperation
-from degradation.clip_ranges import ClipDraws
-from degradation.codecs import codec, decode, encode, to_picture, to_planes
-from records import ConfigurationError, DataError, rng
+from anchorface.degradation import ClipPlan, Operation, Plan, apply, apply_clip, codecs, draw, draw_clip, explain
+from anchorface.degradation.clip import clip_profile, clip_profiles, show, stages
+from anchorface.degradation.clip_plan import ClipOperation
+from anchorface.degradation.clip_ranges import ClipDraws
+from anchorface.degradation.codecs import codec, decode, encode, to_picture, to_planes
+from anchorface.records import ConfigurationError, DataError, rng
 from tests.degradation.drawn import chance_of
 from tests.degradation.scene import clip, picture, sha
 
@@ -29,7 +29,7 @@ RARE = 1e-4
 APART = """
 import sys
 import cv2
-from degradation import ClipPlan, apply_clip
+from anchorface.degradation import ClipPlan, apply_clip
 from tests.degradation.scene import clip, sha
 cv2.setNumThreads(4)
 for line in sys.stdin:

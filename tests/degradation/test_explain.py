@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from degradation import Operation, Plan, explain, profiles
-from degradation.explain import in_words
-from degradation.operations import FUNCTIONS, WORDS
+from anchorface.degradation import Operation, Plan, explain, profiles
+from anchorface.degradation.explain import in_words
+from anchorface.degradation.operations import FUNCTIONS, WORDS
 from tests.degradation.scene import plans
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from degradation import Plan, apply, draw, explain, profile, profiles
-from degradation.operations.blur import blur
-from degradation.operations.resize import resize
-from degradation.profiles.bsrgan import order
-from degradation.profiles.iconface import at_strength, iconface_at
-from degradation.ranges import Chance, Choice, Draws, Whole
-from records import ConfigurationError, rng
-from synthetic import State, identity, render
+from anchorface.degradation import Plan, apply, draw, explain, profile, profiles
+from anchorface.degradation.operations.blur import blur
+from anchorface.degradation.operations.resize import resize
+from anchorface.degradation.profiles.bsrgan import order
+from anchorface.degradation.profiles.iconface import at_strength, iconface_at
+from anchorface.degradation.ranges import Chance, Choice, Draws, Whole
+from anchorface.records import ConfigurationError, rng
+from anchorface.synthetic import State, identity, render
 from tests.degradation.drawn import chance_of, seen
 from tests.degradation.scene import damage_apart, picture
 

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from degradation import apply
-from degradation.clip import apply_clip
-from degradation.files import Settings, degrade_files, named_files, square
-from degradation.film import film_bytes, read_film
-from degradation.plan_lines import digest_of, read_plans
-from degradation.sheet import Cell, sheet, wrapped
-from faces.images import read_photo
-from records import ConfigurationError, DataError, PhotoError, StorageError
+from anchorface.degradation import apply
+from anchorface.degradation.clip import apply_clip
+from anchorface.degradation.files import Settings, degrade_files, named_files, square
+from anchorface.degradation.film import film_bytes, read_film
+from anchorface.degradation.plan_lines import digest_of, read_plans
+from anchorface.degradation.sheet import Cell, sheet, wrapped
+from anchorface.faces.images import read_photo
+from anchorface.records import ConfigurationError, DataError, PhotoError, StorageError
 from tests.degradation.scene import picture
 
 PICTURES = ["a.png", "inside/a.png", "inside/tall.png"]

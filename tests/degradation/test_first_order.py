@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from degradation import Plan, apply, profile, profiles
-from degradation.profiles.first_order import first_order
+from anchorface.degradation import Plan, apply, profile, profiles
+from anchorface.degradation.profiles.first_order import first_order
 from tests.degradation.scene import damage_apart, picture, plans
 
 FORMULA = [name for name in profiles() if profile(name).family is first_order]

@@ -11,9 +11,19 @@ import torch
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from degradation import ClipPlan, Plan, apply, apply_batch, apply_clip, clip_profiles, draw, draw_clip, profiles
-from degradation.plan import VERSION
-from records import ConfigurationError, DataError, rng
+from anchorface.degradation import (
+    ClipPlan,
+    Plan,
+    apply,
+    apply_batch,
+    apply_clip,
+    clip_profiles,
+    draw,
+    draw_clip,
+    profiles,
+)
+from anchorface.degradation.plan import VERSION
+from anchorface.records import ConfigurationError, DataError, rng
 from tests.degradation.scene import clip, picture
 
 OURS = (DataError, ConfigurationError)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from degradation import Plan, apply, draw, explain, profiles
-from degradation.clip import apply_clip, clip_profiles, draw_clip
-from degradation.clip_plan import ClipPlan
-from records import rng
+from anchorface.degradation import Plan, apply, draw, explain, profiles
+from anchorface.degradation.clip import apply_clip, clip_profiles, draw_clip
+from anchorface.degradation.clip_plan import ClipPlan
+from anchorface.records import rng
 from tests.degradation.scene import clip, picture, sha
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from degradation.fields import words
-from degradation.operations.noise import camera_noise, correlated_noise, noise, photon_table, poisson
-from records import DataError
+from anchorface.degradation.fields import words
+from anchorface.degradation.operations.noise import camera_noise, correlated_noise, noise, photon_table, poisson
+from anchorface.records import DataError
 from tests.degradation.scene import picture
 
 CAMERA = {"electrons": 900, "read": 1.2, "red_gain": 2.1, "blue_gain": 1.6, "seed": 7}

@@ -10,10 +10,17 @@ from PIL import Image
 from scipy import stats
 from skimage import data
 
-from degradation import Operation, Plan, apply, kernels
-from degradation.convolution import HALVING, convolve, convolve_and_shrink, pyramid_steps, trimmed, two_passes
-from degradation.operations import FUNCTIONS
-from records import DataError, rng
+from anchorface.degradation import Operation, Plan, apply, kernels
+from anchorface.degradation.convolution import (
+    HALVING,
+    convolve,
+    convolve_and_shrink,
+    pyramid_steps,
+    trimmed,
+    two_passes,
+)
+from anchorface.degradation.operations import FUNCTIONS
+from anchorface.records import DataError, rng
 from tests.degradation import plain
 
 SIDES = ((1, 1), (1, 7), (2, 2), (5, 1), (33, 20), (64, 101))

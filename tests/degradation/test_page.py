@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from degradation import profiles
-from degradation.clip import clip_profiles
-from degradation.page import in_words, write_page
-from degradation.ranges import Chance, Choice, LogUniform, Uniform, Whole
-from records import DataError
+from anchorface.degradation import profiles
+from anchorface.degradation.clip import clip_profiles
+from anchorface.degradation.page import in_words, write_page
+from anchorface.degradation.ranges import Chance, Choice, LogUniform, Uniform, Whole
+from anchorface.records import DataError
 from tests.degradation.scene import picture
 
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, features
 from scipy import stats
 
-from degradation import apply, draw, profile
-from degradation.operations.compression import avif, jpeg, webp
-from degradation.profiles.wild import WEIGHTS
-from records import ConfigurationError, DataError, rng
+from anchorface.degradation import apply, draw, profile
+from anchorface.degradation.operations.compression import avif, jpeg, webp
+from anchorface.degradation.profiles.wild import WEIGHTS
+from anchorface.records import ConfigurationError, DataError, rng
 from tests.degradation.drawn import chance_of, seen
 from tests.degradation.scene import damage_apart, picture, plans
 

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from degradation.fields import words
-from degradation.operations import occlusion, old_print, optics, screen, sensor, surveillance, wear
-from records import rng
+from anchorface.degradation.fields import words
+from anchorface.degradation.operations import occlusion, old_print, optics, screen, sensor, surveillance, wear
+from anchorface.records import rng
 from tests.degradation.scene import picture
 
 IMAGE = picture(128, 120)
@@ -392,7 +392,7 @@ def test_any_size_is_taken_and_the_image_left_alone(function, values):
 
 @pytest.mark.parametrize(("function", "values"), NAMED)
 def test_strips_leave_no_seams(function, values, monkeypatch):
-    from degradation import light
+    from anchorface.degradation import light
     image = cv2.GaussianBlur(picture(150, 140), (5, 5), 1.0)
     result = function(image, **values)
     monkeypatch.setattr(light, "STRIP", 10**9)
@@ -401,7 +401,7 @@ def test_strips_leave_no_seams(function, values, monkeypatch):
 
 @pytest.mark.parametrize(("function", "values"), NAMED)
 def test_impossible_values_are_refused_by_name(function, values):
-    from records import DataError
+    from anchorface.records import DataError
     for field in values:
         for strange in (-1, 0.5) if field == "seed" else (float("nan"), 1e12, -1e12, "no such word"):
             with pytest.raises(DataError, match=field):

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degradation import Operation, Plan, apply, draw, profile, profiles
-from degradation.ranges import Chance, Profile, Uniform
-from records import ConfigurationError, DataError, rng
+from anchorface.degradation import Operation, Plan, apply, draw, profile, profiles
+from anchorface.degradation.ranges import Chance, Profile, Uniform
+from anchorface.records import ConfigurationError, DataError, rng
 from tests.degradation.scene import picture, plans, sha
 
 ROOT = Path(__file__).resolve().parents[2]
 
 APART = """
 import sys, hashlib, cv2
-from degradation import Plan, apply
+from anchorface.degradation import Plan, apply
 from tests.degradation.scene import picture, sha
 cv2.setNumThreads(int(sys.argv[1]))
 for line in sys.stdin:
@@ -152,8 +152,8 @@ def test_a_plan_for_one_size_serves_images_of_others():
 def test_plans_are_drawn_and_carried_out_without_codecs_of_films_and_without_pillow():
     code = """
 import sys, numpy as np
-from degradation import apply, draw, draw_clip
-from records import rng
+from anchorface.degradation import apply, draw, draw_clip
+from anchorface.records import rng
 apply(np.zeros((64, 64, 3), np.uint8), draw("real-esrgan", rng(0, "start"), 64))
 there = {"av", "PIL", "torch"} & {name.split(".")[0] for name in sys.modules}
 assert not there, there

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from degradation import Operation, Plan, apply, explain
-from degradation.operations.scene import haze, shift, uneven
-from degradation.operations.sharpen import sharpen
-from records import DataError
+from anchorface.degradation import Operation, Plan, apply, explain
+from anchorface.degradation.operations.scene import haze, shift, uneven
+from anchorface.degradation.operations.sharpen import sharpen
+from anchorface.records import DataError
 from tests.degradation.scene import picture
 
 BRANCHES = {

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faces.align import apply_matrix, arcface_matrix, ffhq_matrix, warp
-from faces.attributes import brightness, clipped, light, perceptual_hash, sharpness, smile
-from faces.embed import embedder
-from faces.images import encode_jpeg
-from records import FACE_SCHEMA, Manifest, Shard
-from records.dataset import DatasetVersion
-from synthetic import album, render, seed_of
+from anchorface.faces.align import apply_matrix, arcface_matrix, ffhq_matrix, warp
+from anchorface.faces.attributes import brightness, clipped, light, perceptual_hash, sharpness, smile
+from anchorface.faces.embed import embedder
+from anchorface.faces.images import encode_jpeg
+from anchorface.records import FACE_SCHEMA, Manifest, Shard
+from anchorface.records.dataset import DatasetVersion
+from anchorface.synthetic import album, render, seed_of
 
 CROP = 128
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from evaluation import Interval, bootstrap
-from records import rng
+from anchorface.evaluation import Interval, bootstrap
+from anchorface.records import rng
 
 
 def test_interval_covers_the_true_mean_as_often_as_it_says() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from evaluation import likeness, psnr, ssim
-from records import DataError, rng
+from anchorface.evaluation import likeness, psnr, ssim
+from anchorface.records import DataError, rng
 
 
 def noise(count: int, purpose: str) -> np.ndarray:

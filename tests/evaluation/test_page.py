@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evaluation import CONDITIONS, evaluate, freeze, write_page, write_pictures
-from evaluation.tables import MEASURES, number
-from records import DROPPED_SCHEMA, ConfigurationError, DataError, Dropped, storage
-from records.dataset import DatasetVersion
-from restoration import Restorer, SamplerSettings
+from anchorface.evaluation import CONDITIONS, evaluate, freeze, write_page, write_pictures
+from anchorface.evaluation.tables import MEASURES, number
+from anchorface.records import DROPPED_SCHEMA, ConfigurationError, DataError, Dropped, storage
+from anchorface.records.dataset import DatasetVersion
+from anchorface.restoration import Restorer, SamplerSettings
 from tests.restoration.micro import micro_checkpoint
 
 QUICK = SamplerSettings(steps=2, mean_draws=1)

@@ -6,11 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from degradation import Plan
-from evaluation import Protocol, freeze
-from evaluation.cases import cases
-from records import ConfigurationError, DataError
-from records.dataset import DatasetVersion
+from anchorface.degradation import Plan
+from anchorface.evaluation import Protocol, freeze
+from anchorface.evaluation.cases import cases
+from anchorface.records import ConfigurationError, DataError
+from anchorface.records.dataset import DatasetVersion
 
 SIZE = 64
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.detect import Detection, Detector
-from faces.images import read_photo
+from anchorface.faces.detect import Detection, Detector
+from anchorface.faces.images import read_photo
 
 
 @dataclass(frozen=True)

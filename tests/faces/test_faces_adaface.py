@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from faces.adaface import AdaFaceNet
-from faces.embed import TorchEmbedder, embedder
-from faces.weights import load_state
-from records.errors import ConfigurationError, DataError, WeightsError
-from records.seeds import rng
+from anchorface.faces.adaface import AdaFaceNet
+from anchorface.faces.embed import TorchEmbedder, embedder
+from anchorface.faces.weights import load_state
+from anchorface.records.errors import ConfigurationError, DataError, WeightsError
+from anchorface.records.seeds import rng
 
 PUBLISHED = [("ir_18", 24.02), ("ir_34", 34.13), ("ir_50", 43.59), ("ir_101", 65.15)]
 

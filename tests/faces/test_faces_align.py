@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.align import (
+from anchorface.faces.align import (
     ARCFACE_TEMPLATE,
     apply_matrix,
     arcface_matrix,
@@ -13,8 +13,8 @@ from faces.align import (
     paste_back,
     warp,
 )
-from records.errors import DataError
-from records.seeds import rng
+from anchorface.records.errors import DataError
+from anchorface.records.seeds import rng
 
 
 def smooth_photo(height: int = 300, width: int = 400) -> np.ndarray:

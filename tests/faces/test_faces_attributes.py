@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.align import arcface_matrix, warp
-from faces.attributes import (
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.attributes import (
     AgeNetwork,
     age_from_dates,
     brightness,
@@ -17,11 +17,11 @@ from faces.attributes import (
     sharpness,
     smile,
 )
-from faces.images import decode_jpeg, encode_jpeg
-from faces.pose import GENERIC_HEAD, pose_from_landmarks
-from records.errors import DataError
-from synthetic import identity, render
-from synthetic.state import State
+from anchorface.faces.images import decode_jpeg, encode_jpeg
+from anchorface.faces.pose import GENERIC_HEAD, pose_from_landmarks
+from anchorface.records.errors import DataError
+from anchorface.synthetic import identity, render
+from anchorface.synthetic.state import State
 
 
 def seen(yaw: float, pitch: float, roll: float) -> np.ndarray:

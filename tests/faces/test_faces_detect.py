@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.align import arcface_matrix, warp
-from faces.detect import Detection, Detector
-from faces.embed import embedder
-from faces.pose import pose_from_landmarks
-from records.errors import ConfigurationError, WeightsError
-from records.seeds import rng
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.detect import Detection, Detector
+from anchorface.faces.embed import embedder
+from anchorface.faces.pose import pose_from_landmarks
+from anchorface.records.errors import ConfigurationError, WeightsError
+from anchorface.records.seeds import rng
 
 
 def test_clean_portraits_give_a_face_with_landmarks_near_the_index(people, found: list[list[Detection]]) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faces.images import decode_jpeg, encode_jpeg, read_photo
-from records.errors import DataError, PhotoError
-from records.seeds import rng
+from anchorface.faces.images import decode_jpeg, encode_jpeg, read_photo
+from anchorface.records.errors import DataError, PhotoError
+from anchorface.records.seeds import rng
 
 
 def picture(height: int = 40, width: int = 60) -> np.ndarray:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from faces.weights import WEIGHTS, find, folders, survey, weight
-from records.errors import WeightsError
+from anchorface.faces.weights import WEIGHTS, find, folders, survey, weight
+from anchorface.records.errors import WeightsError
 
 
 @pytest.fixture

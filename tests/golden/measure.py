@@ -22,18 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faces.weights import find
-from models.backbone import TextMemory, build_backbone
-from models.configuration import tiny
-from models.iconface import IConFace
-from models.weights import load
-from pipelines.feed import FeedSettings, batches, global_digest
-from records import rng
-from restoration import Reference, Restorer, SamplerSettings
+from anchorface.faces.weights import find
+from anchorface.models.backbone import TextMemory, build_backbone
+from anchorface.models.configuration import tiny
+from anchorface.models.iconface import IConFace
+from anchorface.models.weights import load
+from anchorface.pipelines.feed import FeedSettings, batches, global_digest
+from anchorface.records import rng
+from anchorface.restoration import Reference, Restorer, SamplerSettings
+from anchorface.training.checkpoint import latest
+from anchorface.training.launch import train
+from anchorface.training.recipes import Recipe, recipe
 from tests.restoration.micro import micro_checkpoint
-from training.checkpoint import latest
-from training.launch import train
-from training.recipes import Recipe, recipe
 
 HERE = Path(__file__).resolve().parent
 DATASET = str(HERE / "dataset")
@@ -107,7 +107,7 @@ def tiny_recipe() -> Recipe:
 
 
 def trained(what: str, folder: Path) -> dict[str, Any]:
-    """The losses of each step of a run that ends in `folder`, and its adapters and averages; in a process of its own."""
+    """The losses of each step of a run that ends in `folder`, and its adapters and averages; a process each."""
     subprocess.run([sys.executable, "-m", "tests.golden.measure", what, str(folder)], cwd=HERE.parents[1], check=True)
     last = latest(folder)
     assert last is not None

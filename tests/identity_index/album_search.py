@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from degradation import apply, draw
-from faces.align import apply_matrix, arcface_matrix, ffhq_matrix, warp
-from faces.embed import Embedder
-from faces.images import read_photo
-from identity_index import INDEX_SCHEMA, IdentityIndex
-from identity_index.recognition import Probes, calibrate_recognition, recognise
-from records import rng
+from anchorface.degradation import apply, draw
+from anchorface.faces.align import apply_matrix, arcface_matrix, ffhq_matrix, warp
+from anchorface.faces.embed import Embedder
+from anchorface.faces.images import read_photo
+from anchorface.identity_index import INDEX_SCHEMA, IdentityIndex
+from anchorface.identity_index.recognition import Probes, calibrate_recognition, recognise
+from anchorface.records import rng
 
 CROP = 256
 

@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from faces.images import encode_jpeg, read_photo
-from identity_index import INDEX_SCHEMA, IdentityIndex
-from identity_index.audit import write_audit
-from identity_index.audit.look import SCRIPT
-from identity_index.audit.thumbnails import MOST_BYTES, crop_picture, data_uri
-from identity_index.clustering.decisions import add_decision
-from records import DataError, rng
-from records.errors import ConfigurationError, PhotoError, StorageError
-from records.nouns import DROPPED_SCHEMA, IDENTITY_SCHEMA
-from records.storage import list_files, read_bytes, write_atomic, write_table
+from anchorface.faces.images import encode_jpeg, read_photo
+from anchorface.identity_index import INDEX_SCHEMA, IdentityIndex
+from anchorface.identity_index.audit import write_audit
+from anchorface.identity_index.audit.look import SCRIPT
+from anchorface.identity_index.audit.thumbnails import MOST_BYTES, crop_picture, data_uri
+from anchorface.identity_index.clustering.decisions import add_decision
+from anchorface.records import DataError, rng
+from anchorface.records.errors import ConfigurationError, PhotoError, StorageError
+from anchorface.records.nouns import DROPPED_SCHEMA, IDENTITY_SCHEMA
+from anchorface.records.storage import list_files, read_bytes, write_atomic, write_table
 
 TRAP = '<script>alert("it ran")</script>'
 PEOPLE, EACH, DIMENSION = 11, 4, 16

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from identity_index import cluster, constraints
-from identity_index.clustering.constraints import Constraints
-from records import DataError, Decision, rng
+from anchorface.identity_index import cluster, constraints
+from anchorface.identity_index.clustering.constraints import Constraints
+from anchorface.records import DataError, Decision, rng
 
 ALIKE = 0.5
 """A threshold that all faces of `table` reach with all others: only what is known keeps them apart."""

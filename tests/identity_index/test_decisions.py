@@ -3,9 +3,9 @@
 import pyarrow.parquet as pq
 import pytest
 
-from identity_index import add_decision, read_decisions
-from identity_index.clustering.decisions import rejected
-from records import DECISION_SCHEMA, ConfigurationError
+from anchorface.identity_index import add_decision, read_decisions
+from anchorface.identity_index.clustering.decisions import rejected
+from anchorface.records import DECISION_SCHEMA, ConfigurationError
 
 MADE = "2026-01-02T03:04:05"
 

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from faces.images import encode_jpeg
-from identity_index import constraints
-from identity_index.clustering.cluster import graph
-from identity_index.clustering.doubt import Doubt, doubts
-from identity_index.clustering.duplicates import copies, proposed, same_picture, view
-from identity_index.clustering.neighbours import unit
-from records import rng
-from synthetic import State, identity, render
+from anchorface.faces.images import encode_jpeg
+from anchorface.identity_index import constraints
+from anchorface.identity_index.clustering.cluster import graph
+from anchorface.identity_index.clustering.doubt import Doubt, doubts
+from anchorface.identity_index.clustering.duplicates import copies, proposed, same_picture, view
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.records import rng
+from anchorface.synthetic import State, identity, render
 
 THRESHOLD = 0.45
 

@@ -5,14 +5,14 @@ import csv
 import numpy as np
 import pytest
 
-from faces.align import arcface_matrix, warp
-from faces.embed import embedder
-from faces.images import read_photo
-from identity_index import anchor, b_cubed_scores, calibrate, calibrate_threshold, known, pairwise_scores
-from identity_index import cluster as cluster_faces
-from identity_index.clustering import linkage
-from identity_index.clustering.neighbours import neighbours, unit
-from records import DataError, rng
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.embed import embedder
+from anchorface.faces.images import read_photo
+from anchorface.identity_index import anchor, b_cubed_scores, calibrate, calibrate_threshold, known, pairwise_scores
+from anchorface.identity_index import cluster as cluster_faces
+from anchorface.identity_index.clustering import linkage
+from anchorface.identity_index.clustering.neighbours import neighbours, unit
+from anchorface.records import DataError, rng
 
 
 def people(persons: int, each: int, *, spread: float = 0.6, dimension: int = 64) -> tuple[np.ndarray, list[str]]:

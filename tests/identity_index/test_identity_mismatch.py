@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from identity_index import Chosen, MismatchPolicy, near_duplicate, references
-from identity_index.retrieval.album import Album
-from identity_index.retrieval.exclusions import CAUSES, admissible, refusals
-from identity_index.retrieval.mismatch import REFERENCE_KEYS, asked_policy, mismatch, select
-from records import ConfigurationError, rng
+from anchorface.identity_index import Chosen, MismatchPolicy, near_duplicate, references
+from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.exclusions import CAUSES, admissible, refusals
+from anchorface.identity_index.retrieval.mismatch import REFERENCE_KEYS, asked_policy, mismatch, select
+from anchorface.records import ConfigurationError, rng
 
 
 def face(number: int, **changes: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from identity_index import INDEX_SCHEMA, IdentityIndex, MismatchPolicy
-from records import FACE_SCHEMA, DataError, rng
+from anchorface.identity_index import INDEX_SCHEMA, IdentityIndex, MismatchPolicy
+from anchorface.records import FACE_SCHEMA, DataError, rng
 
 DIMENSION = 32
 
@@ -173,7 +173,7 @@ def test_a_face_without_a_crop_is_named(tmp_path):
 
 def test_a_killed_create_goes_on_where_it_stopped(tmp_path, monkeypatch):
     uri = str(tmp_path / "index")
-    monkeypatch.setattr("identity_index.crops.PIECE", 2000)
+    monkeypatch.setattr("anchorface.identity_index.crops.PIECE", 2000)
 
     def killed() -> Iterator[pa.RecordBatch]:
         yield from crops(0, 40)
@@ -240,7 +240,7 @@ def test_a_killed_erasure_is_finished_by_the_next(tmp_path, monkeypatch, step):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"identity_index.lance_store.{step}", killed)
+        patch.setattr(f"anchorface.identity_index.lance_store.{step}", killed)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 index.delete(names)

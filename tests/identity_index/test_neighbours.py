@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from identity_index.clustering.descent import descend
-from identity_index.clustering.neighbours import nearest, neighbours, unit
-from records import rng
+from anchorface.identity_index.clustering.descent import descend
+from anchorface.identity_index.clustering.neighbours import nearest, neighbours, unit
+from anchorface.records import rng
 
 
 def people(count: int, each: int, *, alike: float = 0.87) -> np.ndarray:

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
-from faces.embed import embedder
-from faces.images import encode_jpeg
-from identity_index import IdentityIndex
-from identity_index.clustering.neighbours import unit
-from identity_index.recognition import Probes, calibrate_recognition, recognise
-from records import DataError, rng
+from anchorface.cli import app
+from anchorface.faces.embed import embedder
+from anchorface.faces.images import encode_jpeg
+from anchorface.identity_index import IdentityIndex
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.recognition import Probes, calibrate_recognition, recognise
+from anchorface.records import DataError, rng
 from tests.identity_index import album_search
 
 NETWORK = "mobilefacenet_y1_ms1m_112"

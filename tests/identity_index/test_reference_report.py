@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from identity_index.retrieval.fit_shares import fit_shares
-from identity_index.retrieval.mismatch import REFERENCE_KEYS, MismatchPolicy, asked_policy, references
-from identity_index.retrieval.plot import reference_plot
-from identity_index.retrieval.policy import AXES
-from identity_index.retrieval.report import ONLY_FACE, choose_for, retrieval_report
-from records import FACE_SCHEMA, ConfigurationError, DataError, rng
+from anchorface.identity_index.retrieval.fit_shares import fit_shares
+from anchorface.identity_index.retrieval.mismatch import REFERENCE_KEYS, MismatchPolicy, asked_policy, references
+from anchorface.identity_index.retrieval.plot import reference_plot
+from anchorface.identity_index.retrieval.policy import AXES
+from anchorface.identity_index.retrieval.report import ONLY_FACE, choose_for, retrieval_report
+from anchorface.records import FACE_SCHEMA, ConfigurationError, DataError, rng
 
 
 def face(identity: str, number: int, **changes: Any) -> dict[str, Any]:

@@ -5,9 +5,17 @@ import hashlib
 import numpy as np
 import pytest
 
-from identity_index.tombstones import BITS, LIMITS, Tombstones, bury, limit_cosine, photo_mark, protected_bits
-from records import rng
-from records.errors import DataError
+from anchorface.identity_index.tombstones import (
+    BITS,
+    LIMITS,
+    Tombstones,
+    bury,
+    limit_cosine,
+    photo_mark,
+    protected_bits,
+)
+from anchorface.records import rng
+from anchorface.records.errors import DataError
 
 SALT = hashlib.sha256(b"of the tests").digest()
 NETWORK = "mobilefacenet_y1_ms1m_112"

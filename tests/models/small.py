@@ -2,9 +2,9 @@
 
 import torch
 
-from models.backbone import TextMemory, build_backbone
-from models.configuration import BackboneSettings, IConFaceSettings
-from models.iconface import IConFace
+from anchorface.models.backbone import TextMemory, build_backbone
+from anchorface.models.configuration import BackboneSettings, IConFaceSettings
+from anchorface.models.iconface import IConFace
 
 BACKBONE = BackboneSettings(
     num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=24,

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models import weights
-from models.autoencoder import Autoencoder
-from models.backbone import TextMemory, build_backbone
-from models.checkpoint import (
+from anchorface.models import weights
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import TextMemory, build_backbone
+from anchorface.models.checkpoint import (
     BaseWeight,
     Description,
     load_iconface,
@@ -18,10 +18,10 @@ from models.checkpoint import (
     write_adapter,
     write_description,
 )
-from models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
-from models.iconface import IConFace
-from records import CheckpointError, ConfigurationError
-from records.hashes import sha256
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
+from anchorface.models.iconface import IConFace
+from anchorface.records import CheckpointError, ConfigurationError
+from anchorface.records.hashes import sha256
 
 SETTINGS = ModelSettings(
     image_size=64,

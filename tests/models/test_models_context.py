@@ -6,9 +6,9 @@ import pytest
 import torch
 from small import PATHWAYS, TOKENS, inputs, stirred
 
-from models.context import Context
-from models.flow import shift_schedule
-from models.sampler import initial_noise, sample
+from anchorface.models.context import Context
+from anchorface.models.flow import shift_schedule
+from anchorface.models.sampler import initial_noise, sample
 
 
 def sampled(model, given, context, steps=6):

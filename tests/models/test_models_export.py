@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_models_checkpoint import SETTINGS, arguments, trained  # noqa: F401 - the fixture
 
-from models.checkpoint import load_iconface, read_description
-from models.export import read_adapter_file, write_adapter_file, write_lora, write_merged
-from models.iconface import IConFace
-from models.weights import load, load_backbone, save
-from records import CheckpointError
+from anchorface.models.checkpoint import load_iconface, read_description
+from anchorface.models.export import read_adapter_file, write_adapter_file, write_lora, write_merged
+from anchorface.models.iconface import IConFace
+from anchorface.models.weights import load, load_backbone, save
+from anchorface.records import CheckpointError
 
 
 def test_an_adapter_file_holds_the_whole_description_and_makes_the_checkpoint_again(trained, tmp_path):  # noqa: F811

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.flow import (
+from anchorface.models.flow import (
     clean_estimate,
     empirical_mu,
     logit_normal_sigma,
@@ -13,8 +13,8 @@ from models.flow import (
     target_velocity,
     uniform_sigma,
 )
-from models.sampler import guided, initial_noise, mean_estimate, sample
-from records import rng
+from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
+from anchorface.records import rng
 
 
 def test_path_runs_from_clean_to_noise_and_its_velocity_is_their_difference():

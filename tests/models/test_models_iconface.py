@@ -7,14 +7,14 @@ import pytest
 import torch
 from small import BACKBONE, BATCH, PATHWAYS, TEXT, TOKENS, backbone_with_random_weights, fresh, inputs, stirred
 
-from models.autoencoder import Autoencoder
-from models.backbone import TextMemory, build_backbone, velocity
-from models.configuration import klein_4b, tiny
-from models.flow import shift_schedule
-from models.iconface import IConFace
-from models.sampler import initial_noise, sample
-from models.structure_anchor import resize, smooth
-from models.tokens import Layout
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import TextMemory, build_backbone, velocity
+from anchorface.models.configuration import klein_4b, tiny
+from anchorface.models.flow import shift_schedule
+from anchorface.models.iconface import IConFace
+from anchorface.models.sampler import initial_noise, sample
+from anchorface.models.structure_anchor import resize, smooth
+from anchorface.models.tokens import Layout
 
 
 def bare(net, given):

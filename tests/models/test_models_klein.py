@@ -6,13 +6,13 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
 from PIL import Image
 
-from models.autoencoder import Autoencoder
-from models.backbone import build_backbone
-from models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings
-from models.flow import shift_schedule
-from models.iconface import IConFace
-from models.sampler import guided, sample
-from records import rng
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import build_backbone
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings
+from anchorface.models.flow import shift_schedule
+from anchorface.models.iconface import IConFace
+from anchorface.models.sampler import guided, sample
+from anchorface.records import rng
 
 BACKBONE = BackboneSettings(num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=4,
                             joint_attention_dim=96, axes_dims_rope=(4, 4, 4, 4), text_tokens=5, in_channels=32,

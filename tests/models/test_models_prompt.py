@@ -6,13 +6,13 @@ from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from models.autoencoder import Autoencoder
-from models.backbone import build_backbone
-from models.checkpoint import read_text
-from models.configuration import AutoencoderSettings, BackboneSettings, ModelSettings
-from models.prompt import RESTORATION_PROMPT, embed_prompts, write_prompts
-from models.weights import load_autoencoder, load_backbone
-from records import CheckpointError
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import build_backbone
+from anchorface.models.checkpoint import read_text
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, ModelSettings
+from anchorface.models.prompt import RESTORATION_PROMPT, embed_prompts, write_prompts
+from anchorface.models.weights import load_autoencoder, load_backbone
+from anchorface.records import CheckpointError
 
 SETTINGS = ModelSettings(
     image_size=64,

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from models.configuration import BackboneSettings, IConFaceSettings, ModelSettings, klein_4b, tiny
-from models.tokens import Layout, square
-from records import ConfigurationError
+from anchorface.models.configuration import BackboneSettings, IConFaceSettings, ModelSettings, klein_4b, tiny
+from anchorface.models.tokens import Layout, square
+from anchorface.records import ConfigurationError
 
 
 @pytest.mark.parametrize("settings", [tiny(), klein_4b()])

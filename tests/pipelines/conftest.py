@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from faces.weights import find
-from records.errors import WeightsError
-from synthetic import write_corpus
+from anchorface.faces.weights import find
+from anchorface.records.errors import WeightsError
+from anchorface.synthetic import write_corpus
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
 import pyarrow.fs  # noqa: E402
 from whole_line import run_line  # noqa: E402
 
-from records import storage  # noqa: E402
+from anchorface.records import storage  # noqa: E402
 
 
 class DyingFilesystem(pyarrow.fs.LocalFileSystem):

@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from degradation.film import film_bytes
-from identity_index.tombstones import bury
-from pipelines.ingest import ingest
-from pipelines.sources import Listing, PhotoReader, find_sources
-from pipelines.sources.address import file_uri, local_path, member_uri, parse_address, row_uri
-from pipelines.stage import dropped
-from records.errors import ConfigurationError, PhotoError
-from records.seeds import rng
-from records.storage import list_files, read_table
+from anchorface.degradation.film import film_bytes
+from anchorface.identity_index.tombstones import bury
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.sources import Listing, PhotoReader, find_sources
+from anchorface.pipelines.sources.address import file_uri, local_path, member_uri, parse_address, row_uri
+from anchorface.pipelines.stage import dropped
+from anchorface.records.errors import ConfigurationError, PhotoError
+from anchorface.records.seeds import rng
+from anchorface.records.storage import list_files, read_table
 
 SAYS = {
     "a/1.jpg": {"subject": "s1", "birth_date": "1980-02-15", "licence": "CC0", "consent": "signed", "source": "here"},
@@ -334,8 +334,8 @@ def test_a_listing_in_many_buckets_holds_each_file_once(tmp_path, monkeypatch):
     assert sorted(row["place"] for row in listed) == sorted(f"{number}.jpg" for number in range(300))
     assert all(json.loads(row["metadata"]) == {"subject": row["place"].removesuffix(".jpg")} for row in listed)
     assert len(parts) == 32
-    monkeypatch.setattr("pipelines.sources.listing.SPILL_ROWS", 64)
-    monkeypatch.setattr("pipelines.sources.listing.GATHER_ROWS", 50)
+    monkeypatch.setattr("anchorface.pipelines.sources.listing.SPILL_ROWS", 64)
+    monkeypatch.setattr("anchorface.pipelines.sources.listing.GATHER_ROWS", 50)
     slower = dict(Listing(str(tmp_path / "in")).parts(16))
     assert all(slower[name].equals(table) for name, table in parts.items()) and slower.keys() == parts.keys()
     (tmp_path / "in" / "new.jpg").write_bytes(b"")

@@ -19,20 +19,20 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs
 from whole_line import run_line
 
-from identity_index import IdentityIndex
-from identity_index.clustering.decisions import add_decision, read_decisions
-from identity_index.tombstones import Tombstones
-from pipelines.dataset import open_dataset
-from pipelines.erase import erase, finish, reports
-from pipelines.erasure import runs as seen_by
-from pipelines.erasure.selection import by_identity, by_photo, by_source, face_rows, identity_rows
-from pipelines.group import group
-from pipelines.shards import shards
-from pipelines.stage import dropped
-from records import storage
-from records.errors import DataError
-from records.lineage import versions
-from records.storage import list_files, read_table
+from anchorface.identity_index import IdentityIndex
+from anchorface.identity_index.clustering.decisions import add_decision, read_decisions
+from anchorface.identity_index.tombstones import Tombstones
+from anchorface.pipelines.dataset import open_dataset
+from anchorface.pipelines.erase import erase, finish, reports
+from anchorface.pipelines.erasure import runs as seen_by
+from anchorface.pipelines.erasure.selection import by_identity, by_photo, by_source, face_rows, identity_rows
+from anchorface.pipelines.group import group
+from anchorface.pipelines.shards import shards
+from anchorface.pipelines.stage import dropped
+from anchorface.records import storage
+from anchorface.records.errors import DataError
+from anchorface.records.lineage import versions
+from anchorface.records.storage import list_files, read_table
 
 SALT = hashlib.sha256(b"of the tests").digest()
 FOLDERS = ("photos", "scanned", "faces", "identities", "dataset", "index")
@@ -210,8 +210,8 @@ def test_finished_stages_stay_finished(line, out):
 
 def run_line_again(line, out: Path) -> None:
     """The line with the settings of `out`."""
-    from pipelines.find_faces import find_faces
-    from pipelines.ingest import ingest
+    from anchorface.pipelines.find_faces import find_faces
+    from anchorface.pipelines.ingest import ingest
 
     ingest(str(line.source), str(out), part_rows=10, concurrency=0)
     find_faces(str(out), embedder=line.embedder, crop_size=160, concurrency=0)

@@ -6,12 +6,12 @@ from itertools import chain
 import numpy as np
 import pytest
 
-import degradation
-from degradation import Plan
-from degradation.balance import severity
-from pipelines.dataset import CropReader, open_dataset
-from pipelines.feed import Feed, FeedSettings, batches, collate, global_digest, sample
-from records.errors import ConfigurationError, DataError
+from anchorface import degradation
+from anchorface.degradation import Plan
+from anchorface.degradation.balance import severity
+from anchorface.pipelines.dataset import CropReader, open_dataset
+from anchorface.pipelines.feed import Feed, FeedSettings, batches, collate, global_digest, sample
+from anchorface.records.errors import ConfigurationError, DataError
 
 STEPS = 12
 

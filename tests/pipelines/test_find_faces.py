@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faces.weights import find
-from identity_index.tombstones import bury
-from pipelines.face_filters import FaceFilters, Measured, asked_filters
-from pipelines.find_faces import FaceSettings, find_faces
-from pipelines.ingest import ingest
-from pipelines.stage import dropped
-from records.errors import ConfigurationError
-from records.hashes import sha256
-from records.storage import list_files, read_table
-from synthetic import identity, render
-from synthetic.state import State
+from anchorface.faces.weights import find
+from anchorface.identity_index.tombstones import bury
+from anchorface.pipelines.face_filters import FaceFilters, Measured, asked_filters
+from anchorface.pipelines.find_faces import FaceSettings, find_faces
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.stage import dropped
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.hashes import sha256
+from anchorface.records.storage import list_files, read_table
+from anchorface.synthetic import identity, render
+from anchorface.synthetic.state import State
 
 GOOD = Measured(
     side=300, largest=300, score=0.9, yaw=5, pitch=-5, sharpness=400, brightness=120, clipped=0.01,

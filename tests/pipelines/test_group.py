@@ -9,21 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from faces.align import arcface_matrix, warp
-from faces.attributes import perceptual_hash
-from faces.embed import embedder
-from faces.images import decode_jpeg, encode_jpeg
-from identity_index import IdentityIndex, add_decision
-from identity_index.clustering.neighbours import unit
-from pipelines import group as group_module
-from pipelines import stage
-from pipelines.group import group, regroup, report
-from pipelines.splits import assign_splits
-from pipelines.stage import Part, dropped
-from records import FACE_SCHEMA, DataError, rng
-from records.errors import ConfigurationError
-from records.storage import read_table
-from synthetic import State, identity, render
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.attributes import perceptual_hash
+from anchorface.faces.embed import embedder
+from anchorface.faces.images import decode_jpeg, encode_jpeg
+from anchorface.identity_index import IdentityIndex, add_decision
+from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.pipelines import group as group_module
+from anchorface.pipelines import stage
+from anchorface.pipelines.group import group, regroup, report
+from anchorface.pipelines.splits import assign_splits
+from anchorface.pipelines.stage import Part, dropped
+from anchorface.records import FACE_SCHEMA, DataError, rng
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.storage import read_table
+from anchorface.synthetic import State, identity, render
 
 MADE = "2026-01-02T03:04:05"
 DIMENSION = 64

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from whole_line import run_line
 
-from identity_index import IdentityIndex
-from pipelines.stage import dropped
-from records import rng
-from records.storage import list_files, read_table
+from anchorface.identity_index import IdentityIndex
+from anchorface.pipelines.stage import dropped
+from anchorface.records import rng
+from anchorface.records.storage import list_files, read_table
 
 HERE = Path(__file__).resolve().parent
 

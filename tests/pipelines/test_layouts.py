@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.ingest import ingest
-from pipelines.sources import LAYOUTS, find_layout, find_sources, published_splits
-from pipelines.stage import dropped
-from records.errors import ConfigurationError, DataError
-from records.storage import list_files, read_table
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.sources import LAYOUTS, find_layout, find_sources, published_splits
+from anchorface.pipelines.stage import dropped
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.storage import list_files, read_table
 
 
 def save(path, seed: int, side: int = 32) -> None:

@@ -14,15 +14,15 @@ import pytest
 import webdataset
 from whole_line import run_line
 
-from faces.images import decode_jpeg
-from identity_index import IdentityIndex
-from pipelines.dataset import CropReader, open_dataset
-from pipelines.find_faces import find_faces
-from pipelines.group import group
-from pipelines.shards import members, shards
-from pipelines.stage import dropped
-from records.errors import DataError
-from records.manifest import Manifest
+from anchorface.faces.images import decode_jpeg
+from anchorface.identity_index import IdentityIndex
+from anchorface.pipelines.dataset import CropReader, open_dataset
+from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.group import group
+from anchorface.pipelines.shards import members, shards
+from anchorface.pipelines.stage import dropped
+from anchorface.records.errors import DataError
+from anchorface.records.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines.group import group
-from pipelines.shards import plan_shards, shards
-from records.errors import DataError
-from records.lineage import code_hash, diff, manifests, versions
-from records.manifest import Manifest
-from records.storage import read_table
-from records.table_stream import sha256_of, write_stream
+from anchorface.pipelines.group import group
+from anchorface.pipelines.shards import plan_shards, shards
+from anchorface.records.errors import DataError
+from anchorface.records.lineage import code_hash, diff, manifests, versions
+from anchorface.records.manifest import Manifest
+from anchorface.records.storage import read_table
+from anchorface.records.table_stream import sha256_of, write_stream
 
 SETTINGS = {"labels": True, "splits": (0.5, 0.25, 0.25)}
 

@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from degradation.film import film_bytes
-from pipelines.ingest import ingest
-from pipelines.sources.address import local_path, parse_address
-from pipelines.stage import dropped
-from records.seeds import rng
-from records.storage import list_files, read_table
+from anchorface.degradation.film import film_bytes
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.sources.address import local_path, parse_address
+from anchorface.pipelines.stage import dropped
+from anchorface.records.seeds import rng
+from anchorface.records.storage import list_files, read_table
 
 KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tiff": "TIFF", "gif": "GIF", "bmp": "BMP", "heic": "HEIF",
          "avif": "AVIF", "jp2": "JPEG2000", "ppm": "PPM"}

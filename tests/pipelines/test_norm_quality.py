@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
-from faces.embed import embedder
-from faces.quality import NormCalibration, calibration_path, read_calibration
-from faces.weights import find
-from identity_index import anchor
-from pipelines.damage_ladders import LADDERS, plans
-from pipelines.find_faces import find_faces
-from pipelines.ingest import ingest
-from pipelines.norm_quality import Measurements, calibrate_norm, measure, portraits, ranks
-from records.errors import ConfigurationError, DataError, WeightsError
-from records.hashes import sha256
+from anchorface.cli import app
+from anchorface.faces.embed import embedder
+from anchorface.faces.quality import NormCalibration, calibration_path, read_calibration
+from anchorface.faces.weights import find
+from anchorface.identity_index import anchor
+from anchorface.pipelines.damage_ladders import LADDERS, plans
+from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.norm_quality import Measurements, calibrate_norm, measure, portraits, ranks
+from anchorface.records.errors import ConfigurationError, DataError, WeightsError
+from anchorface.records.hashes import sha256
 
 FEW = ("gaussian blur", "refldm-severe")
 NAME = "adaface_small"
@@ -129,7 +129,7 @@ def test_faces_of_a_workspace_are_measured_and_too_few_are_refused(line, tmp_pat
 
 
 def _small(face):
-    from faces.align import arcface_matrix, warp
+    from anchorface.faces.align import arcface_matrix, warp
 
     return warp(face.crop, arcface_matrix(face.landmarks), 112)
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.find_faces import find_faces
-from pipelines.group import group
-from pipelines.ingest import ingest
-from pipelines.stage import dropped
+from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.group import group
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.stage import dropped
 
 
 @pytest.mark.line

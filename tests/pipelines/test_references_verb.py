@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
-from identity_index import MismatchPolicy
-from pipelines.dataset import open_dataset
-from records import rng
+from anchorface.cli import app
+from anchorface.identity_index import MismatchPolicy
+from anchorface.pipelines.dataset import open_dataset
+from anchorface.records import rng
 
 
 def run(*words: object) -> tuple[int, str]:

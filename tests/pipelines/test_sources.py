@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from pipelines.sources import find_sources, parse_date
+from anchorface.pipelines.sources import find_sources, parse_date
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pipelines.find_faces import find_faces
-from pipelines.group import group
-from pipelines.ingest import ingest
-from pipelines.shards import shards
+from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.group import group
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.shards import shards
 
 CROP = 160
 SHARD_BYTES = 150_000

@@ -8,7 +8,7 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from records import (
+from anchorface.records import (
     FACE_SCHEMA,
     IDENTITY_SCHEMA,
     PAIR_SCHEMA,
@@ -27,7 +27,7 @@ from records import (
     rng,
     storage,
 )
-from records.table_stream import sha256_of, write_stream
+from anchorface.records.table_stream import sha256_of, write_stream
 
 
 def photo() -> Photo:

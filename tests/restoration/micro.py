@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from faces.weights import find
-from models.autoencoder import Autoencoder
-from models.backbone import build_backbone
-from models.checkpoint import BaseWeight, Description, write_adapter, write_description
-from models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
-from models.iconface import IConFace
-from models.weights import save
+from anchorface.faces.weights import find
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import build_backbone
+from anchorface.models.checkpoint import BaseWeight, Description, write_adapter, write_description
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
+from anchorface.models.iconface import IConFace
+from anchorface.models.weights import save
 
 EMBEDDER = "adaface_small"
 

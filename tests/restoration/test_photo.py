@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faces.detect import Detection, Detector
-from faces.embed import embedder
-from records import ConfigurationError, PhotoError, StorageError, storage
-from restoration import Restorer, SamplerSettings, make_reference, open_references, restore_folder, restore_photo
-from synthetic import album, group_photo, render, seed_of
+from anchorface.faces.detect import Detection, Detector
+from anchorface.faces.embed import embedder
+from anchorface.records import ConfigurationError, PhotoError, StorageError, storage
+from anchorface.restoration import (
+    Restorer,
+    SamplerSettings,
+    make_reference,
+    open_references,
+    restore_folder,
+    restore_photo,
+)
+from anchorface.synthetic import album, group_photo, render, seed_of
 from tests.restoration.micro import EMBEDDER, micro_checkpoint
 
 QUICK = SamplerSettings(steps=2)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from faces.align import ffhq_matrix
-from faces.quality import NormCalibration
-from models.checkpoint import read_description, write_description
-from records import CheckpointError, ConfigurationError, DataError, rng
-from restoration import Reference, Restorer, SamplerSettings, mean_landmarks
+from anchorface.faces.align import ffhq_matrix
+from anchorface.faces.quality import NormCalibration
+from anchorface.models.checkpoint import read_description, write_description
+from anchorface.records import CheckpointError, ConfigurationError, DataError, rng
+from anchorface.restoration import Reference, Restorer, SamplerSettings, mean_landmarks
 from tests.restoration.micro import micro_checkpoint
 
 SIZE = 64

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-import synthetic
-from synthetic import album, seed_of, write_corpus
+from anchorface import synthetic
+from anchorface.synthetic import album, seed_of, write_corpus
 
 
 def _prints(folder: Path) -> dict[str, str]:

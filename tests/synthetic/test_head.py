@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from synthetic import Head, State, draw_state, identity
-from synthetic.hair import hair_tint
-from synthetic.head import BEARD_STYLES, HAIR_STYLES
+from anchorface.synthetic import Head, State, draw_state, identity
+from anchorface.synthetic.hair import hair_tint
+from anchorface.synthetic.head import BEARD_STYLES, HAIR_STYLES
 
 
 def test_same_seed_is_the_same_person_for_ever():

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from synthetic import State, draw_state, group_photo, identity, render, sheet
+from anchorface.synthetic import State, draw_state, group_photo, identity, render, sheet
 
 ROOT = Path(__file__).parents[2]
 PLAIN = State(age=30.0, ambient=0.9, background=5)
 PRINT = """
 import hashlib
-from synthetic import State, identity, render
+from anchorface.synthetic import State, identity, render
 print(hashlib.sha256(render(identity(11), State(yaw=25.0, smile=0.4, age=61.0), 96).image.tobytes()).hexdigest())
 """
 

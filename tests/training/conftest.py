@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
-from pipelines.feed import FeedSettings
-from training.losses import LossSettings
-from training.recipes import Recipe
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
+from anchorface.pipelines.feed import FeedSettings
+from anchorface.training.losses import LossSettings
+from anchorface.training.recipes import Recipe
 
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URI of a dataset version: nine synthetic persons, four photographs each, 128 px crops."""
-    from pipelines.find_faces import find_faces
-    from pipelines.group import group
-    from pipelines.ingest import ingest
-    from pipelines.shards import shards
-    from synthetic import write_corpus
+    from anchorface.pipelines.find_faces import find_faces
+    from anchorface.pipelines.group import group
+    from anchorface.pipelines.ingest import ingest
+    from anchorface.pipelines.shards import shards
+    from anchorface.synthetic import write_corpus
 
     folder = tmp_path_factory.mktemp("tiny-dataset")
     photos, out = str(folder / "photos"), str(folder / "workspace")

@@ -15,7 +15,7 @@ def main() -> None:
     import torch
     import torch.distributed as dist
 
-    from training.loop import train
+    from anchorface.training.loop import train
 
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
     for job in pickle.loads(Path(jobs_file).read_bytes()):

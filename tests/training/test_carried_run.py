@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from models.autoencoder import Autoencoder
-from models.configuration import tiny
-from records import rng
-from synthetic import album, render, seed_of
-from training.carried.autoencoder import IMAGE, decibels, middle, to_images, to_tensor
-from training.carried.autoencoder import at_scale as at_128
-from training.carried.base import BaseRecipe, Chooser, view, views_of
-from training.carried.linear_start import start_linear
-from training.carried.people import SIDE, Faces, wide_crop
-from training.carried.run import Budget, Run, Schedule, begin_again, place
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.configuration import tiny
+from anchorface.records import rng
+from anchorface.synthetic import album, render, seed_of
+from anchorface.training.carried.autoencoder import IMAGE, decibels, middle, to_images, to_tensor
+from anchorface.training.carried.autoencoder import at_scale as at_128
+from anchorface.training.carried.base import BaseRecipe, Chooser, view, views_of
+from anchorface.training.carried.linear_start import start_linear
+from anchorface.training.carried.people import SIDE, Faces, wide_crop
+from anchorface.training.carried.run import Budget, Run, Schedule, begin_again, place
 
 
 def _portraits(first: int, count: int) -> np.ndarray:

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from degradation import apply, draw
-from faces.align import arcface_matrix, warp
-from faces.embed import embedder
-from models.autoencoder import Autoencoder
-from models.backbone import TextMemory, velocity
-from models.configuration import tiny
-from models.sampler import initial_noise, mean_estimate
-from models.weights import load, tiny_autoencoder, tiny_backbone
-from records import rng
-from synthetic import album, render, seed_of
-from training.carried.autoencoder import at_scale as at_128
-from training.carried.autoencoder import decibels, middle, to_tensor
-from training.carried.corpus import CORPUS_SEED
-from training.carried.people import wide_crop
-from training.carried.verification import within
+from anchorface.degradation import apply, draw
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.embed import embedder
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import TextMemory, velocity
+from anchorface.models.configuration import tiny
+from anchorface.models.sampler import initial_noise, mean_estimate
+from anchorface.models.weights import load, tiny_autoencoder, tiny_backbone
+from anchorface.records import rng
+from anchorface.synthetic import album, render, seed_of
+from anchorface.training.carried.autoencoder import at_scale as at_128
+from anchorface.training.carried.autoencoder import decibels, middle, to_tensor
+from anchorface.training.carried.corpus import CORPUS_SEED
+from anchorface.training.carried.people import wide_crop
+from anchorface.training.carried.verification import within
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 CARRIED = ("adaface_small", "autoencoder_tiny", "base_tiny", "judge_small")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.ema import MovingAverage
+from anchorface.training.ema import MovingAverage
 
 
 def test_the_average_is_that_of_a_plain_loop() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from faces.align import arcface_matrix, warp
-from faces.quality import NormCalibration
-from identity_index import anchor as numpy_anchor
-from training.losses import (
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.quality import NormCalibration
+from anchorface.identity_index import anchor as numpy_anchor
+from anchorface.training.losses import (
     LossSettings,
     adaptive_share,
     align,

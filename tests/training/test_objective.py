@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.feed import Feed, open_dataset
-from training.networks import Networks, load_networks
-from training.objective import PARTS, conditions, noise_of, objective, sigma_of
-from training.recipes import Recipe
+from anchorface.pipelines.feed import Feed, open_dataset
+from anchorface.training.networks import Networks, load_networks
+from anchorface.training.objective import PARTS, conditions, noise_of, objective, sigma_of
+from anchorface.training.recipes import Recipe
 
 CPU = torch.device("cpu")
 

@@ -7,12 +7,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from cli.app import app
-from models.backbone import TextMemory, build_backbone
-from models.iconface import IConFace
-from records import ConfigurationError
-from training.plan import ATTENTION, count, memory, samples_per_second
-from training.recipes import Recipe, recipe
+from anchorface.cli.app import app
+from anchorface.models.backbone import TextMemory, build_backbone
+from anchorface.models.iconface import IConFace
+from anchorface.records import ConfigurationError
+from anchorface.training.plan import ATTENTION, count, memory, samples_per_second
+from anchorface.training.recipes import Recipe, recipe
 
 
 @pytest.mark.parametrize("references", [0, 2])

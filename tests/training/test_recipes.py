@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from degradation.ranges import Whole
-from records import ConfigurationError
-from training.recipes import RECIPES, Recipe, recipe
+from anchorface.degradation.ranges import Whole
+from anchorface.records import ConfigurationError
+from anchorface.training.recipes import RECIPES, Recipe, recipe
 
 
 @pytest.mark.parametrize("name", [function.__name__ for function in RECIPES])

@@ -7,12 +7,12 @@ import mlflow
 import numpy as np
 import pytest
 
-from pipelines.erasure.runs import tracked_runs
-from pipelines.feed import Dataset
-from records.errors import ConfigurationError
-from records.manifest import FACE_COLUMNS, Manifest, Shard
-from training import tracking
-from training.recipes import recipe
+from anchorface.pipelines.erasure.runs import tracked_runs
+from anchorface.pipelines.feed import Dataset
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
+from anchorface.training import tracking
+from anchorface.training.recipes import recipe
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.checkpoint import Description, write_description
-from records import CheckpointError
-from training.checkpoint import complete, extend_chain, folder_of, latest, require_same_run, start_of_chain
-from training.recipes import Recipe
+from anchorface.models.checkpoint import Description, write_description
+from anchorface.records import CheckpointError
+from anchorface.training.checkpoint import complete, extend_chain, folder_of, latest, require_same_run, start_of_chain
+from anchorface.training.recipes import Recipe
 
 
 def described(recipe: Recipe, **changes: object) -> Description:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import read_description
-from models.weights import load
-from records import CheckpointError, ConfigurationError
-from training.checkpoint import complete, latest
-from training.launch import train
-from training.recipes import Recipe
+from anchorface.models.checkpoint import read_description
+from anchorface.models.weights import load
+from anchorface.records import CheckpointError, ConfigurationError
+from anchorface.training.checkpoint import complete, latest
+from anchorface.training.launch import train
+from anchorface.training.recipes import Recipe
 
 pytestmark = [pytest.mark.line, pytest.mark.usefixtures("ray_session")]
 POSITIONS, EVERY = 800, 160

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import read_description
-from models.weights import load
-from pipelines.feed import open_dataset
-from records import TrainingError
-from training.checkpoint import latest
-from training.launch import train
-from training.loop import Job
-from training.networks import load_networks
-from training.recipes import Recipe
+from anchorface.models.checkpoint import read_description
+from anchorface.models.weights import load
+from anchorface.pipelines.feed import open_dataset
+from anchorface.records import TrainingError
+from anchorface.training.checkpoint import latest
+from anchorface.training.launch import train
+from anchorface.training.loop import Job
+from anchorface.training.networks import load_networks
+from anchorface.training.recipes import Recipe
 
 pytestmark = pytest.mark.line
 STAGES = (0, 1, 2, 3)

@@ -19,11 +19,11 @@ import cv2
 import torch
 from torch import distributed
 
-from training.carried import report
-from training.carried.autoencoder import AutoencoderRecipe
-from training.carried.base import BaseRecipe
-from training.carried.embedder import recipe_of
-from training.carried.run import begin_again, place
+from anchorface.training.carried import report
+from anchorface.training.carried.autoencoder import AutoencoderRecipe
+from anchorface.training.carried.base import BaseRecipe
+from anchorface.training.carried.embedder import recipe_of
+from anchorface.training.carried.run import begin_again, place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NETWORKS = ("autoencoder", "adaface", "judge", "base")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from degradation import apply, draw
-from faces.align import arcface_matrix
+from anchorface.degradation import apply, draw
+from anchorface.faces.align import arcface_matrix
 
 CROP = 112
 _INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.autoencoder import Autoencoder
-from models.configuration import tiny
-from records import derive, rng
-from training.carried.linear_start import start_linear
-from training.carried.people import MARGIN, Faces
-from training.carried.run import Budget, Run, Schedule
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.configuration import tiny
+from anchorface.records import derive, rng
+from anchorface.training.carried.linear_start import start_linear
+from anchorface.training.carried.people import MARGIN, Faces
+from anchorface.training.carried.run import Budget, Run, Schedule
 
 IMAGE = 128
 STORED = round(IMAGE * MARGIN)

@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from degradation import apply, draw
-from models.autoencoder import Autoencoder
-from models.backbone import TextMemory, build_backbone, velocity
-from models.configuration import tiny
-from models.flow import logit_normal_sigma, mix, shift_schedule, target_velocity
-from models.sampler import initial_noise, mean_estimate, sample
-from records import derive, rng
-from training.carried.autoencoder import IMAGE, to_images, to_tensor
-from training.carried.people import MARGIN, SIDE, Faces
-from training.carried.run import Budget, Run, Schedule, place
+from anchorface.degradation import apply, draw
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import TextMemory, build_backbone, velocity
+from anchorface.models.configuration import tiny
+from anchorface.models.flow import logit_normal_sigma, mix, shift_schedule, target_velocity
+from anchorface.models.sampler import initial_noise, mean_estimate, sample
+from anchorface.records import derive, rng
+from anchorface.training.carried.autoencoder import IMAGE, to_images, to_tensor
+from anchorface.training.carried.people import MARGIN, SIDE, Faces
+from anchorface.training.carried.run import Budget, Run, Schedule, place
 
 SHARD = 500
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from models.weights import save_half
-from records.storage import write_atomic
+from anchorface.models.weights import save_half
+from anchorface.records.storage import write_atomic
 
 LICENCES = (
     ("synthetic corpus of this repository (`synthetic/`)", "CC0-1.0; nobody in it exists"),

@@ -7,9 +7,9 @@ another, in both of their photographs alike, makes many more identities with rea
 import cv2
 import numpy as np
 
-from faces.align import arcface_matrix, compose, inverse
-from records import rng
-from training.carried.people import SIDE, Faces
+from anchorface.faces.align import arcface_matrix, compose, inverse
+from anchorface.records import rng
+from anchorface.training.carried.people import SIDE, Faces
 
 WAYS = ("eyes", "lower", "mean")
 """What comes from the second person: the band of eyes and brows, all below the nose's tip, or half of every pixel."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faces.images import read_photo
-from records import DataError
-from training.carried.people import Faces, concatenate, wide_crop
+from anchorface.faces.images import read_photo
+from anchorface.records import DataError
+from anchorface.training.carried.people import Faces, concatenate, wide_crop
 
 CORPUS_SEED = 20261121
 PHOTOS_EACH = 6

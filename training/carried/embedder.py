@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from faces.adaface import AdaFaceNet
-from records import ConfigurationError, derive, rng
-from training.carried.adaface_loss import AdaFaceLoss, MarginSettings
-from training.carried.augment import Augmentation, augmented, plain
-from training.carried.corpus import ADAFACE_IDENTITIES, JUDGE_IDENTITIES
-from training.carried.people import Faces
-from training.carried.run import Budget, Run, Schedule
+from anchorface.faces.adaface import AdaFaceNet
+from anchorface.records import ConfigurationError, derive, rng
+from anchorface.training.carried.adaface_loss import AdaFaceLoss, MarginSettings
+from anchorface.training.carried.augment import Augmentation, augmented, plain
+from anchorface.training.carried.corpus import ADAFACE_IDENTITIES, JUDGE_IDENTITIES
+from anchorface.training.carried.people import Faces
+from anchorface.training.carried.run import Budget, Run, Schedule
 
 ASKS_FOR_DETAIL = Augmentation(low_resolution=0.0, blur=0.0, damage=0.0, noise=0.05, cover=0.1)
 """The judge sees sharp faces only: as public recognition networks do, it then finds a blurred face unlike its person.

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.autoencoder import Autoencoder
-from records import DataError
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.records import DataError
 
 CONSTANT = 20.0
 

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from degradation import apply, draw
-from faces.adaface import AdaFaceNet
-from faces.align import arcface_matrix, warp
-from models.autoencoder import Autoencoder
-from records import rng
-from training.carried.augment import CROP
-from training.carried.autoencoder import IMAGE, STORED, at_scale, decibels, middle, reconstruct, to_tensor
-from training.carried.base import restore
-from training.carried.embedder import embed, plain_crops
-from training.carried.people import SIDE, SOURCES, Faces
-from training.carried.verification import between_roles, within
+from anchorface.degradation import apply, draw
+from anchorface.faces.adaface import AdaFaceNet
+from anchorface.faces.align import arcface_matrix, warp
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.records import rng
+from anchorface.training.carried.augment import CROP
+from anchorface.training.carried.autoencoder import IMAGE, STORED, at_scale, decibels, middle, reconstruct, to_tensor
+from anchorface.training.carried.base import restore
+from anchorface.training.carried.embedder import embed, plain_crops
+from anchorface.training.carried.people import SIDE, SOURCES, Faces
+from anchorface.training.carried.verification import between_roles, within
 
 STRENGTHS = ("refldm-moderate", "refldm-train", "refldm-severe")
 

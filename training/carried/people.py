@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from faces.align import apply_matrix, compose, ffhq_matrix, warp
-from faces.images import read_photo
-from records import DataError
+from anchorface.faces.align import apply_matrix, compose, ffhq_matrix, warp
+from anchorface.faces.images import read_photo
+from anchorface.records import DataError
 
 SIDE = 176
 MARGIN = 1.1

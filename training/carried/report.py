@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from faces.adaface import AdaFaceNet
-from models.weights import load, tiny_autoencoder
-from training.carried import autoencoder, base, composites, embedder, measure
-from training.carried.card import save_network, write_card
-from training.carried.corpus import ADAFACE_IDENTITIES, HELD_OUT_IDENTITIES, JUDGE_IDENTITIES, read_corpus
-from training.carried.people import Faces, read_people, split
-from training.carried.run import place
+from anchorface.faces.adaface import AdaFaceNet
+from anchorface.models.weights import load, tiny_autoencoder
+from anchorface.training.carried import autoencoder, base, composites, embedder, measure
+from anchorface.training.carried.card import save_network, write_card
+from anchorface.training.carried.corpus import ADAFACE_IDENTITIES, HELD_OUT_IDENTITIES, JUDGE_IDENTITIES, read_corpus
+from anchorface.training.carried.people import Faces, read_people, split
+from anchorface.training.carried.run import place
 
 FILES = {"autoencoder": "autoencoder_tiny", "adaface": "adaface_small", "judge": "judge_small", "base": "base_tiny"}
 STATES = {**FILES, "autoencoder": "autoencoder", "base": "base"}

@@ -1,0 +1,5 @@
+"""`python -m anchorface`."""
+
+from anchorface.cli import app
+
+app()
