@@ -46,6 +46,7 @@ from anchorface.records.dataset import DatasetVersion
 from anchorface.records.storage import read_table, write_atomic
 from anchorface.restoration import Restorer, SamplerSettings
 from anchorface.synthetic import write_corpus
+from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import recipe
 
@@ -54,7 +55,7 @@ HELD_OUT = {f"p{number:02d}" for number in (1, 2, 3, 5, 7, 9, 11, 12, 15, 17, 19
 """Persons of `people` who are judged; the others are learned from."""
 CORPUS_SEED, LEARNED, JUDGED = 20_260, 170, 100
 JUDGES = {"real": ("mobilefacenet_y1_ms1m_112", 102), "fake": ("judge_small", 100)}
-ANCHORS = "model.iconface."
+ANCHORS = "model.system."
 ROWS: dict[str, dict[str, Any]] = {
     "concat": {f"{ANCHORS}identity_anchor": False, f"{ANCHORS}residual": False, f"{ANCHORS}memory": "none"},
     "structure": {f"{ANCHORS}identity_anchor": False, f"{ANCHORS}memory": "none"},
@@ -133,7 +134,8 @@ def one_run(folder: Path, row: str, seed: int, samples: int) -> None:
     """Train one row with one seed, and judge it."""
     versions, out = json.loads((folder / "datasets.json").read_text()), folder / "runs" / f"{row}-{seed}"
     made = recipe("iconface_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
-    checkpoint = str(train(made, versions["train"], out / "run", workers=0, threads=1, track=False))
+    checkpoint = str(train(made, versions["train"], out / "run",
+                           Execution(workers=0, threads=1), track=False))
     restorer, settings = Restorer(checkpoint), SamplerSettings(precision="bf16")
     wanted = FIRST.get(row, ()) if seed == 0 else ()
     shown = [c for c in (*CONDITIONS, TWO) if c.slug in (wanted or ("without", "three"))]

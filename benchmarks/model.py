@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from anchorface.models.backbone import TextMemory, build_backbone, velocity
+from anchorface.models.build import build
+from anchorface.models.conditions import Conditions
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
-from anchorface.models.iconface import IConFace
 
 
 def klein_slice() -> ModelSettings:
@@ -33,15 +34,16 @@ def variants(settings: ModelSettings, batch: int, references: int) -> dict[str, 
     side = settings.tokens_per_side
     scene, degraded, *shown = torch.randn(2 + references, batch, side * side, settings.backbone.in_channels)
     sigma, text = torch.rand(batch), TextMemory.fixed(settings.backbone)(batch)
-    identity = nn.functional.normalize(torch.randn(batch, settings.iconface.identity_dimension), dim=-1)
+    identity = nn.functional.normalize(torch.randn(batch, settings.system.identity_dimension), dim=-1)
+    given = Conditions(text=text, degraded=degraded, references=tuple(shown), identity=identity)
     trained, frozen = (build_backbone(settings.backbone) for _ in range(2))
     frozen.requires_grad_(False)
     passed = scene.clone().requires_grad_(True)
-    iconface = IConFace(build_backbone(settings.backbone), settings.iconface)
+    iconface = build(settings.system, build_backbone(settings.backbone))
     return {
         "backbone, trained": lambda: velocity(trained, scene, sigma, text, degraded, tuple(shown)),
         "backbone, frozen": lambda: velocity(frozen, passed, sigma, text, degraded, tuple(shown)),
-        "iconface": lambda: iconface(scene, sigma, text, degraded, tuple(shown), identity),
+        "iconface": lambda: iconface(scene, sigma, given),
     }
 
 

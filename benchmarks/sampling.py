@@ -18,11 +18,13 @@ from torch import Tensor
 
 from anchorface.faces import weights
 from anchorface.models.backbone import TextMemory
-from anchorface.models.checkpoint import load_iconface
+from anchorface.models.build import build
+from anchorface.models.cache import Cache
+from anchorface.models.checkpoint import load_model
+from anchorface.models.conditions import Conditions
 from anchorface.models.configuration import tiny
-from anchorface.models.context import Context
 from anchorface.models.flow import shift_schedule
-from anchorface.models.iconface import IConFace
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.models.sampler import initial_noise, sample
 from anchorface.models.weights import tiny_autoencoder, tiny_backbone
 from anchorface.records import rng
@@ -37,8 +39,8 @@ def pictures(count: int, references: int) -> Tensor:
     for number in range(1 + references):
         shots = [render(identity(900 + person), State(yaw=15.0 * number - 15, background=number), 128).image
                  for person in range(count)]
-        rows.append(np.stack(shots))
-    images = torch.from_numpy(np.stack(rows)).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        rows.append(shots)
+    images = torch.stack([levels_to_tensor(np.stack(shots)) for shots in rows])
     small = torch.nn.functional.interpolate(images[0], scale_factor=0.25, mode="area")
     images[0] = torch.nn.functional.interpolate(small, scale_factor=4, mode="bicubic").clamp(-1, 1)
     return images
@@ -55,26 +57,27 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.checkpoint:
-        loaded = load_iconface(arguments.checkpoint, lambda name: weights.find(name))
-        model, autoencoder, text = loaded.iconface, loaded.autoencoder, loaded.text
+        loaded = load_model(arguments.checkpoint, lambda name: weights.find(name))
+        model, autoencoder, text = loaded.network, loaded.autoencoder, loaded.text
     else:
         autoencoder = tiny_autoencoder(weights.find("autoencoder_tiny"))
-        model = IConFace(tiny_backbone(weights.find("base_tiny")), tiny().iconface).eval()
+        model = build(tiny().system, tiny_backbone(weights.find("base_tiny"))).eval()
         text = TextMemory.fixed(tiny().backbone)
     images = pictures(arguments.batch, arguments.references)
     degraded, *shown = (autoencoder.encode(image) for image in images)
     who = torch.from_numpy(rng(0, "identity").normal(size=(arguments.batch, model.settings.identity_dimension)))
     who = torch.nn.functional.normalize(who, dim=1).float()
     noise = initial_noise(range(arguments.batch), tuple(degraded.shape[1:]))
-    levels, prompt = shift_schedule(STEPS, degraded.shape[1]), text(arguments.batch)
+    levels = shift_schedule(STEPS, degraded.shape[1])
+    given = Conditions(text=text(arguments.batch), degraded=degraded, references=tuple(shown), identity=who)
 
-    def run(make: Callable[[], Context | None]) -> Tensor:
-        kept = make()
-        return sample(lambda z, s: model(z, s, prompt, degraded, tuple(shown), who, context=kept), noise, levels)
+    def run(make: Callable[[], Cache | None]) -> Tensor:
+        cache = make()
+        return sample(lambda z, sigma: model(z, sigma, given, cache), noise, levels)
 
-    ways: dict[str, Callable[[], Context | None]] = {
-        "naive": lambda: None, "kept, exact": Context, "reused 3 steps": lambda: Context(reuse=3),
-        "reused 12 steps": lambda: Context(reuse=STEPS),
+    ways: dict[str, Callable[[], Cache | None]] = {
+        "naive": lambda: None, "kept, exact": Cache, "reused 3 steps": lambda: Cache(reuse=3),
+        "reused 12 steps": lambda: Cache(reuse=STEPS),
     }
     found = {name: run(make) for name, make in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}

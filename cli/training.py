@@ -13,6 +13,13 @@ from anchorface.records import ConfigurationError
 if TYPE_CHECKING:
     from anchorface.training.recipes import Recipe
 
+MicroBatch = Annotated[
+    int, typer.Option(help="Samples per worker and backward pass; 0 for a worker's whole share of a batch.")
+]
+Checkpointing = Annotated[
+    bool, typer.Option("--checkpointing", help="Compute blocks again in the backward pass instead of keeping them.")
+]
+
 
 def _recipe(name: str, settings: Sequence[str] | None) -> "Recipe":
     """A recipe by name, with what `--set` says over it."""
@@ -45,19 +52,22 @@ def plan(
         list[str] | None, typer.Option("--set", help="key=value, as often as needed, over the recipe.")
     ] = None,
     references: Annotated[int, typer.Option(help="Reference pictures of every sample.")] = 3,
+    micro_batch: MicroBatch = 0,
+    checkpointing: Checkpointing = False,
     gpus: Annotated[str, typer.Option(help="Numbers of GPUs, with commas.")] = "1,8,64",
     rate: Annotated[float, typer.Option(help="Operations per second of one GPU's matrix units (an H200's).")] = 989e12,
     efficiency: Annotated[float, typer.Option(help="The share of it that a run reaches: an assumption.")] = 0.4,
 ) -> None:
     """Memory per GPU at every ZeRO stage, operations and time of a recipe; counted, nothing is loaded or booked."""
-    from anchorface.training.engine import STAGES
+    from anchorface.training.execution import STAGES, Execution
     from anchorface.training.plan import count, memory, samples_per_second
 
     made = _recipe(recipe, setting)
+    execution = Execution(micro_batch=micro_batch, checkpointing=checkpointing)
     numbers = [int(text) if text.strip().isdigit() else 0 for text in gpus.split(",")]
     if not all(numbers):
         raise ConfigurationError(f"--gpus {gpus}: write numbers with commas, such as 1,8,64")
-    counted = count(made, references)
+    counted = count(made, references, execution)
     console.print(f"{recipe}: {counted.backbone / 1e9:.3f} B frozen, {counted.adapters / 1e6:.1f} M trained; a sample "
                   f"with {references} references takes {counted.training / 1e12:.1f} TFLOP to train "
                   f"({counted.forward / 1e12:.1f} for one velocity)")
@@ -85,18 +95,27 @@ def train(
     ] = None,
     workers: Annotated[int, typer.Option(help="Ray Train workers; 0 trains in this process.")] = 2,
     use_gpu: Annotated[bool, typer.Option("--gpu", help="One GPU for each worker.")] = False,
+    zero_stage: Annotated[int, typer.Option(help="DeepSpeed ZeRO: 0, 1, 2 or 3.")] = 2,
+    micro_batch: MicroBatch = 0,
+    checkpointing: Checkpointing = False,
+    offload: Annotated[bool, typer.Option("--offload", help="Moments and optimiser in the CPU's memory.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile for the network's blocks.")] = False,
+    failures: Annotated[int, typer.Option(help="How often dead workers are replaced.")] = 3,
     tracking: Annotated[str, typer.Option(help="MLflow tracking URI; a SQLite file beside RUN if not given.")] = "",
 ) -> None:
     """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
     from anchorface.pipelines.cluster import connect
+    from anchorface.training.execution import Execution
     from anchorface.training.launch import train as launch
 
     made = _recipe(recipe, setting)
+    execution = Execution(
+        workers=workers, gpus=int(use_gpu), zero_stage=zero_stage, micro_batch=micro_batch, compile=compiled,
+        checkpointing=checkpointing, offload=offload, failures=failures,
+    )
     if workers:
         connect()
-    newest = launch(
-        made, dataset, run, workers=workers, use_gpu=use_gpu, tracking_uri=tracking, report=console.print
-    )
+    newest = launch(made, dataset, run, execution, tracking_uri=tracking, report=console.print)
     console.print(f"checkpoint: {newest}")
 
 

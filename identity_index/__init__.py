@@ -1,6 +1,5 @@
-"""Who is who, and which photo helps which: the face table, clustering, choice of references, the identity anchor."""
+"""Who is who, and which photo helps which: the face table, clustering, choice of references."""
 
-from anchorface.identity_index.anchor import anchor
 from anchorface.identity_index.clustering.calibration import Calibration, calibrate, calibrate_threshold
 from anchorface.identity_index.clustering.cluster import b_cubed_scores, cluster, pairwise_scores
 from anchorface.identity_index.clustering.constraints import Constraints, constraints, known
@@ -11,6 +10,6 @@ from anchorface.identity_index.table import INDEX_SCHEMA, IdentityIndex
 
 __all__ = [
     "INDEX_SCHEMA", "Calibration", "Chosen", "Constraints", "IdentityIndex", "Likely", "MismatchPolicy", "add_decision",
-    "anchor", "b_cubed_scores", "calibrate", "calibrate_recognition", "calibrate_threshold", "cluster", "constraints",
+    "b_cubed_scores", "calibrate", "calibrate_recognition", "calibrate_threshold", "cluster", "constraints",
     "known", "near_duplicate", "pairwise_scores", "read_decisions", "recognise", "references",
 ]

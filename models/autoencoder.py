@@ -23,7 +23,7 @@ class Autoencoder(nn.Module):
         settings: shape of the networks.
         seed: for the fresh weights.
 
-    Source: FLUX.2 (papers 7.1); pixel_fold is our choice.
+    Source: FLUX.2; pixel_fold is our choice.
     """
 
     def __init__(self, settings: AutoencoderSettings, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint folder: what stands in it, and how a trained IConFace is read back.
+"""A checkpoint folder: what stands in it, and how a trained model is read back.
 
     checkpoint.json        Description: model settings, recipe, base weights and their hashes, clock, git state
     adapter.safetensors    the adapters as trained
@@ -18,19 +18,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anchorface.models.adapter import Adapter
+from anchorface.models.anchor import AnchorSettings
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import TextMemory
+from anchorface.models.build import build
 from anchorface.models.configuration import ModelSettings
-from anchorface.models.iconface import IConFace
 from anchorface.models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
 from anchorface.records import CheckpointError, ConfigurationError, StorageError
 from anchorface.records.hashes import sha256
 from anchorface.records.storage import join, read_bytes, write_atomic
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION_FILE = "checkpoint.json"
 ADAPTER_FILE = "adapter.safetensors"
 EMA_FILE = "ema.safetensors"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""A recipe's words for types."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,8 @@ class Description:
     """What a checkpoint says of itself.
 
     model: the networks. weights: role (`autoencoder`, `backbone`, optionally `text`) -> file; without `text` the
-    prompt is the tiny twin's fixed one. embedder: name of the identity network. recipe: the run's configuration.
+    prompt is the tiny twin's fixed one. embedder: name of the identity network. anchor: how it weighs references.
+    base_precision: type of the backbone's weights, `fp32` or `bf16`. recipe: the run's configuration.
     manifest_id: dataset version. clock: samples (positions) seen. digest: hash chain over the samples that shaped it.
     git: state of the code. extra: free.
     """
@@ -54,6 +59,8 @@ class Description:
     model: ModelSettings
     weights: dict[str, BaseWeight]
     embedder: str
+    anchor: AnchorSettings = field(default_factory=AnchorSettings)
+    base_precision: str = "fp32"
     recipe: dict[str, Any] = field(default_factory=dict)
     manifest_id: str = ""
     clock: int = 0
@@ -75,13 +82,17 @@ class Description:
         """
         try:
             values = json.loads(text)
+            if values["format"] == 1:
+                values = _from_format_1(values)
             if values["format"] != FORMAT:
-                raise CheckpointError(f"checkpoint of format {values['format']}; this version reads format {FORMAT}")
+                raise CheckpointError(f"checkpoint of format {values['format']}; this version reads formats 1 and "
+                                      f"{FORMAT}")
             unknown = values.keys() - {f.name for f in fields(cls)}
             if unknown:
                 raise CheckpointError(f"checkpoint with unknown keys: {', '.join(sorted(unknown))}")
             weights = {role: BaseWeight(**entry) for role, entry in values["weights"].items()}
-            return cls(**{**values, "model": ModelSettings.from_dict(values["model"]), "weights": weights})
+            return cls(**{**values, "model": ModelSettings.from_dict(values["model"]), "weights": weights,
+                          "anchor": AnchorSettings.from_dict(values["anchor"])})
         except (KeyError, TypeError, AttributeError, ConfigurationError, json.JSONDecodeError) as error:
             raise CheckpointError(f"not the description of an anchorface checkpoint: {error}") from error
 
@@ -91,7 +102,7 @@ class LoadedModel:
     """A trained model, frozen, in evaluation mode, on the CPU."""
 
     autoencoder: Autoencoder
-    iconface: IConFace
+    network: Adapter
     text: TextMemory
     settings: ModelSettings
     description: Description
@@ -119,36 +130,39 @@ def read_description(folder: str | os.PathLike[str]) -> Description:
 
 
 def write_adapter(folder: str | os.PathLike[str], state: Mapping[str, Tensor], *, ema: bool = False) -> None:
-    """Write `IConFace.adapter_state()`, or its moving average, as safetensors."""
+    """Write `Adapter.adapter_state()`, or its moving average, as safetensors."""
     save(join(os.fspath(folder), EMA_FILE if ema else ADAPTER_FILE), state,
-         {"format": str(FORMAT), "kind": "iconface adapter", "ema": str(ema).lower()})
+         {"format": str(FORMAT), "kind": "anchorface adapter", "ema": str(ema).lower()})
 
 
-def load_iconface(folder: str | os.PathLike[str], weight_finder: Callable[[str], str | os.PathLike[str]],
-                  use_ema: bool = True, backbone_number: torch.dtype = torch.float32) -> LoadedModel:
+def load_model(folder: str | os.PathLike[str], weight_finder: Callable[[str], str | os.PathLike[str]],
+               use_ema: bool = True) -> LoadedModel:
     """Read a trained model back.
 
     Args:
         folder: a local checkpoint folder.
         weight_finder: base weight name -> local path (`faces.weights.find`, for example).
         use_ema: the moving average rather than the last adapters.
-        backbone_number: type of the frozen backbone's weights (bfloat16 for the 4B one).
+
+    The frozen backbone's weights are of the type that they were trained on (`base_precision`), so that a
+    base trained in bfloat16 takes no more memory in use.
 
     Raises:
         CheckpointError: something is missing, damaged, unsafe, of another configuration or on another base.
     """
     description = read_description(folder)
     model = description.model
-    paths = {role: _found(entry, weight_finder, folder) for role, entry in description.weights.items()}
     for role in ("autoencoder", "backbone"):
-        if role not in paths:
+        if role not in description.weights:
             raise CheckpointError(f"{folder}: {DESCRIPTION_FILE} names no {role} weights")
+    paths = {role: base_path(description, role, weight_finder, folder) for role in description.weights}
     autoencoder = load_autoencoder(paths["autoencoder"], model.autoencoder)
-    iconface = IConFace(load_backbone(paths["backbone"], model.backbone, backbone_number), model.iconface)
+    dtype = DTYPES[description.base_precision]
+    network = build(model.system, load_backbone(paths["backbone"], model.backbone, dtype))
     file = join(os.fspath(folder), EMA_FILE if use_ema else ADAPTER_FILE)
-    iconface.load_adapter_state(load(file)[0], file)
+    network.load_adapter_state(load(file)[0], file)
     text = read_text(paths["text"], model) if "text" in paths else TextMemory.fixed(model.backbone, model.text_seed)
-    return LoadedModel(autoencoder=autoencoder, iconface=iconface.eval().requires_grad_(False), text=text,
+    return LoadedModel(autoencoder=autoencoder, network=network.eval().requires_grad_(False), text=text,
                        settings=model, description=description)
 
 
@@ -178,8 +192,14 @@ def require_same_model(description: Description, model: ModelSettings, folder: s
                               "the recipe that made it, or choose another run folder.")
 
 
-def _found(entry: BaseWeight, weight_finder: Callable[[str], str | os.PathLike[str]],
-           folder: str | os.PathLike[str]) -> str | os.PathLike[str]:
+def base_path(description: Description, role: str, weight_finder: Callable[[str], str | os.PathLike[str]],
+              folder: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Where a base weight of a checkpoint stands here; its hash is that of the training.
+
+    Raises:
+        CheckpointError: the file here is another one; names both.
+    """
+    entry = description.weights[role]
     path = weight_finder(entry.name)
     if entry.sha256:
         actual = sha256(path)
@@ -187,6 +207,16 @@ def _found(entry: BaseWeight, weight_finder: Callable[[str], str | os.PathLike[s
             raise CheckpointError(f"{folder} was trained on {entry.name} with SHA-256 {entry.sha256[:12]}..., but "
                                   f"{path} has {actual[:12]}...; its adapters fit only the file they were trained on")
     return path
+
+
+def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
+    """The description of a checkpoint that was written when IConFace was the only system."""
+    model = dict(values["model"])
+    model["system"] = {"kind": "iconface", **model.pop("iconface")}
+    losses = values["recipe"].get("losses", {})
+    weighs = {name: losses[name] for name in ("temperature", "norm_weights") if name in losses}
+    return {**values, "model": model, "format": FORMAT, "anchor": weighs,
+            "base_precision": values["recipe"].get("base_precision", "fp32")}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,20 +19,23 @@ import torch
 from torch import Tensor
 
 from anchorface.models.backbone import build_backbone
+from anchorface.models.build import build
 from anchorface.models.checkpoint import (
     ADAPTER_FILE,
     EMA_FILE,
     Description,
+    base_path,
     read_description,
     write_adapter,
     write_description,
 )
-from anchorface.models.iconface import IConFace
 from anchorface.models.lora import target_names
 from anchorface.models.weights import check_names_and_shapes, load, load_backbone, save
 from anchorface.records import CheckpointError
 
-KIND = "iconface adapter with description"
+KIND = "anchorface adapter with description"
+KINDS = (KIND, "iconface adapter with description")
+"""What our adapter files say that they are; the second was written when there was one system."""
 
 
 def write_adapter_file(folder: str | os.PathLike[str], path: str | os.PathLike[str], *, ema: bool = True) -> None:
@@ -52,7 +55,7 @@ def read_adapter_file(path: str | os.PathLike[str], folder: str | os.PathLike[st
         CheckpointError: not such a file, or adapters that do not fit its own description.
     """
     tensors, header = load(path)
-    if header.get("kind") != KIND or "description" not in header:
+    if header.get("kind") not in KINDS or "description" not in header:
         raise CheckpointError(f"{path}: not an adapter file (its header says {header.get('kind', 'nothing')!r})")
     description = Description.from_json(header["description"])
     check_names_and_shapes(_expected(description), tensors, os.fspath(path))
@@ -75,7 +78,7 @@ def write_lora(folder: str | os.PathLike[str], path: str | os.PathLike[str], *, 
     lora = {name: tensor for name, tensor in state.items() if _is_lora(name)}
     if not lora:
         raise CheckpointError(f"{folder}: this model has no LoRA (lora_rank 0)")
-    alpha = torch.tensor(description.model.iconface.lora_alpha)
+    alpha = torch.tensor(description.model.system.lora_alpha)
     named: dict[str, Tensor] = {}
     for name, tensor in lora.items():
         module, _, part = name.removeprefix("backbone.").removesuffix(".weight").rpartition(".")
@@ -89,28 +92,29 @@ def write_lora(folder: str | os.PathLike[str], path: str | os.PathLike[str], *, 
 
 def write_merged(folder: str | os.PathLike[str], out: str | os.PathLike[str],
                  weight_finder: Callable[[str], str | os.PathLike[str]], *, ema: bool = True,
-                 number: torch.dtype = torch.bfloat16) -> None:
+                 dtype: torch.dtype = torch.bfloat16) -> None:
     """The backbone with the LoRA added to its weights under `out/transformer`, the rest as `out/adapter.safetensors`.
 
     Args:
         folder: the checkpoint. out: a local folder.
         weight_finder: base weight name -> local path.
-        number: type that the merged weights are stored in; the sum is made in float32.
+        dtype: that the merged weights are stored in; the sum is made in float32.
 
     Raises:
-        CheckpointError: not a checkpoint, or adapters that do not fit the base.
+        CheckpointError: not a checkpoint, or another base here than the one that the adapters were trained on.
     """
     description, state = _checkpoint(folder, ema)
     settings = description.model
-    backbone = load_backbone(weight_finder(description.weights["backbone"].name), settings.backbone)
-    scale = settings.iconface.lora_alpha / max(settings.iconface.lora_rank, 1)
-    for name in target_names(backbone) if settings.iconface.lora_rank else ():
+    system = settings.system
+    backbone = load_backbone(base_path(description, "backbone", weight_finder, folder), settings.backbone)
+    scale = system.lora_alpha / max(system.lora_rank, 1)
+    for name in target_names(backbone) if system.lora_rank else ():
         linear = backbone.get_submodule(name)
         down, up = (state[f"backbone.{name}.{part}.weight"].float() for part in ("down", "up"))
         linear.weight.data += scale * up @ down
-    backbone.to(number).save_pretrained(Path(out) / "transformer", safe_serialization=True)
+    backbone.to(dtype).save_pretrained(Path(out) / "transformer", safe_serialization=True)
     rest = {name: tensor for name, tensor in state.items() if not _is_lora(name)}
-    merged = replace(description, model=replace(settings, iconface=replace(settings.iconface, lora_rank=0)),
+    merged = replace(description, model=replace(settings, system=replace(system, lora_rank=0)),
                      extra=description.extra | {"merged": True})
     save(Path(out) / "adapter.safetensors", rest, {"format": "1", "kind": KIND, "ema": str(ema).lower(),
                                                     "description": merged.to_json()})
@@ -127,7 +131,7 @@ def _checkpoint(folder: str | os.PathLike[str], ema: bool) -> tuple[Description,
 def _expected(description: Description) -> Mapping[str, Tensor]:
     """The adapters of a description's model, without their numbers."""
     with torch.device("meta"):
-        model = IConFace(build_backbone(description.model.backbone), description.model.iconface)
+        model = build(description.model.system, build_backbone(description.model.backbone))
     return model.adapter_state()
 
 

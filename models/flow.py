@@ -30,12 +30,12 @@ def target_velocity(z0: Tensor, noise: Tensor) -> Tensor:
 
 
 def clean_estimate(z: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
-    """The one-step estimate of z0: z - sigma velocity. Source: IConFace 1.1."""
+    """The one-step estimate of z0: z - sigma velocity. Source: IConFace eq. 1, solved for z0."""
     return z - _over(sigma, z) * velocity
 
 
 def empirical_mu(tokens: int, steps: int) -> float:
-    """FLUX.2's shift exponent for a number of scene tokens and sampler steps. Source: papers 7.1."""
+    """The shift exponent for so many scene tokens and sampler steps. Source: FLUX.2's code, compute_empirical_mu."""
     at_200 = 1.6927e-4 * tokens + 0.45666666
     if tokens > 4300:
         return at_200
@@ -55,7 +55,7 @@ def shift_schedule(steps: int, tokens: int, mu: float | None = None) -> Tensor:
     Returns:
         float32 [n + 1], decreasing, first 1, last 0.
 
-    Source: papers 1.8, t' = e^mu / (e^mu + 1/t - 1).
+    Source: FLUX.2's code, t' = e^mu / (e^mu + 1/t - 1).
     """
     shift = math.exp(empirical_mu(tokens, steps) if mu is None else mu)
     even = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
@@ -70,11 +70,11 @@ def uniform_sigma(generator: np.random.Generator, count: int) -> np.ndarray:
 
 def logit_normal_sigma(generator: np.random.Generator, count: int, mean: float = 0.0,
                        deviation: float = 1.0) -> np.ndarray:
-    """Noise levels sigmoid(N(mean, deviation)), float32 [count]. Source: the predecessor's (0, 1)."""
+    """Noise levels sigmoid(N(mean, deviation)), float32 [count]. Source: Flux-FaceIR's (0, 1)."""
     return (1 / (1 + np.exp(-generator.normal(mean, deviation, count)))).astype(np.float32)
 
 
 def mode_sigma(generator: np.random.Generator, count: int, scale: float = 1.29) -> np.ndarray:
-    """Noise levels by mode sampling, float32 [count]. Source: Stable Diffusion 3; the predecessor's scale 1.29."""
+    """Noise levels by mode sampling, float32 [count]. Source: Stable Diffusion 3; Flux-FaceIR's scale 1.29."""
     even = generator.uniform(0.0, 1.0, count)
     return (1 - even - scale * (np.cos(np.pi * even / 2) ** 2 - 1 + even)).clip(0.0, 1.0).astype(np.float32)

@@ -33,9 +33,10 @@ class LoRALinear(nn.Module):
 
 
 def target_names(backbone: Flux2Transformer2DModel) -> tuple[str, ...]:
-    """The predecessor's targets: image q, k, v and output of the double blocks, both linears of the single blocks.
+    """Flux-FaceIR's targets: image q, k, v and output of the double blocks, both linears of the single blocks.
 
-    Source: papers 1.5; the text stream and the double blocks' MLPs stay untouched.
+    Source: the published code of Flux-FaceIR, which IConFace extends; the text stream and the double blocks' MLPs stay
+    untouched.
     """
     double = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
     single = ("attn.to_qkv_mlp_proj", "attn.to_out")
@@ -49,7 +50,7 @@ def target_names(backbone: Flux2Transformer2DModel) -> tuple[str, ...]:
 def add_lora(backbone: Flux2Transformer2DModel, rank: int, alpha: float) -> tuple[str, ...]:
     """Put a LoRALinear in the place of every target, in place; returns the targets' names.
 
-    Source: papers 1.5: rank 16, alpha 16, no dropout, down Kaiming-uniform (a = sqrt 5), up zero.
+    Source: Flux-FaceIR's code: rank 16, alpha 16, no dropout, down Kaiming-uniform (a = sqrt 5), up zero.
     """
     names = target_names(backbone)
     for name in names:

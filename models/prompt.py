@@ -24,14 +24,14 @@ RESTORATION_PROMPT = (
 
 
 def embed_prompts(text_encoder: str | os.PathLike[str], tokenizer: str | os.PathLike[str], settings: BackboneSettings,
-                  prompt: str = RESTORATION_PROMPT, number: torch.dtype = torch.bfloat16,
+                  prompt: str = RESTORATION_PROMPT, dtype: torch.dtype = torch.bfloat16,
                   device: str = "cpu") -> TextMemory:
     """Embed the prompt and the empty prompt.
 
     Args:
         text_encoder, tokenizer: local folders; nothing is downloaded and no code from them is run.
         settings: the backbone that the embeddings are for; its text_tokens is their length.
-        number: type that the encoder computes in.
+        dtype: that the encoder computes in.
 
     Returns:
         Both embeddings, float32.
@@ -43,7 +43,7 @@ def embed_prompts(text_encoder: str | os.PathLike[str], tokenizer: str | os.Path
         words = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True,
                                               trust_remote_code=False)
         encoder = AutoModelForCausalLM.from_pretrained(text_encoder, local_files_only=True, trust_remote_code=False,
-                                                       use_safetensors=True, dtype=number).to(device).eval()
+                                                       use_safetensors=True, dtype=dtype).to(device).eval()
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{text_encoder}, {tokenizer}: not a text encoder with its tokenizer: {error}") from error
     with torch.inference_mode():

@@ -27,7 +27,7 @@ Grid = tuple[int, int]
 class Layout:
     """The sequence of one batch: token grids (rows, columns) per segment; no reference is an empty tuple.
 
-    Source: IConFace eq. 2; the first reference's t = 10 is the predecessor's.
+    Source: IConFace eq. 2; the first reference's t = 10 is Flux-FaceIR's.
     """
 
     text: int

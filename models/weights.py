@@ -42,13 +42,13 @@ def save_half(path: str | os.PathLike[str], tensors: Mapping[str, Tensor],
     save(path, small, header)
 
 
-def load(path: str | os.PathLike[str], number: torch.dtype | None = torch.float32,
+def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32,
          ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file.
 
     Args:
         path: a local file.
-        number: floating tensors are brought to this type; None leaves them as they are stored.
+        dtype: floating tensors are brought to this type; None leaves them as they are stored.
 
     Returns:
         The tensors and the header.
@@ -71,10 +71,10 @@ def load(path: str | os.PathLike[str], number: torch.dtype | None = torch.float3
             header = dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file}: not a whole safetensors file ({error}); copy or train it again") from error
-    return {name: t.to(number) if t.is_floating_point() else t for name, t in tensors.items()}, header
+    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}, header
 
 
-def load_folder(path: str | os.PathLike[str], number: torch.dtype | None = torch.float32) -> dict[str, Tensor]:
+def load_folder(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32) -> dict[str, Tensor]:
     """The tensors of a folder in diffusers' layout, however many safetensors files they are cut into.
 
     Raises:
@@ -85,7 +85,7 @@ def load_folder(path: str | os.PathLike[str], number: torch.dtype | None = torch
         raise CheckpointError(f"{path}: no safetensors file in this folder; give a folder in diffusers' layout")
     tensors: dict[str, Tensor] = {}
     for file in files:
-        for name, tensor in load(file, number)[0].items():
+        for name, tensor in load(file, dtype)[0].items():
             if name in tensors:
                 raise CheckpointError(f"{file}: {name} stands in another file of the folder too")
             tensors[name] = tensor
@@ -144,15 +144,15 @@ def load_autoencoder(path: str | os.PathLike[str], settings: AutoencoderSettings
 
 
 def load_backbone(path: str | os.PathLike[str], settings: BackboneSettings,
-                  number: torch.dtype = torch.float32) -> Flux2Transformer2DModel:
-    """A stored transformer (a file, or a folder in diffusers' layout), frozen, its weights of type `number`.
+                  dtype: torch.dtype = torch.float32) -> Flux2Transformer2DModel:
+    """A stored transformer (a file, or a folder in diffusers' layout), frozen, its weights of type `dtype`.
 
     Raises:
         CheckpointError: as `load` and `load_into`.
     """
     with torch.device("meta"):
         backbone = build_backbone(settings)
-    tensors = load_folder(path, number) if os.path.isdir(path) else load(path, number)[0]
+    tensors = load_folder(path, dtype) if os.path.isdir(path) else load(path, dtype)[0]
     load_into(backbone, tensors, os.fspath(path))
     return backbone.eval().requires_grad_(False)
 

@@ -73,7 +73,7 @@ class FeedSettings:
         shares = self.reference_count_probabilities
         if not shares or min(shares) < 0 or abs(sum(shares) - 1.0) > 1e-6:
             raise ConfigurationError(f"reference_count_probabilities {shares}: shares that add up to 1 are needed")
-        if self.batch < 1 or self.size < 16:
+        if self.batch < 1 or 0 < self.size < 16:
             raise ConfigurationError(f"batch {self.batch}, size {self.size}: at least 1 sample and 16 px are needed")
         object.__setattr__(self, "degradation_overrides", _as_pairs(self.degradation_overrides))
         object.__setattr__(self, "severity", _as_tuples(self.severity))

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from anchorface.faces.align import arcface_matrix, ffhq_matrix, paste_back, warp
 from anchorface.faces.detect import Detection, Detector
 from anchorface.faces.images import read_photo
-from anchorface.identity_index import anchor
+from anchorface.models.anchor import anchor
 from anchorface.records import ConfigurationError, PhotoError, derive
 from anchorface.restoration.restorer import EMBEDDING_SIZE, Reference, Restorer, SamplerSettings
 
@@ -126,7 +127,8 @@ def _owner(restorer: Restorer, photo: np.ndarray, found: Sequence[Detection], re
     raw = [r.raw_embedding if r.raw_embedding is not None else restorer.embed([r.image], [r.landmarks])[0]
            for r in references]
     crops = np.stack([warp(photo, arcface_matrix(d.landmarks), EMBEDDING_SIZE) for d in found])
-    return int(np.argmax(restorer.embedder.embed(crops)[0] @ anchor(np.stack(raw))))
+    shown = anchor(torch.from_numpy(np.stack(raw)).float()[None])[0].numpy()
+    return int(np.argmax(restorer.embedder.embed(crops)[0] @ shown))
 
 
 def _area(detection: Detection) -> float:

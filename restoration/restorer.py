@@ -18,12 +18,15 @@ from torch import Tensor
 
 from anchorface.faces import weights
 from anchorface.faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_matrix, warp
-from anchorface.faces.embed import Embedder, embedder
+from anchorface.faces.embed import TorchEmbedder
 from anchorface.faces.quality import NormCalibration
-from anchorface.identity_index import anchor
-from anchorface.models.checkpoint import load_iconface
-from anchorface.models.context import Context
+from anchorface.models.anchor import require_embeddings
+from anchorface.models.cache import Cache
+from anchorface.models.checkpoint import load_model
+from anchorface.models.conditions import Conditions
+from anchorface.models.encode import Encoders, conditions, identity_embedding
 from anchorface.models.flow import VelocityFunction, shift_schedule
+from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
 from anchorface.records import ConfigurationError, DataError, derive
 
@@ -85,37 +88,37 @@ class Restorer:
     Args:
         checkpoint: folder with checkpoint.json and safetensors files (models.checkpoint).
         device: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU where there is one).
-        network: the embedder; None takes the one that the checkpoint was trained with, by name.
         weight_finder: weight name -> path; None looks where faces.weights looks.
         use_ema: the averaged weights rather than the last ones.
         batch: faces at once; no effect on any face.
 
-    References are weighed in the anchor as the run weighed them: its temperature, and the norm calibration that its
-    checkpoint carries, if it carries one.
+    Conditions are made as in training (models.encode): references are weighed in the anchor as the run weighed them,
+    with its temperature and the norm calibration that its checkpoint carries, if it carries one.
 
     Raises:
         CheckpointError: damaged, unsafe or of another configuration. WeightsError: a weight file is not here.
         ConfigurationError: the embedder does not fit the checkpoint, or there is no such device.
     """
 
-    def __init__(self, checkpoint: str, *, device: str = "cpu", network: Embedder | None = None,
-                 weight_finder: Callable[[str], str] | None = None, use_ema: bool = True, batch: int = 16) -> None:
+    def __init__(self, checkpoint: str, *, device: str = "cpu", weight_finder: Callable[[str], str] | None = None,
+                 use_ema: bool = True, batch: int = 16) -> None:
         self.device = find_device(device)
         self.batch = batch
-        loaded = load_iconface(checkpoint, weight_finder or (lambda name: str(weights.find(name))), use_ema=use_ema)
+        loaded = load_model(checkpoint, weight_finder or (lambda name: str(weights.find(name))), use_ema=use_ema)
         self.settings, self.description = loaded.settings, loaded.description
-        self.autoencoder = loaded.autoencoder.to(self.device).eval()
-        self.iconface = loaded.iconface.to(self.device).eval()
-        self.text = loaded.text.to(self.device)
+        self.network = loaded.network.to(self.device).eval()
         self.folder = str(checkpoint)
-        losses, calibration = self.description.recipe.get("losses", {}), self.description.extra.get("norm_calibration")
-        self._temperature = float(losses.get("temperature", 1.0))
-        self._calibration = NormCalibration.from_json(calibration) if calibration else None
-        self.embedder = network or embedder(self.embedder_name, device=str(self.device))
-        if self.embedder.dimension != self.settings.iconface.identity_dimension:
-            raise ConfigurationError(
-                f"{checkpoint} was trained with embeddings of {self.settings.iconface.identity_dimension} numbers, "
-                f"{self.embedder.name} gives {self.embedder.dimension}; use {self.embedder_name}")
+        self.embedder = TorchEmbedder(self.embedder_name, str(self.device))
+        takes = self.settings.system.identity_dimension
+        if takes not in (0, self.embedder.dimension):
+            raise ConfigurationError(f"{checkpoint} takes embeddings of {takes} numbers, but its embedder "
+                                     f"{self.embedder_name} gives {self.embedder.dimension}")
+        calibration = self.description.extra.get("norm_calibration")
+        self.encoders = Encoders(
+            autoencoder=loaded.autoencoder.to(self.device).eval(), text=loaded.text.to(self.device),
+            embedder=self.embedder.network, temperature=self.description.anchor.temperature,
+            quality=NormCalibration.from_json(calibration).quality if calibration else None,
+        )
 
     @property
     def size(self) -> int:
@@ -153,7 +156,7 @@ class Restorer:
             references: for each face zero or more references; None: no face has any.
             seeds: [B].
             landmarks: [B, 5, 2] in the degraded faces; used where there is no reference, to embed the degraded face
-                itself (IConFace 1.3). None: the mean face's place.
+                itself. None: the mean face's place.
 
         Returns:
             uint8 [B, S, S, 3].
@@ -179,7 +182,7 @@ class Restorer:
     @torch.no_grad()
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """What the autoencoder alone keeps of aligned faces: uint8 [B, S, S, 3] to the same."""
-        return self._decode(self._encode(images))
+        return self._decode(self.encoders.autoencoder.encode(levels_to_tensor(images, self.device)))
 
     def embed(self, images: Sequence[np.ndarray], landmarks: Sequence[np.ndarray | None]) -> np.ndarray:
         """Raw embeddings [B, D] (unit times norm) of aligned faces of any side."""
@@ -191,66 +194,59 @@ class Restorer:
     @torch.no_grad()
     def _restore(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], seeds: Sequence[int],
                  landmarks: np.ndarray | None, settings: SamplerSettings) -> np.ndarray:
-        tokens = self._encode(degraded)
-        shown = tuple(self._encode(np.stack([self._fit(of_face[r].image) for of_face in references]))
-                      for r in range(len(references[0])))
-        own = self._identity(degraded, landmarks)
-        identity = torch.stack([self._anchor(of_face) for of_face in references]) if shown else own
-        prompt, empty = self.text(len(degraded)), self.text(len(degraded), empty=True)
+        images, count = levels_to_tensor(degraded, self.device), len(degraded)
+        points = [mean_landmarks(self.size)] * count if landmarks is None else list(landmarks)
+        matrices = np.stack([arcface_matrix(of_face, EMBEDDING_SIZE) for of_face in points])
+        shown = [levels_to_tensor(np.stack([self._fit(of_face[r].image) for of_face in references]), self.device)
+                 for r in range(len(references[0]))]
+        given = conditions(self.encoders, images, shown, matrices, self._raw_embeddings(references) if shown else None)
 
-        def velocity(text: Tensor, images: tuple[Tensor, ...], who: Tensor) -> VelocityFunction:
-            context = Context(reuse=settings.reuse_context)
+        def velocity(of: Conditions) -> VelocityFunction:
+            cache = Cache(reuse=settings.reuse_context)
 
-            def of(z: Tensor, sigma: Tensor) -> Tensor:
+            def predicted(z: Tensor, sigma: Tensor) -> Tensor:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                    return self.iconface(z, sigma, text, tokens, images, who, context=context).float()
+                    return self.network(z, sigma, of, cache).float()
 
-            return of
+            return predicted
 
-        clean = torch.zeros_like(tokens)
+        clean = torch.zeros_like(given.degraded)
         if settings.fidelity > 0:
             for draw in range(settings.mean_draws):
-                noise = self._noise([derive(seed, "mean estimate", draw) for seed in seeds], tokens)
-                estimate = mean_estimate(velocity(prompt, shown, identity), noise)
-                clean += settings.fidelity * estimate / settings.mean_draws
+                noise = self._noise([derive(seed, "mean estimate", draw) for seed in seeds], clean)
+                clean += settings.fidelity * mean_estimate(velocity(given), noise) / settings.mean_draws
         if settings.fidelity < 1:
-            levels = shift_schedule(settings.steps, tokens.shape[1], settings.mu)
-            speed = guided(velocity(prompt, shown, identity), guidance=settings.guidance,
-                           unconditional=velocity(empty, shown, identity),
-                           reference_guidance=settings.reference_guidance if shown else 1.0,
-                           without_references=velocity(prompt, (), own))
-            clean += (1 - settings.fidelity) * sample(speed, self._noise(seeds, tokens), levels)
+            branches = []
+            if settings.guidance != 1.0:
+                empty = given.with_text(self.encoders.text(count, empty=True))
+                branches.append((settings.guidance - 1.0, velocity(empty)))
+            if settings.reference_guidance != 1.0 and shown:
+                own = given.without_references(identity_embedding(self.encoders, images, matrices))
+                branches.append((settings.reference_guidance - 1.0, velocity(own)))
+            levels = shift_schedule(settings.steps, clean.shape[1], settings.mu)
+            drawn = sample(guided(velocity(given), branches), self._noise(seeds, clean), levels)
+            clean += (1 - settings.fidelity) * drawn
         return self._decode(clean)
 
-    def _identity(self, degraded: np.ndarray, landmarks: np.ndarray | None) -> Tensor:
-        """Unit embeddings [B, D] of the degraded faces themselves: the anchor where there is no reference."""
-        raw = self.embed(list(degraded), [None] * len(degraded) if landmarks is None else list(landmarks))
-        return torch.stack([self._tensor(anchor(vector[None])) for vector in raw])
-
-    def _anchor(self, references: Sequence[Reference]) -> Tensor:
-        raw = [r.raw_embedding if r.raw_embedding is not None else self.embed([r.image], [r.landmarks])[0]
-               for r in references]
-        return self._tensor(anchor(np.stack(raw), self._temperature, self._calibration))
+    def _raw_embeddings(self, references: Sequence[Sequence[Reference]]) -> Tensor:
+        """Of each face's references, [B, R, D]."""
+        raw = np.stack([[r.raw_embedding if r.raw_embedding is not None else self.embed([r.image], [r.landmarks])[0]
+                         for r in of_face] for of_face in references])
+        found = torch.from_numpy(raw).to(self.device, torch.float64)
+        require_embeddings(found)
+        return found
 
     def _fit(self, image: np.ndarray) -> np.ndarray:
         scale = self.size / len(image)
         matrix = np.array([[scale, 0.0, 0.5 * scale - 0.5], [0.0, scale, 0.5 * scale - 0.5]])
         return image if scale == 1 else warp(image, matrix, self.size)
 
-    def _encode(self, images: np.ndarray) -> Tensor:
-        pixels = self._tensor(images).permute(0, 3, 1, 2) / 127.5 - 1
-        return self.autoencoder.encode(pixels)
-
     def _decode(self, tokens: Tensor) -> np.ndarray:
         side = self.settings.tokens_per_side
-        pixels = self.autoencoder.decode(tokens, side, side).float()
-        return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return tensor_to_levels(self.encoders.autoencoder.decode(tokens, side, side))
 
     def _noise(self, seeds: Sequence[int], like: Tensor) -> Tensor:
         return initial_noise(seeds, tuple(like.shape[1:]), self.device)
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, torch.float32)
 
     def _check(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], seeds: Sequence[int],
                landmarks: np.ndarray | None) -> None:

@@ -48,7 +48,7 @@ def test_an_unwritable_workspace_is_named(tmp_path: Path) -> None:
         (("--recipe", "iconface_tinny"), "iconface_tiny"),
         (("--set", "lerning_rate=1"), "learning_rate"),
         (("--set", "positions"), "key=value"),
-        (("--set", "zero_stage=7"), "zero_stage"),
+        (("--zero-stage", "7"), "zero_stage"),
     ],
 )
 def test_an_unknown_recipe_or_key_names_the_nearest(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

@@ -37,6 +37,14 @@ from anchorface.training.engine import trainable
 from anchorface.training.recipes import Recipe
 
 TAG = "state"
+RENAMED = {
+    "losses.flow": "losses.flow.weight", "losses.identity": "losses.identity.weight",
+    "losses.hard": "losses.identity.hard", "losses.floor": "losses.identity.floor",
+    "losses.identity_fraction": "losses.identity.fraction", "losses.temperature": "anchor.temperature",
+    "losses.norm_weights": "anchor.norm_weights",
+}
+EXECUTED = ("micro_batch", "gradient_checkpointing", "compile", "zero_stage")
+"""Keys of recipes in checkpoints of format 1: their names today, and those that recipes no longer have."""
 
 
 def folder_of(run_folder: Path, step: int) -> Path:
@@ -139,7 +147,8 @@ def resume(folder: Path, *, engine: Any, average: MovingAverage, expected: Descr
 
 
 def require_same_run(description: Description, expected: Description, folder: Path) -> None:
-    """Refuse a checkpoint that another recipe, dataset, base or worker count made.
+    """Refuse a checkpoint that another recipe, dataset or base made, or whose engine state this execution cannot read:
+    of another number of workers, ZeRO stage or offloading. The rest of the execution may differ.
 
     Raises:
         CheckpointError: names every difference.
@@ -154,5 +163,20 @@ def require_same_run(description: Description, expected: Description, folder: Pa
 
 def _identity(description: Description) -> dict[str, Any]:
     weights = {f"weights.{role}": (entry.name, entry.sha256) for role, entry in description.weights.items()}
-    return {**description.extra["shaping"], **weights, "dataset": description.manifest_id,
-            "workers": description.extra["workers"]}
+    shaping, execution = _shaping_and_execution(description)
+    held = {name: execution.get(name) for name in ("workers", "zero_stage", "offload")}
+    return {**shaping, **weights, **held, "dataset": description.manifest_id}
+
+
+def _shaping_and_execution(description: Description) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What shaped a checkpoint and how it was carried out, under today's names."""
+    extra = description.extra
+    if "execution" in extra:
+        return extra["shaping"], extra["execution"]
+    # Written when there was one system, and recipes held what is an Execution's now.
+    shaping = {"model.system.kind": "iconface"}
+    for key, value in extra["shaping"].items():
+        name = RENAMED.get(key, key.replace("model.iconface.", "model.system."))
+        if name not in EXECUTED:
+            shaping[name] = value
+    return shaping, {"workers": extra["workers"], "zero_stage": extra["shaping"]["zero_stage"], "offload": False}

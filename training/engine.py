@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from anchorface.records import ConfigurationError
+from anchorface.training.execution import Execution
 
-STAGES = (0, 1, 2, 3)
 SHARED_MEMORY_OP = "deepspeed_shm_comm"
 
 
@@ -42,32 +41,30 @@ class Autocast(nn.Module):
             return self.network(*arguments, **named).float()
 
 
-def configuration(*, stage: int, micro_batch: int, accumulation: int, world: int, clip: float) -> dict[str, Any]:
+def configuration(execution: Execution, *, batch: int, world: int, clip: float) -> dict[str, Any]:
     """The DeepSpeed configuration of a run.
 
     Args:
-        stage: 0 replicates everything, 1 shards the moments, 2 the gradients too, 3 the parameters too.
-        micro_batch: samples per worker and backward pass; accumulation: backward passes per optimiser step.
+        execution: its ZeRO stage, micro-batch and offloading. batch: samples of an optimiser step over all workers.
         world: workers. clip: largest norm of the whole gradient, 0 for none.
-
-    Raises:
-        ConfigurationError: a stage that does not exist.
     """
-    if stage not in STAGES:
-        raise ConfigurationError(f"zero_stage={stage}: choose one of {STAGES}")
+    share = batch // world
+    micro_batch = execution.micro_batch or share
+    offload = {"offload_optimizer": {"device": "cpu"}} if execution.offload else {}
     return {
         "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": accumulation,
-        "train_batch_size": micro_batch * accumulation * world,
+        "gradient_accumulation_steps": share // micro_batch,
+        "train_batch_size": batch,
         "gradient_clipping": clip,
         "zero_optimization": {
-            "stage": stage,
+            "stage": execution.zero_stage, **offload,
             # one order of summation, so that the same positions on the same workers give the same bits
             "overlap_comm": False,
             "contiguous_gradients": True,
             "stage3_param_persistence_threshold": 0,
         },
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # torch's AdamW steps on the CPU as well, without compiling
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }

@@ -18,11 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anchorface.models.checkpoint import read_description
+from anchorface.models.checkpoint import read_description, require_same_model
 from anchorface.pipelines.feed import Dataset, open_dataset
 from anchorface.records import AnchorfaceError, ConfigurationError, TrainingError, errors
 from anchorface.records.storage import make_folder, write_atomic
 from anchorface.training import checkpoint, tracking
+from anchorface.training.execution import Execution
+from anchorface.training.job import PROGRESS, Job
 from anchorface.training.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,22 +37,15 @@ HARMLESS = (
 
 
 def train(
-    recipe: Recipe, dataset_uri: str, run_folder: str | Path, *, workers: int = 2, use_gpu: bool = False,
-    cpus_per_worker: float = 0.5, threads: int = 0, feed_engine: str = "ray", feed_workers: int = 1,
-    max_failures: int = 3, track: bool = True, tracking_uri: str = "", experiment: str = "anchorface",
-    report: Callable[[str], None] = print,
+    recipe: Recipe, dataset_uri: str, run_folder: str | Path, execution: Execution | None = None, *,
+    track: bool = True, tracking_uri: str = "", experiment: str = "anchorface", report: Callable[[str], None] = print,
 ) -> Path:
     """Train a recipe.
 
     Args:
         dataset_uri: a dataset version, or the folder with `latest`.
         run_folder: a local or mounted folder that all workers see.
-        workers: Ray Train workers; 0 runs in this process, without Ray, for looking into things.
-        use_gpu: one GPU per worker (NCCL), else CPU (gloo).
-        cpus_per_worker: what Ray books for a worker; half a CPU leaves room for the feed on two CPUs.
-        threads: torch's per worker; 0 divides this machine's cores among the workers.
-        feed_engine: `ray` or `inline`; always inline with workers=0. feed_workers: Ray workers per training worker.
-        max_failures: how often dead workers are replaced.
+        execution: workers, memory and speed.
         track: write to MLflow. tracking_uri: empty for a SQLite file beside the run folder.
         report: takes one line of progress.
 
@@ -62,37 +57,36 @@ def train(
         CheckpointError: the run folder belongs to another configuration.
         ConfigurationError, DataError, WeightsError, StorageError: as their names say.
     """
-    from anchorface.training.loop import Job, fresh_description
+    from anchorface.training.loop import fresh_description
 
+    execution = execution or Execution()
     folder = Path(run_folder).expanduser().resolve()
     make_folder(str(folder))
-    world = max(workers, 1)
-    _require_divisible(recipe, world)
+    execution.share(recipe.feed.batch)
     dataset = open_dataset(dataset_uri)
     place = dataset.uri if "://" in dataset.uri else str(Path(dataset.uri).resolve())
     job = Job(
-        recipe=replace(recipe, feed=replace(recipe.feed, dataset=place)), dataset=place,
-        manifest_id=dataset.manifest_id, run_folder=folder, feed_workers=feed_workers, git=tracking.git_state(ROOT),
-        feed_engine=feed_engine if workers else "inline",
-        threads=threads or max(1, (os.cpu_count() or 1) // world),
+        recipe=replace(recipe, feed=replace(recipe.feed, dataset=place)), execution=execution, dataset=place,
+        manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
     )
     newest = checkpoint.latest(folder)
     if newest is not None:
         found = read_description(newest)
-        checkpoint.require_same_run(found, fresh_description(job, world), newest)
+        require_same_model(found, recipe.model, newest)
+        checkpoint.require_same_run(found, fresh_description(job, execution.world), newest)
         if found.clock // recipe.feed.batch >= recipe.steps:
             report(f"training is complete: {newest}")
             return newest
-    mlflow = _begin(recipe, folder, dataset, job.git, tracking_uri, experiment) if track else None
+    mlflow = _begin(job, dataset, tracking_uri, experiment) if track else None
     job = replace(job, tracking=mlflow)
     (folder / FAILURE).unlink(missing_ok=True)
     finished = False
     try:
-        with _Progress(folder / "progress.jsonl", report):
-            if workers:
-                _on_ray(job, workers, use_gpu, cpus_per_worker, max_failures)
+        with _Progress(folder / PROGRESS, report):
+            if execution.workers:
+                _on_ray(job)
             else:
-                _here(job, use_gpu)
+                _here(job)
         finished = True
     finally:
         if mlflow is not None:
@@ -103,31 +97,23 @@ def train(
     return newest
 
 
-def _require_divisible(recipe: Recipe, world: int) -> None:
-    share, rest = divmod(recipe.feed.batch, world)
-    if rest:
-        raise ConfigurationError(f"feed.batch {recipe.feed.batch} over {world} workers: their number must divide it")
-    if recipe.micro_batch and share % recipe.micro_batch:
-        raise ConfigurationError(f"micro_batch {recipe.micro_batch} must divide {share}, a worker's share of "
-                                 f"feed.batch {recipe.feed.batch} over {world} workers")
-
-
-def _begin(recipe: Recipe, folder: Path, dataset: Dataset, git: dict[str, Any], uri: str,
-           experiment: str) -> tracking.Tracking:
+def _begin(job: Job, dataset: Dataset, uri: str, experiment: str) -> tracking.Tracking:
     """The MLflow run of this folder, new or the one that `run.json` names."""
+    recipe, folder = job.recipe, job.run_folder
     uri = uri or f"sqlite:///{folder.parent / 'mlflow.db'}"
     note, known = folder / RUN, {}
     if note.exists():
         known = json.loads(note.read_text())
     run_id = known.get("run_id") if known.get("uri") == uri else None
-    tags = {"manifest": dataset.manifest_id, "git": git, "recipe_digest": recipe.digest, "run_folder": str(folder)}
+    tags = {"manifest": dataset.manifest_id, "git": job.git, "recipe_digest": recipe.digest, "run_folder": str(folder),
+            "execution": job.execution.to_dict()}
     begun = tracking.begin(recipe, uri=uri, experiment=experiment, artifacts=folder.parent / "mlflow-artifacts",
                            run_id=run_id, run_name=f"{recipe.name} {folder.name}", tags=tags, dataset=dataset)
     write_atomic(str(note), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
     return begun
 
 
-def _on_ray(job: Any, workers: int, use_gpu: bool, cpus: float, max_failures: int) -> None:
+def _on_ray(job: Job) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -135,20 +121,21 @@ def _on_ray(job: Any, workers: int, use_gpu: bool, cpus: float, max_failures: in
     from anchorface.pipelines.cluster import connect
 
     connect()
-    available = ray.cluster_resources()
-    needed = {"CPU": workers * cpus, "GPU": float(workers * use_gpu)}
+    execution, available = job.execution, ray.cluster_resources()
+    each = {"CPU": execution.cpus, **({"GPU": 1} if execution.gpus else {})}
+    needed = {name: execution.workers * amount for name, amount in each.items()}
     short = [f"{amount:g} {name} (there are {available.get(name, 0):g})" for name, amount in needed.items()
              if available.get(name, 0) < amount]
     if short:
-        raise ConfigurationError(f"{workers} workers need {', '.join(short)}: use fewer workers, or smaller shares")
+        raise ConfigurationError(f"{execution.workers} workers need {', '.join(short)}: use fewer workers, or smaller "
+                                 "shares")
     trainer = TorchTrainer(
-        worker, train_loop_config={"job": job, "use_gpu": use_gpu},
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={
-            "CPU": cpus, **({"GPU": 1} if use_gpu else {}),
-        }),
+        worker, train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if execution.gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=execution.workers, use_gpu=bool(execution.gpus),
+                                     resources_per_worker=each),
         run_config=RunConfig(name="ray", storage_path=str(job.run_folder),
-                             failure_config=FailureConfig(max_failures=max_failures)),
+                             failure_config=FailureConfig(max_failures=execution.failures)),
     )
     try:
         trainer.fit()
@@ -160,16 +147,16 @@ def _on_ray(job: Any, workers: int, use_gpu: bool, cpus: float, max_failures: in
     _raise_noted(job.run_folder)
 
 
-def _here(job: Any, use_gpu: bool) -> None:
+def _here(job: Job) -> None:
     """The job with a world of one, in this process."""
     import torch.distributed as dist
 
     os.environ.update({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"})
     with tempfile.TemporaryDirectory() as meeting:
-        dist.init_process_group("nccl" if use_gpu else "gloo", init_method=f"file://{meeting}/store", rank=0,
+        dist.init_process_group("nccl" if job.execution.gpus else "gloo", init_method=f"file://{meeting}/store", rank=0,
                                 world_size=1)
         try:
-            _run(job, "cuda" if use_gpu else "cpu")
+            _run(job)
         finally:
             dist.destroy_process_group()
 
@@ -184,13 +171,14 @@ def worker(config: dict[str, Any]) -> None:
     if (job.run_folder / FAILURE).exists():
         return
     try:
-        _run(job, "cuda" if config["use_gpu"] else "cpu", context.get_local_rank())
+        _run(job, context.get_local_rank())
     except AnchorfaceError as error:
         write_atomic(str(job.run_folder / FAILURE), json.dumps([type(error).__name__, str(error)]).encode())
         raise
 
 
-def _run(job: Any, kind: str, local_rank: int = 0) -> None:
+def _run(job: Job, local_rank: int = 0) -> None:
+    kind = "cuda" if job.execution.gpus else "cpu"
     os.environ.setdefault("DS_ACCELERATOR", kind)
     import torch
 
@@ -250,6 +238,7 @@ def line(values: dict[str, float]) -> str:
     if "loss" not in values:
         return f"training {f'goes on at {done:,} of' if done else 'begins:'} {whole:,} samples"
     minutes, seconds = divmod(round(values["seconds_left"]), 60)
-    cosine = f", likeness {values['identity_cosine']:.2f}" if "identity_cosine" in values else ""
-    return (f"training {done:,}/{whole:,} samples, loss {values['loss']:.4f} (flow {values['flow']:.4f}{cosine}), "
+    words = {"flow": "flow {:.4f}", "identity_cosine": "likeness {:.2f}"}
+    parts = ", ".join(word.format(values[name]) for name, word in words.items() if name in values)
+    return (f"training {done:,}/{whole:,} samples, loss {values['loss']:.4f}{f' ({parts})' if parts else ''}, "
             f"{values['samples_per_second']:.1f} samples/s, {minutes}:{seconds:02d} left")

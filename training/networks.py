@@ -1,4 +1,4 @@
-"""The networks of a run: the frozen ones, and IConFace with fresh adapters around its frozen base.
+"""The networks of a run: the frozen ones, and the recipe's system with fresh adapters around its frozen base.
 
 In: a recipe. Out: `Networks` on the worker's device, and the names and hashes of the weight files they came from.
 A recipe that names no file gets fresh weights from its seed, the same on every worker.
@@ -8,63 +8,64 @@ from dataclasses import dataclass
 
 import torch
 
-from anchorface.faces.adaface import AdaFaceNet
 from anchorface.faces.embed import adaface_network
 from anchorface.faces.quality import NormCalibration, read_calibration
 from anchorface.faces.weights import find
+from anchorface.models.adapter import Adapter
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import TextMemory, build_backbone
-from anchorface.models.checkpoint import BaseWeight, read_text
-from anchorface.models.iconface import IConFace
+from anchorface.models.build import build
+from anchorface.models.checkpoint import DTYPES, BaseWeight, read_text
+from anchorface.models.encode import Encoders
 from anchorface.models.weights import load_autoencoder, load_backbone
 from anchorface.records import ConfigurationError
 from anchorface.records.hashes import sha256
+from anchorface.training.execution import Execution
 from anchorface.training.recipes import Recipe
-
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """autoencoder, text, embedder are frozen; in iconface only the adapters require gradients (float32). calibration:
-    of the embedder's norms, where the recipe weighs references by quality."""
+    """encoders: the frozen networks that make conditions. network: the system; only its adapters require gradients
+    (float32).
+    """
 
-    autoencoder: Autoencoder
-    iconface: IConFace
-    text: TextMemory
-    embedder: AdaFaceNet
-    calibration: NormCalibration | None = None
+    encoders: Encoders
+    network: Adapter
 
 
-def load_networks(recipe: Recipe, device: torch.device) -> Networks:
-    """All networks of a recipe.
+def load_networks(recipe: Recipe, device: torch.device, execution: Execution | None = None) -> Networks:
+    """All networks of a recipe, compiled and checkpointed as the execution says.
 
     Raises:
         WeightsError, CheckpointError: a weight file that is missing, unsafe or of another shape.
-        ConfigurationError: an embedder of another dimension than the identity anchor's.
+        ConfigurationError: an embedder of another dimension than the system takes.
     """
-    model = recipe.model
+    model, execution = recipe.model, execution or Execution()
     embedder = adaface_network(recipe.embedder)
-    if model.iconface.identity_anchor and embedder.dimension != model.iconface.identity_dimension:
+    if model.system.identity_dimension not in (0, embedder.dimension):
         raise ConfigurationError(f"embedder {recipe.embedder} gives {embedder.dimension} numbers; set "
-                                 f"model.iconface.identity_dimension ({model.iconface.identity_dimension}) to that")
+                                 f"model.system.identity_dimension ({model.system.identity_dimension}) to that")
     if recipe.autoencoder:
         autoencoder = load_autoencoder(find(recipe.autoencoder), model.autoencoder)
     else:
         autoencoder = Autoencoder(model.autoencoder, recipe.seed).eval().requires_grad_(False)
     if recipe.backbone:
-        backbone = load_backbone(find(recipe.backbone), model.backbone, TYPES[recipe.base_precision])
+        backbone = load_backbone(find(recipe.backbone), model.backbone, DTYPES[recipe.base_precision])
     else:
         backbone = build_backbone(model.backbone, recipe.seed)
     text = read_text(find(recipe.text), model) if recipe.text else TextMemory.fixed(model.backbone, model.text_seed)
-    iconface = IConFace(backbone, model.iconface, recipe.seed)
-    iconface.gradient_checkpointing = recipe.gradient_checkpointing
-    if recipe.compile:
-        iconface.compile_blocks()
-    return Networks(
-        autoencoder=autoencoder.to(device), iconface=iconface.to(device), text=text.to(device),
-        embedder=embedder.to(device, memory_format=torch.channels_last), calibration=norm_calibration(recipe),
+    network = build(model.system, backbone, recipe.seed)
+    network.gradient_checkpointing = execution.checkpointing
+    if execution.compile:
+        network.compile_parts()
+    calibration = norm_calibration(recipe)
+    encoders = Encoders(
+        autoencoder=autoencoder.to(device), text=text.to(device),
+        embedder=embedder.to(device, memory_format=torch.channels_last), temperature=recipe.anchor.temperature,
+        quality=calibration.quality if calibration else None,
     )
+    return Networks(encoders=encoders, network=network.to(device))
 
 
 def norm_calibration(recipe: Recipe) -> NormCalibration | None:
@@ -73,7 +74,7 @@ def norm_calibration(recipe: Recipe) -> NormCalibration | None:
     Raises:
         WeightsError: it asks, and there is none for this file.
     """
-    return read_calibration(recipe.embedder) if recipe.losses.norm_weights == "quality" else None
+    return read_calibration(recipe.embedder) if recipe.anchor.norm_weights == "quality" else None
 
 
 def base_weights(recipe: Recipe) -> dict[str, BaseWeight]:

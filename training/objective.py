@@ -1,72 +1,43 @@
-"""From a batch of the feed to one loss per sample: encode, noise, velocity, one-step estimate, identity.
+"""From a batch of the feed to one loss per sample: encode, noise, velocity, and the recipe's objectives.
 
 In: the feed's dictionary of arrays (pipelines.feed). Out: float tensors [b], so that a loss keeps its position.
 Noise and noise level of a sample come from (seed, purpose, position): they do not know which worker asks.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anchorface.models.flow import clean_estimate, logit_normal_sigma, mix, mode_sigma, target_velocity, uniform_sigma
+from anchorface.models.conditions import Conditions
+from anchorface.models.encode import conditions
+from anchorface.models.flow import logit_normal_sigma, mix, mode_sigma, uniform_sigma
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import derive, rng
-from anchorface.training.losses import align, anchor, flow_loss, identity_loss, selected, total_loss
 from anchorface.training.networks import Networks
+from anchorface.training.objectives.prediction import Batch, Prediction, autocast, crop_matrices
 from anchorface.training.recipes import Recipe
 
-Velocity = Callable[..., Tensor]
+Velocity = Callable[[Tensor, Tensor, Conditions], Tensor]
 SIGMAS = {"logit-normal": logit_normal_sigma, "uniform": uniform_sigma, "mode": mode_sigma}
-PARTS = ("loss", "flow", "identity", "identity_cosine", "sigma")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """What the network is told about a batch: tokens [b, L, C], R reference token tensors, identity [b, D] unit."""
+def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.device,
+           empty: Tensor | bool = False) -> tuple[Tensor, Conditions]:
+    """A batch's clean target tokens [b, L, C] and its conditions.
 
-    target: Tensor
-    degraded: Tensor
-    references: tuple[Tensor, ...]
-    identity: Tensor
-
-
-def pixels(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """uint8 [B, S, S, 3] to float [B, 3, S, S] in [-1, 1]."""
-    moved = torch.from_numpy(np.ascontiguousarray(images)).to(device, non_blocking=True)
-    return moved.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-
-
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """The context in which frozen networks run."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16")
-
-
-@torch.no_grad()
-def conditions(recipe: Recipe, networks: Networks, batch: dict[str, NDArray[Any]], device: torch.device) -> Conditions:
-    """Encode a batch and find its identity anchor: the references' raw embeddings weighted by their norms, or the
-    degraded image's own embedding where there are none (IConFace 1.3).
+    Args:
+        empty: which samples see the empty prompt.
     """
-    count, references = batch["references"].shape[:2]
-    stacked = np.concatenate([batch["target"], batch["degraded"], *np.moveaxis(batch["references"], 1, 0)])
-    images = pixels(stacked, device)
-    with autocast(recipe, device):
-        tokens = networks.autoencoder.encode(images).float().split(count)
-        if references:
-            identity = anchor(torch.from_numpy(batch["reference_embeddings"]).to(device), recipe.losses.temperature,
-                              networks.calibration)
-        else:
-            identity = embed(networks, images[count : 2 * count], batch["landmarks"])
-    return Conditions(target=tokens[0], degraded=tokens[1], references=tuple(tokens[2:]), identity=identity)
-
-
-def embed(networks: Networks, images: Tensor, landmarks: NDArray[np.float32]) -> Tensor:
-    """Unit AdaFace embeddings [B, D] of images [B, 3, S, S]; gradients flow to the images."""
-    crops = align(images.float(), landmarks).contiguous(memory_format=torch.channels_last)
-    return networks.embedder(crops)[0].float()
+    references = [levels_to_tensor(images, device) for images in np.moveaxis(batch["references"], 1, 0)]
+    raw = torch.from_numpy(batch["reference_embeddings"]).to(device) if references else None
+    with torch.no_grad(), autocast(recipe.precision, device):
+        given = conditions(networks.encoders, levels_to_tensor(batch["degraded"], device), references,
+                           crop_matrices(batch["landmarks"]), raw, empty)
+        target = networks.encoders.autoencoder.encode(levels_to_tensor(batch["target"], device)).float()
+    return target, given
 
 
 def noise_of(recipe: Recipe, positions: NDArray[np.int64], shape: tuple[int, ...]) -> Tensor:
@@ -90,41 +61,31 @@ def empty_prompts(recipe: Recipe, positions: NDArray[np.int64]) -> Tensor:
     return torch.tensor(drawn)
 
 
-def objective(
-    recipe: Recipe, networks: Networks, velocity_of: Velocity, batch: dict[str, NDArray[Any]], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The loss of each sample of a batch. Source: IConFace eq. 1-12.
+def objective(recipe: Recipe, networks: Networks, velocity_of: Velocity, batch: Batch,
+              device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of each sample of a batch.
 
     Args:
-        velocity_of: IConFace, or the engine around it.
+        velocity_of: the network, or the engine around it.
         batch: the feed's arrays, b samples with equally many references.
 
     Returns:
-        The losses [b] with gradients, and what is logged of them, float64 [b, len(PARTS)], NaN where a sample has
-        no such part.
+        The losses [b] with gradients, and what is logged of them: `loss`, `sigma` and what each objective gives, [b]
+        each, NaN where a sample has no such value.
     """
     positions = batch["position"]
-    given = conditions(recipe, networks, batch, device)
-    noise = noise_of(recipe, positions, tuple(given.target.shape[1:])).to(device)
+    target, given = encode(recipe, networks, batch, device, empty_prompts(recipe, positions).to(device))
+    noise = noise_of(recipe, positions, tuple(target.shape[1:])).to(device)
     sigma = sigma_of(recipe, positions).to(device)
-    noisy = mix(given.target, noise, sigma)
-    text = networks.text(len(positions), empty_prompts(recipe, positions).to(device))
-    velocity = velocity_of(noisy, sigma, text, given.degraded, given.references, given.identity)
-    flow = flow_loss(velocity, target_velocity(given.target, noise))
-
-    identity = torch.zeros_like(flow)
-    cosine = torch.full_like(flow, torch.nan)
-    chosen = np.flatnonzero(selected(positions, recipe.losses.identity_fraction))
-    if given.references and len(chosen) and recipe.losses.identity:
-        rows = torch.from_numpy(chosen).to(device)
-        side = recipe.model.tokens_per_side
-        estimate = clean_estimate(noisy[rows], velocity[rows], sigma[rows])
-        with autocast(recipe, device):
-            found = embed(networks, networks.autoencoder.decode(estimate, side, side), batch["landmarks"][chosen])
-        truth = torch.nn.functional.normalize(torch.from_numpy(batch["target_embedding"]).to(device)[rows], dim=-1)
-        each = identity_loss(found, given.identity[rows], truth, recipe.losses.hard)
-        identity = identity.index_add(0, rows, each / recipe.losses.identity_fraction)
-        cosine[rows] = (found.detach() * truth).sum(dim=-1)
-    loss = total_loss(flow, identity, sigma, recipe.losses)
-    shown = torch.where(cosine.isnan(), torch.nan, identity.detach() * recipe.losses.identity_fraction)
-    return loss, torch.stack([loss.detach(), flow.detach(), shown, cosine, sigma], dim=1).double()
+    noisy = mix(target, noise, sigma)
+    prediction = Prediction(
+        velocity=velocity_of(noisy, sigma, given), clean=target, noise=noise, noisy=noisy, sigma=sigma,
+        encoders=networks.encoders, side=recipe.model.tokens_per_side, precision=recipe.precision,
+    )
+    loss, logged = torch.zeros_like(sigma), {"sigma": sigma}
+    for part in recipe.losses:
+        if part.weight:
+            found = part(given, prediction, batch)
+            loss = loss + found.pop("loss")
+            logged |= found
+    return loss, {"loss": loss.detach(), **logged}

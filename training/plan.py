@@ -1,8 +1,9 @@
 """What a run will need before anybody books a machine: memory per GPU by ZeRO stage, operations, time.
 
-In: a recipe. Out: bytes and operations, counted on networks of the recipe's shapes out of torch's fake tensors: shapes
-and types are real, numbers are not, so a laptop plans for a cluster. What each state holds follows training.engine:
-float32 adapters, gradients, master copies and moments, averages whole on every rank; ZeRO shards by its stage.
+In: a recipe and its execution. Out: bytes and operations, counted on networks of the recipe's shapes out of torch's
+fake tensors: shapes and types are real, numbers are not, so a laptop plans for a cluster. What each state holds follows
+training.engine: float32 adapters, gradients, master copies and moments, averages whole on every rank; ZeRO shards by
+its stage.
 
 Counted exactly: parameters, what autograd keeps, multiplications of matrices, convolutions and attention. Not counted:
 the allocator's waste, NCCL's buffers, the block that stage 3 has gathered, element-wise work. Activations are counted
@@ -21,13 +22,16 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.faces.weights import weight
+from anchorface.models.adapter import Adapter
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import build_backbone
-from anchorface.models.iconface import IConFace
+from anchorface.models.build import build
+from anchorface.models.checkpoint import DTYPES
+from anchorface.models.conditions import Conditions
+from anchorface.models.encode import CROP
 from anchorface.records import ConfigurationError
-from anchorface.training.engine import STAGES
-from anchorface.training.losses import CROP
-from anchorface.training.networks import TYPES
+from anchorface.training.execution import STAGES, Execution
+from anchorface.training.objectives.identity import Identity
 from anchorface.training.recipes import Recipe
 
 
@@ -52,13 +56,14 @@ class Counted:
     """What one sample of a recipe costs on one device, and how large its networks are.
 
     backbone, adapters, others: parameters (others: autoencoder, embedder, prompts; all frozen). activations: bytes
-    kept for the backward pass, at the recipe's checkpointing; identity: those of decoding and embedding. forward,
+    kept for the backward pass, at the execution's checkpointing; identity: those of decoding and embedding. forward,
     training: floating point operations of one sample: of the velocity alone, and of everything in a training step
     (encoding, velocity forward and backward with what checkpointing computes again, decoding and embedding for the
     identity loss).
     """
 
     recipe: Recipe
+    execution: Execution
     references: int
     backbone: int
     adapters: int
@@ -88,11 +93,11 @@ class Memory:
         return sum(vars(self).values())
 
 
-def count(recipe: Recipe, references: int = 3) -> Counted:
+def count(recipe: Recipe, references: int = 3, execution: Execution | None = None) -> Counted:
     """Count a recipe's networks and one sample's work.
 
     Args:
-        recipe: the run. references: reference pictures of the sample.
+        recipe: the run. references: reference pictures of the sample. execution: its checkpointing and micro-batch.
 
     Raises:
         ConfigurationError: a negative number of references.
@@ -100,12 +105,13 @@ def count(recipe: Recipe, references: int = 3) -> Counted:
     """
     if references < 0:
         raise ConfigurationError(f"references {references}: none or more")
-    number = TYPES[recipe.precision]
-    with FakeTensorMode(), _default_type(number):
-        iconface = _Watched(build_backbone(recipe.model.backbone), recipe.model.iconface)
+    execution = execution or Execution()
+    with FakeTensorMode(), _default_dtype(DTYPES[recipe.precision]):
+        network = build(recipe.model.system, build_backbone(recipe.model.backbone))
+        parts = _Parts(network)
         autoencoder = Autoencoder(recipe.model.autoencoder).requires_grad_(False)
         embedder = AdaFaceNet(weight(recipe.embedder, "embedder").network).requires_grad_(False).eval()
-        forward, backward = _velocity(iconface, recipe, references)
+        forward, backward = _velocity(network, parts, recipe, references)
         image = torch.empty(1, 3, recipe.model.image_size, recipe.model.image_size)
         encoded, encode = _operations(lambda: autoencoder.encode(image))
         tokens, side = encoded.detach().requires_grad_(True), recipe.model.tokens_per_side
@@ -114,15 +120,16 @@ def count(recipe: Recipe, references: int = 3) -> Counted:
         with seen.watched():
             decode = _both_ways(lambda: autoencoder.decode(tokens, side, side))
             embed = _both_ways(lambda: embedder(crop)[0])
-    adapters = sum(p.numel() for p in iconface.trainable_parameters())
+    adapters = sum(p.numel() for p in network.trainable_parameters())
     text = 2 * recipe.model.backbone.text_tokens * recipe.model.backbone.joint_attention_dim
-    again = forward if recipe.gradient_checkpointing else 0
-    share = recipe.losses.identity_fraction if references else 0.0
+    again = forward if execution.checkpointing else 0
+    decoded = [part.fraction for part in recipe.losses if isinstance(part, Identity) and part.weight]
+    share = max(decoded, default=0.0) if references else 0.0
     return Counted(
-        recipe=recipe, references=references, adapters=adapters,
-        backbone=sum(p.numel() for p in iconface.parameters()) - adapters,
+        recipe=recipe, execution=execution, references=references, adapters=adapters,
+        backbone=sum(p.numel() for p in network.parameters()) - adapters,
         others=sum(p.numel() for net in (autoencoder, embedder) for p in net.parameters()) + text,
-        activations=iconface.kept_bytes(recipe.gradient_checkpointing), identity=seen.bytes if share else 0,
+        activations=parts.kept_bytes(execution.checkpointing), identity=seen.bytes if share else 0,
         forward=forward,
         training=int((2 + references) * encode + forward + again + backward + share * (decode + embed)),
     )
@@ -133,16 +140,16 @@ def memory(counted: Counted, *, gpus: int = 1, stage: int | None = None) -> Memo
 
     Args:
         counted: from `count`. gpus: ranks. stage: 0 replicates everything, 1 shards moments and the optimiser's master
-            copy, 2 the gradients too, 3 the parameters too, the frozen ones included; None: the recipe's.
+            copy, 2 the gradients too, 3 the parameters too, the frozen ones included; None: the execution's.
 
     Raises:
         ConfigurationError: another stage, or no GPU.
     """
-    recipe = counted.recipe
-    stage = recipe.zero_stage if stage is None else stage
+    recipe, execution = counted.recipe, counted.execution
+    stage = execution.zero_stage if stage is None else stage
     if stage not in STAGES or gpus < 1:
         raise ConfigurationError(f"ZeRO stage {stage} on {gpus} GPUs: stages are 0..3, GPUs at least 1")
-    backbone, adapters = counted.backbone * TYPES[recipe.base_precision].itemsize, counted.adapters * 4
+    backbone, adapters = counted.backbone * DTYPES[recipe.base_precision].itemsize, counted.adapters * 4
 
     def share(size: int, from_stage: int) -> int:
         return -(-size // gpus) if stage >= from_stage else size
@@ -152,7 +159,7 @@ def memory(counted: Counted, *, gpus: int = 1, stage: int | None = None) -> Memo
     return Memory(
         backbone=share(backbone, 3), adapters=share(adapters, 3) + master, gradients=share(adapters, 2),
         moments=share(2 * adapters, 1), average=adapters, others=counted.others * 4,
-        activations=(counted.activations + counted.identity) * (recipe.micro_batch or -(-recipe.feed.batch // gpus)),
+        activations=(counted.activations + counted.identity) * (execution.micro_batch or -(-recipe.feed.batch // gpus)),
     )
 
 
@@ -190,24 +197,28 @@ class _Kept:
         return tensor
 
 
-class _Watched(IConFace):
-    """Tells what autograd keeps inside each block, and what goes into it. Blocks are never checkpointed here."""
+class _Parts:
+    """Tells, by hooks on a network's parts, what autograd keeps inside each of them, and what goes into it."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, network: Adapter) -> None:
         self.inside: list[int] = []
         self.entering: dict[int, Tensor] = {}
-        self.kept = _Kept(self)
+        self.kept = _Kept(network)
+        self._before = 0
+        for part in network.parts():
+            part.register_forward_pre_hook(self._enter, with_kwargs=True)
+            part.register_forward_hook(self._leave)
 
-    def _run(self, function: Callable, *arguments: object) -> Any:
-        self.entering |= {_place(tensor): tensor for tensor in arguments if isinstance(tensor, Tensor)}
-        before = self.kept.bytes
-        result = function(*arguments)
-        self.inside.append(self.kept.bytes - before)
-        return result
+    def _enter(self, part: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = (*arguments, *named.values())
+        self.entering |= {_place(tensor): tensor for tensor in given if isinstance(tensor, Tensor)}
+        self._before = self.kept.bytes
+
+    def _leave(self, part: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        self.inside.append(self.kept.bytes - self._before)
 
     def kept_bytes(self, checkpointed: bool) -> int:
-        """Bytes kept for the backward pass: all; or with checkpointing every block's input and one block's inside."""
+        """Bytes kept for the backward pass: all; or with checkpointing every part's input and one part's inside."""
         if not checkpointed:
             return self.kept.bytes
         outside = self.kept.bytes - sum(self.inside)
@@ -223,25 +234,24 @@ def _place(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _velocity(iconface: _Watched, recipe: Recipe, references: int) -> tuple[int, int]:
-    """Operations of one sample's velocity, forward and backward; what is kept stays noted in `iconface`."""
-    backbone, settings = recipe.model.backbone, recipe.model.iconface
-    side = recipe.model.tokens_per_side
-    scene, degraded, *shown = (torch.empty(1, side * side, backbone.in_channels)
-                               for _ in range(2 + references))
-    text = torch.empty(1, backbone.text_tokens, backbone.joint_attention_dim)
-    identity = torch.empty(1, settings.identity_dimension)
-    with iconface.kept.watched():
-        output, forward = _operations(
-            lambda: iconface(scene, torch.empty(1), text, degraded, tuple(shown), identity))
+def _velocity(network: Adapter, parts: _Parts, recipe: Recipe, references: int) -> tuple[int, int]:
+    """Operations of one sample's velocity, forward and backward; what is kept stays noted in `parts`."""
+    backbone, side = recipe.model.backbone, recipe.model.tokens_per_side
+    scene, degraded, *shown = (torch.empty(1, side * side, backbone.in_channels) for _ in range(2 + references))
+    given = Conditions(
+        text=torch.empty(1, backbone.text_tokens, backbone.joint_attention_dim), degraded=degraded,
+        references=tuple(shown), identity=torch.empty(1, recipe.model.system.identity_dimension),
+    )
+    with parts.kept.watched():
+        output, forward = _operations(lambda: network(scene, torch.empty(1), given))
     _, backward = _operations(lambda: output.sum().backward())
     return forward, backward
 
 
 @contextmanager
-def _default_type(number: torch.dtype) -> Iterator[None]:
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
     before = torch.get_default_dtype()
-    torch.set_default_dtype(number)
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:

@@ -14,13 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anchorface.models.encode import identity_embedding
 from anchorface.models.flow import shift_schedule
+from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, sample
 from anchorface.pipelines.feed import Feed, open_dataset
 from anchorface.records import DataError
 from anchorface.records.storage import write_atomic
 from anchorface.training.networks import Networks
-from anchorface.training.objective import conditions, embed, pixels
+from anchorface.training.objective import encode
+from anchorface.training.objectives.prediction import crop_matrices
 from anchorface.training.recipes import Recipe
 
 Images = NDArray[np.uint8]
@@ -30,7 +33,7 @@ def fixed_batch(recipe: Recipe, dataset_uri: str) -> dict[str, NDArray[Any]]:
     """The samples that every grid of a run shows: of split `val`, or of the training split where that is empty."""
     most = len(recipe.feed.reference_count_probabilities)
     shares = tuple(float(count == most - 1) for count in range(most))
-    settings = replace(recipe.feed, dataset=dataset_uri, batch=recipe.grid_images, flip=False,
+    settings = replace(recipe.fed, dataset=dataset_uri, batch=recipe.grid_images, flip=False,
                        reference_count_probabilities=shares)
     dataset = open_dataset(dataset_uri)
     try:
@@ -45,24 +48,22 @@ def restore(recipe: Recipe, networks: Networks, network: Any, batch: dict[str, N
     """Restore a batch with the sampler.
 
     Args:
-        network: IConFace under autocast, as the engine holds it.
+        network: the system under autocast, as the engine holds it.
 
     Returns:
         uint8 [b, S, S, 3], and `sample/identity_cosine` to the target (by the training's own embedder, so not a
         judgement) and `sample/psnr` in dB.
     """
-    given = conditions(recipe, networks, batch, device)
-    side, count = recipe.model.tokens_per_side, len(batch["position"])
-    text = networks.text(count)
-    noise = initial_noise(list(range(count)), tuple(given.target.shape[1:]), device)
-    clean = sample(lambda z, sigma: network(z, sigma, text, given.degraded, given.references, given.identity),
-                   noise, shift_schedule(recipe.grid_steps, side * side))
-    images = networks.autoencoder.decode(clean, side, side).clamp(-1, 1)
+    target, given = encode(recipe, networks, batch, device)
+    side, encoders = recipe.model.tokens_per_side, networks.encoders
+    noise = initial_noise(list(range(len(target))), tuple(target.shape[1:]), device)
+    clean = sample(lambda z, sigma: network(z, sigma, given), noise, shift_schedule(recipe.grid_steps, side * side))
+    images = encoders.autoencoder.decode(clean, side, side).clamp(-1, 1)
     truth = torch.nn.functional.normalize(torch.from_numpy(batch["target_embedding"]).to(device), dim=-1)
-    cosine = (embed(networks, images, batch["landmarks"]) * truth).sum(dim=-1).mean()
-    error = (images - pixels(batch["target"], device)).square().mean() / 4.0
-    restored = ((images + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return restored, {"sample/identity_cosine": float(cosine), "sample/psnr": float(-10.0 * torch.log10(error))}
+    cosine = (identity_embedding(encoders, images, crop_matrices(batch["landmarks"])) * truth).sum(dim=-1).mean()
+    error = (images - levels_to_tensor(batch["target"], device)).square().mean() / 4.0
+    judged = {"sample/identity_cosine": float(cosine), "sample/psnr": float(-10.0 * torch.log10(error))}
+    return tensor_to_levels(images), judged
 
 
 def grid(batch: dict[str, NDArray[Any]], restored: Images, gap: int = 4) -> Images:

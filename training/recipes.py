@@ -13,10 +13,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+from anchorface.models.anchor import AnchorSettings
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
 from anchorface.pipelines.feed import FeedSettings, MismatchPolicy
 from anchorface.records import ConfigurationError
-from anchorface.training.losses import LossSettings
+from anchorface.training.objectives.flow import Flow
+from anchorface.training.objectives.identity import Identity
+from anchorface.training.objectives.prediction import Objective
 
 HOUSEKEEPING = ("checkpoint_every", "checkpoints_kept", "log_every", "grid_every", "grid_images", "grid_steps")
 
@@ -27,16 +30,14 @@ class Recipe:
 
     model: the networks. autoencoder, backbone, text: names of frozen weight files; empty means fresh weights from
     the seed (tests), or the tiny twin's fixed prompt. embedder: the AdaFace network of anchor and loss.
+    anchor: how it weighs references. losses: the objectives, whose parts add up.
     feed: what decides a sample; its `batch` is the samples of one optimiser step over all workers, its `seed` the
-    run's, its `dataset` is given at launch.
-    positions: length of the run in samples. micro_batch: samples per worker and backward pass, 0 for all at once.
+    run's, its `dataset` is given at launch, its `size` and `embedder` are the model's and the recipe's (`fed`).
+    positions: length of the run in samples.
     learning_rate: its peak; warmup, cooldown: positions of linear rise and of cosine fall to `final_rate` of it.
     sigma_sampler: `logit-normal`, `uniform` or `mode`. prompt_dropout: share of samples with the empty prompt.
     precision: `bf16` computes under autocast with float32 master adapters, `fp32` does not.
-    base_precision: type of the frozen backbone's weights in memory.
-    compile: torch.compile for the network's blocks: minutes at the start, then 1.1 to 1.4 times as fast (the tiny twin
-    on one CPU core; no GPU was measured). Not with stage 3, which puts weights in place block by block.
-    zero_stage: 0..3. ema_half_life: positions; gradient_clip: 0 for none.
+    base_precision: type of the frozen backbone's weights in memory. ema_half_life: positions. gradient_clip: 0 is none.
     checkpoint_every, log_every, grid_every: positions, grid_every 0 for never; checkpoints_kept: newest so many.
     """
 
@@ -48,7 +49,6 @@ class Recipe:
     backbone: str = "base_tiny"
     text: str = ""
     embedder: str = "adaface_small"
-    micro_batch: int = 0
     learning_rate: float = 1e-5
     warmup: int = 0
     cooldown: int = 0
@@ -58,12 +58,10 @@ class Recipe:
     gradient_clip: float = 1.0
     sigma_sampler: str = "logit-normal"
     prompt_dropout: float = 0.0
-    losses: LossSettings = field(default_factory=LossSettings)
+    anchor: AnchorSettings = field(default_factory=AnchorSettings)
+    losses: tuple[Objective, ...] = (Flow(), Identity())
     precision: str = "bf16"
     base_precision: str = "fp32"
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    zero_stage: int = 2
     ema_half_life: int = 2000
     checkpoint_every: int = 2048
     checkpoints_kept: int = 2
@@ -73,20 +71,21 @@ class Recipe:
     grid_steps: int = 12
 
     def __post_init__(self) -> None:
-        _require(self.feed.size == self.model.image_size, f"feed.size {self.feed.size} is not model.image_size "
-                 f"{self.model.image_size}")
+        _require(self.feed.size in (0, self.model.image_size), f"feed.size {self.feed.size} is not model.image_size "
+                 f"{self.model.image_size}; leave feed.size out")
+        _require(self.feed.embedder in (None, self.embedder), f"feed.embedder {self.feed.embedder!r} gives the "
+                 f"references' embeddings, but embedder {self.embedder!r} stands in anchor and loss: it must be one "
+                 "network; leave feed.embedder out")
         _require(self.precision in ("bf16", "fp32"), f"precision {self.precision!r}: it is 'bf16' or 'fp32'")
         _require(self.base_precision in ("bf16", "fp32"),
                  f"base_precision {self.base_precision!r}: it is 'bf16' or 'fp32'")
-        _require(self.zero_stage in (0, 1, 2, 3), f"zero_stage {self.zero_stage}: it is 0, 1, 2 or 3")
-        _require(not (self.compile and self.zero_stage == 3), "compile does not go with zero_stage 3; take stage 2")
         _require(self.sigma_sampler in ("logit-normal", "uniform", "mode"),
                  f"sigma_sampler {self.sigma_sampler!r}: it is 'logit-normal', 'uniform' or 'mode'")
         _require(self.positions >= self.feed.batch, f"positions {self.positions}: at least one batch of "
                  f"{self.feed.batch} is needed")
-        _require(0 < self.losses.identity_fraction <= 1, "losses.identity_fraction must lie in (0, 1]")
-        _require(self.losses.norm_weights in ("norm", "quality"),
-                 f"losses.norm_weights {self.losses.norm_weights!r}: it is 'norm' or 'quality'")
+        kinds = [part.kind for part in self.losses]
+        _require(len(set(kinds)) == len(kinds) and any(part.weight for part in self.losses),
+                 f"losses {', '.join(kinds) or 'none'}: each once, and one of a weight that is not 0")
         _require(0 <= self.prompt_dropout <= 1, "prompt_dropout must lie in [0, 1]")
         _require(min(self.checkpoint_every, self.log_every, self.checkpoints_kept, self.ema_half_life) > 0,
                  "checkpoint_every, log_every, checkpoints_kept and ema_half_life must be positive")
@@ -101,9 +100,15 @@ class Recipe:
         """The run's seed."""
         return self.feed.seed
 
+    @property
+    def fed(self) -> FeedSettings:
+        """The feed's settings with the model's size and the recipe's embedder."""
+        return replace(self.feed, size=self.model.image_size, embedder=self.embedder)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return json.loads(json.dumps(asdict(self)))
+        """Plain values, ready for JSON; the losses by their kind."""
+        values = asdict(replace(self, feed=self.fed)) | {"losses": {part.kind: _values(part) for part in self.losses}}
+        return json.loads(json.dumps(values))
 
     def shaping(self) -> dict[str, Any]:
         """What decides the weights, flat: dotted key -> value. Where the dataset stands and how often the run is
@@ -116,6 +121,11 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of `shaping`, 16 hex digits."""
         return hashlib.sha256(json.dumps(self.shaping(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def due(self, clock: int, every: int) -> bool:
+        """Whether the step that ended at `clock` reached a multiple of `every` positions, or the end; 0 is never."""
+        reached = clock // every > (clock - self.feed.batch) // every if every else False
+        return every > 0 and (reached or clock >= self.steps * self.feed.batch)
 
     def learning_rate_at(self, clock: int) -> float:
         """The learning rate of the step that begins after `clock` positions."""
@@ -136,8 +146,8 @@ def iconface_tiny() -> Recipe:
     """
     return Recipe(
         name="iconface_tiny", model=tiny(), positions=9216,
-        feed=FeedSettings(dataset="", batch=16, size=128, profile="refldm-severe", flip=True,
-                          embedder="adaface_small", reference_count_probabilities=(0.2, 0.2, 0.2, 0.4)),
+        feed=FeedSettings(dataset="", batch=16, size=0, profile="refldm-severe", flip=True,
+                          reference_count_probabilities=(0.2, 0.2, 0.2, 0.4)),
         learning_rate=1e-3, warmup=512, cooldown=6144, final_rate=0.05,
         ema_half_life=1000,
     )
@@ -150,20 +160,19 @@ def iconface_tiny_short() -> Recipe:
 
 
 def iconface() -> Recipe:
-    """IConFace on FLUX.2-klein-base-4B with the paper's numbers (papers 1.7): batch 1 accumulated 4 times, rate 1e-5
-    constant, 512 px, reference counts .3/.3/.2/.2.
+    """IConFace on FLUX.2-klein-base-4B with the paper's numbers: batch 1 accumulated 4 times (one GPU: micro_batch 1,
+    checkpointing), rate 1e-5 constant, 512 px, reference counts .3/.3/.2/.2.
 
-    Not published, so our choice: steps, optimiser betas, clipping, EMA, sigma sampling (the predecessor's
-    logit-normal), bfloat16, and the degradation, for which ReF-LDM's training profile stands in.
+    Not published, so our choice: steps, optimiser betas, clipping, EMA, sigma sampling (Flux-FaceIR's logit-normal),
+    bfloat16, and the degradation, for which ReF-LDM's training profile stands in.
     """
     return Recipe(
         name="iconface", model=klein_4b(), positions=400_000,
         autoencoder="flux2_vae", backbone="flux2_klein_base_4b", text="flux2_klein_prompt",
         embedder="adaface_ir50_ms1mv2",
-        feed=FeedSettings(dataset="", batch=4, size=512, profile="refldm-train", flip=True,
-                          policy=MismatchPolicy(), embedder="adaface_ir50_ms1mv2"),
-        micro_batch=1, learning_rate=1e-5, base_precision="bf16", gradient_checkpointing=True, ema_half_life=8000,
-        checkpoint_every=4000, log_every=80, grid_every=8000,
+        feed=FeedSettings(dataset="", batch=4, size=0, profile="refldm-train", flip=True, policy=MismatchPolicy()),
+        learning_rate=1e-5, base_precision="bf16", ema_half_life=8000, checkpoint_every=4000, log_every=80,
+        grid_every=8000,
     )
 
 
@@ -203,6 +212,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _replaced(value: Any, key: str, new: Any, whole: str) -> Any:
     head, _, rest = key.partition(".")
+    if isinstance(value, tuple):
+        return tuple(_replaced(part, rest, new, whole) if part.kind == head else part for part in value)
     old = getattr(value, head)
     try:
         return replace(value, **{head: _replaced(old, rest, new, whole) if rest else _as(old, new, whole)})
@@ -232,9 +243,21 @@ def _keys(value: Any, prefix: str = "") -> list[str]:
     found = []
     for entry in fields(value):
         inner = getattr(value, entry.name)
-        found += [f"{prefix}{entry.name}"]
+        within = {part.kind: part for part in inner} if _are_objectives(inner) else {}
+        found += [] if within else [f"{prefix}{entry.name}"]
         found += _keys(inner, f"{prefix}{entry.name}.") if is_dataclass(inner) else []
+        for kind, part in within.items():
+            found += _keys(part, f"{prefix}{entry.name}.{kind}.")
     return found
+
+
+def _are_objectives(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(is_dataclass(part) for part in value)
+
+
+def _values(part: Any) -> dict[str, Any]:
+    """A frozen setting's fields; an objective is one, whatever else it can do."""
+    return {entry.name: getattr(part, entry.name) for entry in fields(part)}
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -28,14 +28,17 @@ class Tracking:
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """`commit` and whether the tree is `dirty`; unknown outside a repository or without git."""
+    """`commit` and whether the tree is `dirty`; unknown where `folder` is no repository's root, or without git."""
+    unknown = {"commit": "unknown", "dirty": None}
     try:
-        commit, changes = (
+        top, commit, changes = (
             subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=20).stdout
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+            for words in (("rev-parse", "--show-toplevel"), ("rev-parse", "HEAD"), ("status", "--porcelain"))
         )
     except (OSError, subprocess.SubprocessError):
-        return {"commit": "unknown", "dirty": None}
+        return unknown
+    if Path(top.strip()).resolve() != folder.resolve():
+        return unknown  # an installation inside somebody else's repository
     return {"commit": commit.strip(), "dirty": bool(changes.strip())}
 
 

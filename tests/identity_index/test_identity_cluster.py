@@ -8,7 +8,7 @@ import pytest
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.embed import embedder
 from anchorface.faces.images import read_photo
-from anchorface.identity_index import anchor, b_cubed_scores, calibrate, calibrate_threshold, known, pairwise_scores
+from anchorface.identity_index import b_cubed_scores, calibrate, calibrate_threshold, known, pairwise_scores
 from anchorface.identity_index import cluster as cluster_faces
 from anchorface.identity_index.clustering import linkage
 from anchorface.identity_index.clustering.neighbours import neighbours, unit
@@ -143,22 +143,6 @@ def test_pairwise_scores_count_pairs():
     assert pairwise_scores(["a", "a", "b"], ["x", "x", "y"]) == (1.0, 1.0, 1.0)
     precision, recall, _ = pairwise_scores(["a", "a", "a"], ["x", "x", "y"])
     assert precision == pytest.approx(1 / 3) and recall == 1.0
-
-
-def test_anchor_at_temperature_one_is_the_normalised_plain_sum():
-    raw = rng(3, "raw").standard_normal((3, 32)) * np.array([[5.0], [20.0], [31.0]])
-    total = raw.sum(axis=0)
-    np.testing.assert_allclose(anchor(raw), total / np.linalg.norm(total), atol=1e-6)
-
-
-def test_anchor_listens_to_the_sharper_reference():
-    raw = np.diag([1.0, 9.0])
-    cold, usual, warm = (anchor(raw, temperature) for temperature in (0.1, 1.0, 1e6))
-    assert cold[1] > usual[1] > warm[1]
-    np.testing.assert_allclose(warm, [2**-0.5, 2**-0.5], atol=1e-4)
-    np.testing.assert_allclose(anchor(raw[:1]), [1.0, 0.0])
-    with pytest.raises(DataError, match="anchor"):
-        anchor(np.empty((0, 8)))
 
 
 def test_rounds_and_heap_join_the_same_persons(monkeypatch):

@@ -3,8 +3,10 @@
 import torch
 
 from anchorface.models.backbone import TextMemory, build_backbone
-from anchorface.models.configuration import BackboneSettings, IConFaceSettings
-from anchorface.models.iconface import IConFace
+from anchorface.models.conditions import Conditions
+from anchorface.models.configuration import BackboneSettings
+from anchorface.models.iconface.network import IConFace
+from anchorface.models.iconface.settings import IConFaceSettings
 
 BACKBONE = BackboneSettings(
     num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=24,
@@ -48,3 +50,9 @@ def inputs(references=2, batch=BATCH, seed=0):
         "text": TextMemory.fixed(BACKBONE)(batch), "references": tuple(images[2:]),
         "identity": torch.nn.functional.normalize(torch.randn(batch, 8, generator=generator), dim=-1),
     }
+
+
+def ask(model, given, cache=None):
+    """The model's velocity for what `inputs` gives."""
+    conditions = Conditions(**{name: given[name] for name in ("text", "degraded", "references", "identity")})
+    return model(given["scene"], given["sigma"], conditions, cache)

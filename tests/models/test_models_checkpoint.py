@@ -12,14 +12,16 @@ from anchorface.models.backbone import TextMemory, build_backbone
 from anchorface.models.checkpoint import (
     BaseWeight,
     Description,
-    load_iconface,
+    load_model,
     read_description,
     require_same_model,
     write_adapter,
     write_description,
 )
-from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
-from anchorface.models.iconface import IConFace
+from anchorface.models.conditions import Conditions
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, ModelSettings
+from anchorface.models.iconface.network import IConFace
+from anchorface.models.iconface.settings import IConFaceSettings
 from anchorface.records import CheckpointError, ConfigurationError
 from anchorface.records.hashes import sha256
 
@@ -29,7 +31,7 @@ SETTINGS = ModelSettings(
                                     norm_num_groups=4, mid_block_attention=False, pixel_fold=2),
     backbone=BackboneSettings(num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
                               joint_attention_dim=24, axes_dims_rope=(4, 4, 4, 4), text_tokens=3, in_channels=16),
-    iconface=IConFaceSettings(identity_dimension=8, base_tokens=4, detail_tokens=4, pooler_heads=2, cross_heads=2,
+    system=IConFaceSettings(identity_dimension=8, base_tokens=4, detail_tokens=4, pooler_heads=2, cross_heads=2,
                               lora_rank=4, cross_rank=4, cross_query_rank=4, residual_rank=4),
 )
 
@@ -41,7 +43,7 @@ def trained(tmp_path):
     paths = {name: tmp_path / f"{name}.safetensors" for name in ("autoencoder_small", "base_small")}
     weights.save(paths["autoencoder_small"], autoencoder.state_dict())
     weights.save(paths["base_small"], backbone.state_dict(), {"seed": "3"})
-    model = IConFace(backbone, SETTINGS.iconface)
+    model = IConFace(backbone, SETTINGS.system)
     with torch.no_grad():
         for parameter in model.trainable_parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
@@ -60,44 +62,66 @@ def arguments():
     generator = torch.Generator().manual_seed(0)
     scene, degraded, reference = torch.randn(3, 2, 16, 16, generator=generator)
     identity = torch.nn.functional.normalize(torch.randn(2, 8, generator=generator), dim=-1)
-    return scene, torch.tensor([0.2, 0.9]), TextMemory.fixed(SETTINGS.backbone)(2), degraded, (reference,), identity
+    text = TextMemory.fixed(SETTINGS.backbone)(2)
+    given = Conditions(text=text, degraded=degraded, references=(reference,), identity=identity)
+    return scene, torch.tensor([0.2, 0.9]), given
 
 
 def test_a_checkpoint_comes_back_as_the_same_network(trained):
     folder, model, finder = trained
-    loaded = load_iconface(folder, finder, use_ema=False)
+    loaded = load_model(folder, finder, use_ema=False)
     with torch.no_grad():
-        assert torch.equal(loaded.iconface(*arguments()), model(*arguments()))
-        averaged = load_iconface(str(folder), finder)
-        assert not torch.allclose(averaged.iconface(*arguments()), model(*arguments()), atol=1e-4)
+        assert torch.equal(loaded.network(*arguments()), model(*arguments()))
+        averaged = load_model(str(folder), finder)
+        assert not torch.allclose(averaged.network(*arguments()), model(*arguments()), atol=1e-4)
     assert loaded.settings == SETTINGS and loaded.description == read_description(folder)
     assert loaded.description.clock == 400
-    assert not any(p.requires_grad for p in loaded.iconface.parameters())
+    assert not any(p.requires_grad for p in loaded.network.parameters())
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     assert loaded.autoencoder.decode(loaded.autoencoder.encode(image), 4, 4).shape == image.shape
 
 
 def test_adapters_of_another_configuration_are_refused_by_name(trained):
     folder, _, finder = trained
-    other = IConFace(build_backbone(SETTINGS.backbone), replace(SETTINGS.iconface, lora_rank=8, residual=False))
+    other = IConFace(build_backbone(SETTINGS.backbone), replace(SETTINGS.system, lora_rank=8, residual=False))
     write_adapter(folder, other.adapter_state(), ema=True)
     with pytest.raises(CheckpointError, match=r"(?s)ema\.safetensors.*missing: residual.*shape"):
-        load_iconface(folder, finder)
+        load_model(folder, finder)
 
 
 def test_a_checkpoint_of_other_settings_is_refused_and_the_difference_named(trained):
     folder, _, _ = trained
-    here = replace(SETTINGS, iconface=replace(SETTINGS.iconface, lora_rank=8))
+    here = replace(SETTINGS, system=replace(SETTINGS.system, lora_rank=8))
     require_same_model(read_description(folder), SETTINGS, folder)
-    with pytest.raises(CheckpointError, match=r"iconface\.lora_rank is 4 there and 8 here"):
+    with pytest.raises(CheckpointError, match=r"system\.lora_rank is 4 there and 8 here"):
         require_same_model(read_description(folder), here, folder)
+
+
+def test_a_checkpoint_of_another_system_is_refused_and_both_are_named(trained, tmp_path):
+    folder, _, finder = trained
+    text = (folder / "checkpoint.json").read_text()
+    (folder / "checkpoint.json").write_text(text.replace('"kind": "iconface"', '"kind": "restorenet"'))
+    with pytest.raises(CheckpointError, match=r"unknown system 'restorenet'; known are .*iconface"):
+        load_model(folder, finder)
+
+
+def test_a_base_that_was_trained_in_bfloat16_is_used_in_bfloat16(trained):
+    folder, model, finder = trained
+    write_description(folder, replace(read_description(folder), base_precision="bf16"))
+    loaded = load_model(folder, finder, use_ema=False).network
+    adapters = loaded.adapter_state()
+    assert {p.dtype for name, p in loaded.named_parameters() if name not in adapters} == {torch.bfloat16}
+    assert {p.dtype for p in adapters.values()} == {torch.float32}
+    with torch.no_grad():
+        exact, rounded = model(*arguments()), loaded(*arguments()).float()
+    assert 0 < (rounded - exact).square().mean() < 1e-2 * exact.square().mean()
 
 
 def test_other_base_weights_are_refused(trained):
     folder, _, finder = trained
     weights.save(finder("base_small"), build_backbone(SETTINGS.backbone, seed=4).state_dict())
     with pytest.raises(CheckpointError, match="trained on base_small"):
-        load_iconface(folder, finder)
+        load_model(folder, finder)
 
 
 class Bomb:
@@ -114,7 +138,7 @@ def test_a_pickle_posing_as_a_checkpoint_is_refused_and_never_run(trained, write
     folder, _, finder = trained
     write(folder / "ema.safetensors")
     with pytest.raises(CheckpointError, match="pickle"):
-        load_iconface(folder, finder)
+        load_model(folder, finder)
 
 
 def test_damaged_and_missing_files_are_refused(trained):
@@ -123,10 +147,10 @@ def test_damaged_and_missing_files_are_refused(trained):
     for content in (whole[: len(whole) // 2], b"", b"not weights at all"):
         (folder / "ema.safetensors").write_bytes(content)
         with pytest.raises(CheckpointError, match="not a whole safetensors file"):
-            load_iconface(folder, finder)
+            load_model(folder, finder)
     (folder / "ema.safetensors").unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
-        load_iconface(folder, finder)
+        load_model(folder, finder)
 
 
 @pytest.mark.parametrize(("content", "text"), [
@@ -137,7 +161,7 @@ def test_a_damaged_description_is_refused(trained, content, text):
     folder, _, finder = trained
     (folder / "checkpoint.json").write_text(content)
     with pytest.raises(CheckpointError, match=text):
-        load_iconface(folder, finder)
+        load_model(folder, finder)
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):

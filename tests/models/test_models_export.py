@@ -6,9 +6,10 @@ import pytest
 import torch
 from test_models_checkpoint import SETTINGS, arguments, trained  # noqa: F401 - the fixture
 
-from anchorface.models.checkpoint import load_iconface, read_description
+from anchorface.models.backbone import build_backbone
+from anchorface.models.checkpoint import load_model, read_description
 from anchorface.models.export import read_adapter_file, write_adapter_file, write_lora, write_merged
-from anchorface.models.iconface import IConFace
+from anchorface.models.iconface.network import IConFace
 from anchorface.models.weights import load, load_backbone, save
 from anchorface.records import CheckpointError
 
@@ -19,8 +20,8 @@ def test_an_adapter_file_holds_the_whole_description_and_makes_the_checkpoint_ag
     write_adapter_file(folder, file)
     assert read_adapter_file(file, again) == read_description(folder) == read_description(again)
     with torch.no_grad():
-        assert torch.equal(load_iconface(again, finder).iconface(*arguments()),
-                           load_iconface(folder, finder).iconface(*arguments()))
+        assert torch.equal(load_model(again, finder).network(*arguments()),
+                           load_model(folder, finder).network(*arguments()))
 
 
 def test_a_file_that_is_no_adapter_or_does_not_fit_its_description_is_refused(trained, tmp_path):  # noqa: F811
@@ -46,7 +47,7 @@ def test_the_lora_of_other_tools_is_the_update_of_each_weight(trained, tmp_path)
     base = load_backbone(finder("base_small"), SETTINGS.backbone)
     modules = {name.rpartition(".lora_A")[0] for name in lora if ".lora_A." in name}
     assert len(modules) * 3 == len(lora)
-    loaded = load_iconface(folder, finder).iconface
+    loaded = load_model(folder, finder).network
     for module in modules:
         inside = module.removeprefix("transformer.")
         a, b, alpha = (lora[f"{module}.{part}"] for part in ("lora_A.weight", "lora_B.weight", "alpha"))
@@ -57,10 +58,18 @@ def test_the_lora_of_other_tools_is_the_update_of_each_weight(trained, tmp_path)
 
 def test_merging_moves_the_lora_into_the_base_and_changes_no_velocity(trained, tmp_path):  # noqa: F811
     folder, _, finder = trained
-    write_merged(folder, tmp_path / "merged", finder, number=torch.float32)
+    write_merged(folder, tmp_path / "merged", finder, dtype=torch.float32)
     merged = load_backbone(tmp_path / "merged" / "transformer", SETTINGS.backbone)
-    model = IConFace(merged, replace(SETTINGS.iconface, lora_rank=0))
+    model = IConFace(merged, replace(SETTINGS.system, lora_rank=0))
     tensors, _ = load(tmp_path / "merged" / "adapter.safetensors")
     model.load_adapter_state(tensors)
     with torch.no_grad():
-        assert torch.allclose(model(*arguments()), load_iconface(folder, finder).iconface(*arguments()), atol=1e-5)
+        assert torch.allclose(model(*arguments()), load_model(folder, finder).network(*arguments()), atol=1e-5)
+
+
+def test_merging_on_another_base_than_the_trained_one_is_refused(trained, tmp_path):  # noqa: F811
+    folder, _, finder = trained
+    save(finder("base_small"), build_backbone(SETTINGS.backbone, seed=4).state_dict())
+    with pytest.raises(CheckpointError, match=r"trained on base_small with SHA-256 \w{12}.*but .* has \w{12}"):
+        write_merged(folder, tmp_path / "merged", finder)
+    assert not (tmp_path / "merged").exists()

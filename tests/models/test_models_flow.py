@@ -76,16 +76,16 @@ def test_mean_estimate_is_one_step_from_pure_noise():
     assert torch.allclose(estimate, torch.full_like(noise, 5))
 
 
-def test_guidance_extrapolates_from_both_weaker_branches():
+def test_guidance_extrapolates_from_every_weaker_branch():
     z, sigma = torch.zeros(1, 1, 1), torch.ones(1)
 
     def constant(value):
         return lambda z, sigma: torch.full_like(z, value)
 
     def forbidden(z, sigma):
-        raise RuntimeError("a branch of strength 1 must not be computed")
+        raise RuntimeError("a branch of strength 0 must not be computed")
 
-    both = guided(constant(3.0), guidance=4.0, unconditional=constant(1.0), reference_guidance=2.0,
-                  without_references=constant(2.5))
+    both = guided(constant(3.0), [(3.0, constant(1.0)), (1.0, constant(2.5))])
     assert both(z, sigma).item() == pytest.approx(3 + 3 * 2 + 0.5)
-    assert guided(constant(3.0), unconditional=forbidden, without_references=forbidden)(z, sigma).item() == 3
+    assert guided(constant(3.0), [(0.0, forbidden), (0.0, forbidden)])(z, sigma).item() == 3
+    assert guided(constant(3.0), [])(z, sigma).item() == 3

@@ -5,16 +5,27 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import BACKBONE, BATCH, PATHWAYS, TEXT, TOKENS, backbone_with_random_weights, fresh, inputs, stirred
+from small import (
+    BACKBONE,
+    BATCH,
+    PATHWAYS,
+    TEXT,
+    TOKENS,
+    ask,
+    backbone_with_random_weights,
+    fresh,
+    inputs,
+    stirred,
+)
 
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import TextMemory, build_backbone, velocity
+from anchorface.models.conditions import Conditions
 from anchorface.models.configuration import klein_4b, tiny
 from anchorface.models.flow import shift_schedule
-from anchorface.models.iconface import IConFace
+from anchorface.models.iconface.network import IConFace
+from anchorface.models.iconface.structure_anchor import resize, smooth
 from anchorface.models.sampler import initial_noise, sample
-from anchorface.models.structure_anchor import resize, smooth
-from anchorface.models.tokens import Layout
 
 
 def bare(net, given):
@@ -32,18 +43,19 @@ def test_fresh_adapters_equal_the_backbone_exactly(references, changes):
     net, given = backbone_with_random_weights(), inputs(references)
     model = IConFace(copy.deepcopy(net), replace(PATHWAYS, **changes))
     with torch.no_grad():
-        assert torch.equal(model(**given), bare(net, given))
+        assert torch.equal(ask(model, given), bare(net, given))
 
 
 def test_fresh_adapters_equal_the_backbone_exactly_at_the_tiny_configuration_under_autocast():
     settings = tiny()
     net = build_backbone(settings.backbone).requires_grad_(False)
-    model = IConFace(copy.deepcopy(net), settings.iconface)
+    model = IConFace(copy.deepcopy(net), settings.system)
     scene, degraded, reference = torch.randn(3, 2, 64, 128)
     identity, sigma = torch.nn.functional.normalize(torch.randn(2, 256), dim=-1), torch.rand(2)
     text = TextMemory.fixed(settings.backbone)(2)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        ours = model(scene, sigma, text, degraded, (reference,), identity)
+        given = Conditions(text=text, degraded=degraded, references=(reference,), identity=identity)
+        ours = model(scene, sigma, given)
         stock = velocity(net, scene, sigma, text, degraded, (reference,))
     assert ours.shape == (2, 64, 128)
     assert torch.equal(ours, stock)
@@ -52,9 +64,9 @@ def test_fresh_adapters_equal_the_backbone_exactly_at_the_tiny_configuration_und
 def test_autocast_stays_close_to_full_precision():
     model, given = stirred(), inputs(1)
     with torch.no_grad():
-        exact = model(**given)
+        exact = ask(model, given)
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = model(**given)
+            rounded = ask(model, given)
     assert (rounded - exact).square().mean() < 1e-2 * exact.square().mean()
 
 
@@ -63,7 +75,7 @@ def test_float32_adapters_learn_beside_a_bfloat16_backbone():
     model, given = IConFace(copy.deepcopy(net), PATHWAYS), inputs(2)
     half = {name: tuple(v.bfloat16() for v in value) if name == "references" else value.bfloat16()
             for name, value in given.items()}
-    output = model(**given)
+    output = ask(model, given)
     with torch.no_grad():
         assert torch.equal(output, bare(net, half))
     output.float().square().mean().backward()
@@ -76,7 +88,7 @@ def test_every_trainable_parameter_learns_after_one_step():
     optimizer = torch.optim.SGD(model.trainable_parameters(), lr=0.5)
     for seed in range(2):
         optimizer.zero_grad()
-        model(**inputs(seed=seed)).square().mean().backward()
+        ask(model, inputs(seed=seed)).square().mean().backward()
         if seed == 0:
             optimizer.step()
     dead = [name for name, p in model.named_trainable_parameters().items() if p.grad is None or not p.grad.any()]
@@ -85,7 +97,7 @@ def test_every_trainable_parameter_learns_after_one_step():
 
 def test_every_gate_and_zero_start_learns_from_the_first_step():
     model = fresh()
-    model(**inputs()).square().mean().backward()
+    ask(model, inputs()).square().mean().backward()
     starts = [(n, p) for n, p in model.named_trainable_parameters().items() if not p.any() and "memory" not in n]
     assert len(starts) == 4 + 2 * 4 + 2 * 2 + 4 + 1  # gammas, LoRA ups, the two heads' weights and biases, residual
     assert [n for n, p in starts if not p.grad.any()] == []
@@ -96,7 +108,7 @@ def test_training_never_touches_the_backbone():
     before = copy.deepcopy(net.state_dict())
     model = IConFace(net, PATHWAYS)
     optimizer = torch.optim.AdamW(model.trainable_parameters(), lr=0.1, weight_decay=0.1)
-    model(**inputs()).square().mean().backward()
+    ask(model, inputs()).square().mean().backward()
     optimizer.step()
     after = {name.replace(".base.", "."): value for name, value in net.state_dict().items()}
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -109,7 +121,7 @@ def test_blocks_see_exactly_the_segments_that_exist(references):
     model, seen = fresh(), []
     model.backbone.single_transformer_blocks[0].register_forward_pre_hook(lambda _, a: seen.append(a[0].shape[1]))
     model.backbone.transformer_blocks[0].register_forward_pre_hook(lambda _, a: seen.append(a[0].shape[1]))
-    output = model(**inputs(references))
+    output = ask(model, inputs(references))
     assert seen == [TOKENS * (2 + references), TEXT + TOKENS * (2 + references)]
     assert output.shape == (BATCH, TOKENS, 16)
 
@@ -119,19 +131,19 @@ def test_references_and_their_order_matter():
     swapped = {**given, "references": given["references"][::-1]}
     alone = {**given, "references": given["references"][:1]}
     with torch.no_grad():
-        plain = model(**given)
-        assert not torch.allclose(plain, model(**swapped), atol=1e-4)
-        assert not torch.allclose(plain, model(**alone), atol=1e-4)
+        plain = ask(model, given)
+        assert not torch.allclose(plain, ask(model, swapped), atol=1e-4)
+        assert not torch.allclose(plain, ask(model, alone), atol=1e-4)
 
 
 def test_without_places_in_time_of_their_own_references_are_a_set():
     """Their order reaches the output through their position ids alone."""
     model, given = stirred(replace(PATHWAYS, reference_step=0)), inputs(3)
     with torch.no_grad():
-        plain = model(**given)
+        plain = ask(model, given)
         for order in ((2, 0, 1), (1, 0, 2)):
             shuffled = {**given, "references": tuple(given["references"][n] for n in order)}
-            assert torch.allclose(plain, model(**shuffled), atol=1e-5)
+            assert torch.allclose(plain, ask(model, shuffled), atol=1e-5)
 
 
 @pytest.mark.parametrize("scope", ["image", "scene"])
@@ -141,8 +153,8 @@ def test_identity_moves_the_modulation_of_image_tokens_only(scope):
     net.transformer_blocks[0].register_forward_pre_hook(lambda _, a: caught.append(a[2:4]))
     net.single_transformer_blocks[0].register_forward_pre_hook(lambda _, a: caught.append(a[2]))
     with torch.no_grad():
-        model(**given)
-        model(**{**given, "identity": None})
+        ask(model, given)
+        ask(model, {**given, "identity": None})
     (double, words), single, (plain_double, plain_words), plain_single = caught
     assert torch.equal(words, plain_words)
     plain_single = plain_single[:, None].expand_as(single)
@@ -168,7 +180,7 @@ def test_degraded_attention_leaves_the_text_stream_alone():
         module.transformer_blocks[1].register_forward_pre_hook(
             lambda _, a, k: words.append(a[1] if a else k["encoder_hidden_states"]), with_kwargs=True)
     with torch.no_grad():
-        assert not torch.allclose(model(**given), bare(net, given), atol=1e-4)
+        assert not torch.allclose(ask(model, given), bare(net, given), atol=1e-4)
     assert all(torch.equal(word, words[0]) for word in words)
 
 
@@ -179,7 +191,7 @@ def test_each_pathway_can_be_switched_off_and_then_has_no_parameters(off):
     model = stirred(replace(PATHWAYS, **off))
     all_of_them = set(stirred().adapter_state())
     assert set(model.adapter_state()) < all_of_them
-    assert torch.isfinite(model(**inputs(1))).all()
+    assert torch.isfinite(ask(model, inputs(1))).all()
 
 
 def test_content_of_other_images_never_changes_an_image():
@@ -192,9 +204,9 @@ def test_content_of_other_images_never_changes_an_image():
     shuffled = {name: tuple(v[order] for v in value) if name == "references" else value[order]
                 for name, value in given.items()}
     with torch.no_grad():
-        plain = model(**given)
-        assert torch.equal(model(**mixed)[0], plain[0])
-        assert torch.allclose(model(**shuffled), plain[order], atol=1e-5)
+        plain = ask(model, given)
+        assert torch.equal(ask(model, mixed)[0], plain[0])
+        assert torch.allclose(ask(model, shuffled), plain[order], atol=1e-5)
 
 
 def test_a_sampled_batch_of_two_equals_each_alone():
@@ -202,9 +214,10 @@ def test_a_sampled_batch_of_two_equals_each_alone():
 
     def run(rows):
         part = {name: tuple(v[rows] for v in value) if name == "references" else value[rows]
-                for name, value in given.items() if name not in ("scene", "sigma")}
+                for name, value in given.items()}
         noise = initial_noise([11 + row for row in rows], (TOKENS, 16))
-        return sample(lambda z, sigma: model(scene=z, sigma=sigma, **part), noise, shift_schedule(4, TOKENS))
+        return sample(lambda z, sigma: ask(model, {**part, "scene": z, "sigma": sigma}), noise,
+                      shift_schedule(4, TOKENS))
 
     together = run([0, 1])
     assert torch.allclose(together, torch.cat([run([0]), run([1])]), atol=1e-4)
@@ -216,7 +229,7 @@ def test_gradient_checkpointing_changes_no_gradient(autocast):
     for model.gradient_checkpointing in (False, True):
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            output = model(**given)
+            output = ask(model, given)
         output.float().square().mean().backward()
         gradients.append([p.grad.clone() for p in model.trainable_parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
@@ -225,8 +238,8 @@ def test_gradient_checkpointing_changes_no_gradient(autocast):
 def test_compiled_blocks_give_the_same_velocity_and_gradients():
     plain, compiled, given = stirred(), stirred(), inputs(1)
     names = list(compiled.named_trainable_parameters())
-    compiled.compile_blocks("aot_eager")  # what inductor would make into code; that takes it 90 s here
-    answers = [model(**given) for model in (plain, compiled)]
+    compiled.compile_parts("aot_eager")  # what inductor would make into code; that takes it 90 s here
+    answers = [ask(model, given) for model in (plain, compiled)]
     assert torch.allclose(*answers, atol=1e-5)
     for answer in answers:
         answer.square().mean().backward()
@@ -247,8 +260,7 @@ def test_the_same_seed_gives_the_same_adapters_and_leaves_torchs_generator_alone
 def test_a_smaller_degraded_image_is_resized_to_the_scene():
     model, given = stirred(), inputs(0)
     given["degraded"] = given["degraded"][:, :4]
-    layout = Layout(text=TEXT, scene=(4, 4), degraded=(2, 2))
-    assert model(**given, layout=layout).shape == (BATCH, TOKENS, 16)
+    assert ask(model, given).shape == (BATCH, TOKENS, 16)
     assert torch.equal(resize(given["scene"], (4, 4), (4, 4)), given["scene"])
     assert torch.allclose(resize(torch.ones(1, 4, 2), (2, 2), (4, 4)), torch.ones(1, 16, 2))
 
@@ -267,8 +279,8 @@ def test_klein_has_the_published_number_of_parameters():
         backbone, autoencoder = build_backbone(settings.backbone), Autoencoder(settings.autoencoder)
         assert sum(p.numel() for p in backbone.parameters()) / 1e9 == pytest.approx(3.876, abs=5e-4)
         assert sum(p.numel() for p in autoencoder.parameters()) / 1e6 == pytest.approx(84.05, abs=5e-3)
-        model = IConFace(backbone, settings.iconface)
+        model = IConFace(backbone, settings.system)
     lora = sum(p.numel() for name, p in model.named_trainable_parameters().items() if name.startswith("backbone."))
     assert lora / 1e6 == pytest.approx(16.71, abs=5e-3)
-    # With q, k and v fused, as in the predecessor, three downs of 3072 become one per double block.
+    # With q, k and v fused, as in Flux-FaceIR, three downs of 3072 become one per double block.
     assert (lora - 5 * 2 * 16 * 3072) / 1e6 == pytest.approx(16.22, abs=5e-3)

@@ -8,9 +8,12 @@ from PIL import Image
 
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import build_backbone
-from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings
+from anchorface.models.conditions import Conditions
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings
 from anchorface.models.flow import shift_schedule
-from anchorface.models.iconface import IConFace
+from anchorface.models.iconface.network import IConFace
+from anchorface.models.iconface.settings import IConFaceSettings
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.models.sampler import guided, sample
 from anchorface.records import rng
 
@@ -45,12 +48,13 @@ def test_concat_only_with_stock_ids_samples_what_the_klein_pipeline_samples(refe
 
     model = IConFace(backbone, CONCAT_ONLY).eval()
     with torch.no_grad():
-        tokens = [autoencoder.encode(torch.from_numpy(p).permute(2, 0, 1)[None].float() / 127.5 - 1) for p in pictures]
+        tokens = [autoencoder.encode(levels_to_tensor(picture[None])) for picture in pictures]
 
         def velocity(text: torch.Tensor):
-            return lambda z, sigma: model(z, sigma, text, tokens[0], tuple(tokens[1:]))
+            given = Conditions(text=text, degraded=tokens[0], references=tuple(tokens[1:]))
+            return lambda z, sigma: model(z, sigma, given)
 
-        speed = guided(velocity(prompt), guidance=guidance, unconditional=velocity(empty))
+        speed = guided(velocity(prompt), [(guidance - 1.0, velocity(empty))])
         clean = sample(speed, noise.flatten(2).transpose(1, 2), shift_schedule(STEPS, side * side))
         ours = (autoencoder.decode(clean, side, side) / 2 + 0.5).clamp(0, 1)
     assert stock.std() > 0.01

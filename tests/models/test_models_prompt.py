@@ -45,7 +45,7 @@ def klein(tmp_path_factory):
 
 
 def test_the_stored_prompts_are_those_of_the_klein_pipeline(klein, tmp_path):
-    text = embed_prompts(klein / "text_encoder", klein / "tokenizer", SETTINGS.backbone, number=torch.float32)
+    text = embed_prompts(klein / "text_encoder", klein / "tokenizer", SETTINGS.backbone, dtype=torch.float32)
     write_prompts(tmp_path / "prompt.safetensors", text, RESTORATION_PROMPT)
     stored = read_text(tmp_path / "prompt.safetensors", SETTINGS)
     pipeline = Flux2KleinPipeline(

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from anchorface.models.configuration import BackboneSettings, IConFaceSettings, ModelSettings, klein_4b, tiny
+from anchorface.models.configuration import BackboneSettings, ModelSettings, klein_4b, tiny
+from anchorface.models.iconface.settings import IConFaceSettings
 from anchorface.models.tokens import Layout, square
 from anchorface.records import ConfigurationError
 
@@ -25,7 +26,7 @@ def test_an_unknown_key_is_refused_and_the_near_one_named():
     with pytest.raises(ConfigurationError, match=r"lora_ranc.*lora_rank"):
         IConFaceSettings.from_dict({"lora_ranc": 8})
     with pytest.raises(ConfigurationError, match="identity_scop"):
-        ModelSettings.from_dict({**tiny().to_dict(), "iconface": {"identity_scop": "scene"}})
+        ModelSettings.from_dict({**tiny().to_dict(), "system": {"kind": "iconface", "identity_scop": "scene"}})
 
 
 def test_values_that_do_not_fit_together_are_refused():

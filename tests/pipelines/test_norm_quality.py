@@ -12,7 +12,6 @@ from anchorface.cli import app
 from anchorface.faces.embed import embedder
 from anchorface.faces.quality import NormCalibration, calibration_path, read_calibration
 from anchorface.faces.weights import find
-from anchorface.identity_index import anchor
 from anchorface.pipelines.damage_ladders import LADDERS, plans
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.ingest import ingest
@@ -97,18 +96,6 @@ def test_a_calibration_survives_its_file_and_serves_its_own_weights_alone(tmp_pa
     assert calibration_path(NAME).name == f"{find(NAME).name}.norm.json"
     with pytest.raises(DataError, match="rise"):
         made(qualities=(0.9, 0.2))
-
-
-def test_the_anchor_weighs_by_calibrated_quality_and_by_the_norm_without_one() -> None:
-    raw = np.array([[10.0, 0, 0], [0, 20.0, 0], [0, 0, 20.0]])
-    plain = anchor(raw)
-    np.testing.assert_allclose(plain, np.array([1, 2, 2]) / 3, atol=1e-6)
-    np.testing.assert_allclose(anchor(raw, calibration=made())[1:] / anchor(raw, calibration=made())[0], 4.5, rtol=1e-5)
-    # A norm that tells nothing: all references count alike.
-    even = anchor(raw, calibration=made(qualities=(0.5, 0.5)))
-    np.testing.assert_allclose(even, np.full(3, 3**-0.5), atol=1e-6)
-    cold = anchor(raw, 0.5, made())
-    np.testing.assert_allclose(cold[1] / cold[0], 4.5**2, rtol=1e-5)
 
 
 def test_faces_of_a_workspace_are_measured_and_too_few_are_refused(line, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import torch
 from anchorface.faces.weights import find
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import build_backbone
+from anchorface.models.build import build
 from anchorface.models.checkpoint import BaseWeight, Description, write_adapter, write_description
-from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
-from anchorface.models.iconface import IConFace
+from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, ModelSettings
+from anchorface.models.iconface.settings import IConFaceSettings
 from anchorface.models.weights import save
 
 EMBEDDER = "adaface_small"
@@ -23,7 +24,7 @@ def micro_settings(size: int = 64) -> ModelSettings:
                                         mid_block_attention=False, pixel_fold=2),
         backbone=BackboneSettings(num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
                                   joint_attention_dim=16, axes_dims_rope=(2, 2, 2, 2), text_tokens=2),
-        iconface=IConFaceSettings(identity_dimension=256, base_tokens=4, detail_tokens=4, pooler_heads=2,
+        system=IConFaceSettings(identity_dimension=256, base_tokens=4, detail_tokens=4, pooler_heads=2,
                                   cross_heads=2, lora_rank=2),
     )
 
@@ -40,7 +41,7 @@ def micro_checkpoint(folder: Path, size: int = 64) -> tuple[str, Callable[[str],
         autoencoder, backbone = Autoencoder(settings.autoencoder), build_backbone(settings.backbone)
         save(folder / "autoencoder.safetensors", autoencoder.state_dict())
         save(folder / "backbone.safetensors", backbone.state_dict())
-        model = IConFace(backbone, settings.iconface)
+        model = build(settings.system, backbone)
         adapters = {name: value + 0.3 * torch.randn_like(value) for name, value in model.adapter_state().items()}
     checkpoint = folder / "checkpoints" / "step-00000002"
     write_adapter(checkpoint, adapters)

@@ -11,6 +11,7 @@ import torch
 
 from anchorface.faces.align import ffhq_matrix
 from anchorface.faces.quality import NormCalibration
+from anchorface.models.anchor import AnchorSettings
 from anchorface.models.checkpoint import read_description, write_description
 from anchorface.records import CheckpointError, ConfigurationError, DataError, rng
 from anchorface.restoration import Reference, Restorer, SamplerSettings, mean_landmarks
@@ -84,7 +85,7 @@ def test_references_are_weighed_as_the_run_weighed_them(
                                       plans=())
         write_description(tmp_path / name, replace(
             read_description(checkpoint), extra={"norm_calibration": calibration.to_json()},
-            recipe={"losses": {"temperature": temperature}}))
+            anchor=AnchorSettings(temperature=temperature)))
         other = Restorer(str(tmp_path / name), weight_finder=finder)
         return other.restore_aligned(degraded, [shown], seeds=[1], settings=QUICK)[0]
 

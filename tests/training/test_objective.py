@@ -9,20 +9,22 @@ import torch
 
 from anchorface.pipelines.feed import Feed, open_dataset
 from anchorface.training.networks import Networks, load_networks
-from anchorface.training.objective import PARTS, conditions, noise_of, objective, sigma_of
+from anchorface.training.objective import encode, noise_of, objective, sigma_of
+from anchorface.training.objectives.identity import Identity
+from anchorface.training.objectives.prediction import Batch
 from anchorface.training.recipes import Recipe
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def batch_with(tiny_dataset: str, micro_recipe: Recipe) -> Callable[[int], dict[str, np.ndarray]]:
+def batch_with(tiny_dataset: str, micro_recipe: Recipe) -> Callable[[int], Batch]:
     """A batch with a wanted number of references."""
     dataset = open_dataset(tiny_dataset)
 
-    def make(count: int) -> dict[str, np.ndarray]:
+    def make(count: int) -> Batch:
         shares = tuple(float(n == count) for n in range(4))
-        return Feed(dataset, replace(micro_recipe.feed, reference_count_probabilities=shares)).batch(0)
+        return Feed(dataset, replace(micro_recipe.fed, reference_count_probabilities=shares)).batch(0)
 
     return make
 
@@ -40,35 +42,35 @@ def test_noise_and_sigma_belong_to_the_position(micro_recipe: Recipe) -> None:
 
 
 def test_a_share_of_a_batch_gives_the_losses_of_its_samples(
-    micro_recipe: Recipe, networks: Networks, batch_with: Callable[[int], dict[str, np.ndarray]]
+    micro_recipe: Recipe, networks: Networks, batch_with: Callable[[int], Batch]
 ) -> None:
     recipe, batch = replace(micro_recipe, precision="fp32"), batch_with(2)
-    whole, _ = objective(recipe, networks, networks.iconface, batch, CPU)
-    half, _ = objective(recipe, networks, networks.iconface, {k: v[2:] for k, v in batch.items()}, CPU)
+    whole, _ = objective(recipe, networks, networks.network, batch, CPU)
+    half, _ = objective(recipe, networks, networks.network, {k: v[2:] for k, v in batch.items()}, CPU)
     assert half.detach().numpy() == pytest.approx(whole[2:].detach().numpy(), rel=1e-4)
 
 
 def test_without_references_there_is_no_identity_part(
-    micro_recipe: Recipe, networks: Networks, batch_with: Callable[[int], dict[str, np.ndarray]]
+    micro_recipe: Recipe, networks: Networks, batch_with: Callable[[int], Batch]
 ) -> None:
     batch = batch_with(0)
-    given = conditions(micro_recipe, networks, batch, CPU)
+    _, given = encode(micro_recipe, networks, batch, CPU)
     assert given.references == ()
-    assert given.identity.norm(dim=1).numpy() == pytest.approx(np.ones(4), abs=1e-2)
-    loss, logged = objective(micro_recipe, networks, networks.iconface, batch, CPU)
-    assert logged[:, PARTS.index("identity")].isnan().all()
-    assert loss.detach().numpy() == pytest.approx(0.75 * logged[:, PARTS.index("flow")].numpy(), rel=1e-5)
+    assert given.identity is not None and given.identity.norm(dim=1).numpy() == pytest.approx(np.ones(4), abs=1e-2)
+    loss, logged = objective(micro_recipe, networks, networks.network, batch, CPU)
+    assert logged["identity"].isnan().all()
+    assert loss.detach().numpy() == pytest.approx(0.75 * logged["flow"].numpy(), rel=1e-5)
 
 
 def test_the_identity_loss_reaches_the_adapters_through_decoder_and_embedder(
-    micro_recipe: Recipe, networks: Networks, batch_with: Callable[[int], dict[str, np.ndarray]]
+    micro_recipe: Recipe, networks: Networks, batch_with: Callable[[int], Batch]
 ) -> None:
-    recipe = replace(micro_recipe, losses=replace(micro_recipe.losses, flow=0.0, identity_fraction=1.0))
-    loss, logged = objective(recipe, networks, networks.iconface, batch_with(3), CPU)
-    networks.iconface.zero_grad()
+    recipe = replace(micro_recipe, losses=(Identity(),))
+    loss, logged = objective(recipe, networks, networks.network, batch_with(3), CPU)
+    networks.network.zero_grad()
     loss.mean().backward()
-    gradients = [p.grad for p in networks.iconface.trainable_parameters() if p.grad is not None]
+    gradients = [p.grad for p in networks.network.trainable_parameters() if p.grad is not None]
     assert sum(float(g.abs().sum()) for g in gradients) > 0
-    assert not logged[:, PARTS.index("identity")].isnan().any()
-    frozen = [*networks.embedder.parameters(), *networks.autoencoder.parameters()]
+    assert not logged["identity"].isnan().any()
+    frozen = [*networks.encoders.embedder.parameters(), *networks.encoders.autoencoder.parameters()]
     assert all(parameter.grad is None for parameter in frozen)

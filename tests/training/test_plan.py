@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from anchorface.cli.app import app
 from anchorface.models.backbone import TextMemory, build_backbone
-from anchorface.models.iconface import IConFace
+from anchorface.models.build import build
+from anchorface.models.conditions import Conditions
 from anchorface.records import ConfigurationError
+from anchorface.training.execution import Execution
 from anchorface.training.plan import ATTENTION, count, memory, samples_per_second
 from anchorface.training.recipes import Recipe, recipe
 
@@ -19,7 +21,7 @@ from anchorface.training.recipes import Recipe, recipe
 def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(references: int) -> None:
     made = recipe("iconface_tiny", precision="fp32")
     planned, settings = count(made, references), made.model
-    network = IConFace(build_backbone(settings.backbone), settings.iconface)
+    network = build(settings.system, build_backbone(settings.backbone))
     side = settings.tokens_per_side
     scene, degraded, *shown = torch.randn(2 + references, 1, side * side, settings.backbone.in_channels)
     own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
@@ -33,8 +35,9 @@ def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(refere
 
     watched = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, watched:
-        network(scene, torch.rand(1), TextMemory.fixed(settings.backbone)(1), degraded, tuple(shown),
-                torch.randn(1, settings.iconface.identity_dimension))
+        network(scene, torch.rand(1), Conditions(
+            text=TextMemory.fixed(settings.backbone)(1), degraded=degraded, references=tuple(shown),
+            identity=torch.randn(1, settings.system.identity_dimension)))
     assert counter.get_total_flops() == planned.forward
     really = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     assert planned.activations == pytest.approx(really, rel=0.02)
@@ -42,12 +45,15 @@ def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(refere
     assert planned.backbone + planned.adapters == sum(p.numel() for p in network.parameters())
 
 
+FRUGAL = Execution(micro_batch=1, checkpointing=True)
+
+
 def klein() -> Recipe:
     return recipe("iconface")
 
 
 def test_four_billion_parameters_are_planned_without_being_held() -> None:
-    without, three = count(klein(), 0), count(klein(), 3)
+    without, three = count(klein(), 0, FRUGAL), count(klein(), 3, FRUGAL)
     assert without.backbone / 1e9 == pytest.approx(3.876, abs=1e-3)
     # Every token of the image stream meets the image halves of 5 double blocks and all of 20 single ones.
     width, tokens, words = 3072, 5 * 1024, 512
@@ -59,7 +65,7 @@ def test_four_billion_parameters_are_planned_without_being_held() -> None:
 
 
 def test_stages_shard_what_they_say() -> None:
-    counted = count(klein(), 3)
+    counted = count(klein(), 3, FRUGAL)
     stages = [memory(counted, gpus=8, stage=stage) for stage in range(4)]
     adapters = counted.adapters * 4
     assert stages[0].moments == 2 * adapters and stages[1].moments == pytest.approx(2 * adapters / 8, abs=1)
@@ -67,9 +73,9 @@ def test_stages_shard_what_they_say() -> None:
     assert stages[2].backbone == 2 * counted.backbone
     assert stages[3].backbone == pytest.approx(counted.backbone / 4, abs=1)
     assert stages[0].total > stages[1].total > stages[2].total > stages[3].total
-    alone = replace(klein(), gradient_checkpointing=False)
-    assert memory(count(alone, 3)).activations > 5 * stages[0].activations
-    assert count(klein(), 0).identity == 0 < counted.identity, "without references nobody decodes for the identity"
+    alone = replace(FRUGAL, checkpointing=False)
+    assert memory(count(klein(), 3, alone)).activations > 5 * stages[0].activations
+    assert count(klein(), 0, FRUGAL).identity == 0 < counted.identity, "without references nobody decodes"
     assert samples_per_second(counted, gpus=64, rate=1e15) == pytest.approx(
         64 * samples_per_second(counted, rate=1e15))
 

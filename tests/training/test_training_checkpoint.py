@@ -9,11 +9,13 @@ import pytest
 from anchorface.models.checkpoint import Description, write_description
 from anchorface.records import CheckpointError
 from anchorface.training.checkpoint import complete, extend_chain, folder_of, latest, require_same_run, start_of_chain
+from anchorface.training.execution import Execution
+from anchorface.training.objectives.flow import Flow
 from anchorface.training.recipes import Recipe
 
 
 def described(recipe: Recipe, **changes: object) -> Description:
-    extra = {"shaping": recipe.shaping(), "workers": 2}
+    extra = {"shaping": recipe.shaping(), "execution": Execution(workers=2).to_dict()}
     return replace(Description(model=recipe.model, weights={}, embedder="e", manifest_id="m", extra=extra), **changes)
 
 
@@ -30,19 +32,25 @@ def test_only_renamed_folders_count_and_the_newest_wins(micro_recipe: Recipe, tm
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_by_name_of_the_difference(micro_recipe: Recipe) -> None:
-    other = replace(micro_recipe, learning_rate=0.5, zero_stage=1)
+    other = replace(micro_recipe, learning_rate=0.5, losses=(Flow(),))
     with pytest.raises(CheckpointError, match=r"learning_rate is 0\.01 there and 0\.5 here") as caught:
         require_same_run(described(micro_recipe), described(other), Path("run"))
-    assert "zero_stage" in str(caught.value)
+    assert "losses.identity.weight is 0.3 there and None here" in str(caught.value)
 
 
 def test_a_checkpoint_of_other_data_or_another_worker_count_is_refused(micro_recipe: Recipe) -> None:
     here = described(micro_recipe)
     with pytest.raises(CheckpointError, match="dataset"):
         require_same_run(described(micro_recipe, manifest_id="other"), here, Path("run"))
-    other = replace(here, extra={**here.extra, "workers": 4})
-    with pytest.raises(CheckpointError, match="workers is 4 there and 2 here"):
+    other = replace(here, extra={**here.extra, "execution": Execution(workers=4, zero_stage=3).to_dict()})
+    with pytest.raises(CheckpointError, match="workers is 4 there and 2 here; zero_stage is 3 there and 2 here"):
         require_same_run(other, here, Path("run"))
+
+
+def test_what_the_engine_state_does_not_know_may_differ_at_a_resume(micro_recipe: Recipe) -> None:
+    here = described(micro_recipe)
+    other = Execution(workers=2, micro_batch=1, compile=True, checkpointing=True, threads=3, feed="inline")
+    require_same_run(replace(here, extra={**here.extra, "execution": other.to_dict()}), here, Path("run"))
 
 
 def test_housekeeping_may_change_between_attempts(micro_recipe: Recipe) -> None:

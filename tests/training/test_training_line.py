@@ -16,6 +16,7 @@ from anchorface.models.checkpoint import read_description
 from anchorface.models.weights import load
 from anchorface.records import CheckpointError, ConfigurationError
 from anchorface.training.checkpoint import complete, latest
+from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import Recipe
 
@@ -57,7 +58,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(recipe: Recipe, tiny_dataset: str, runs: Path) -> Run:
     lines: list[str] = []
-    last = train(recipe, tiny_dataset, runs / "undisturbed", threads=1, report=lines.append)
+    last = train(recipe, tiny_dataset, runs / "undisturbed", Execution(threads=1), report=lines.append)
     return Run(runs / "undisturbed", last, lines)
 
 
@@ -66,7 +67,7 @@ def disturbed(recipe: Recipe, tiny_dataset: str, runs: Path) -> Iterator[Run]:
     folder, lines, killed = runs / "disturbed", [], []
     killer = threading.Thread(target=kill_rank_0_after_first_checkpoint, args=(folder, killed))
     killer.start()
-    last = train(recipe, tiny_dataset, folder, threads=1, report=lines.append)
+    last = train(recipe, tiny_dataset, folder, Execution(threads=1), report=lines.append)
     killer.join()
     yield Run(folder, last, lines, killed)
 
@@ -106,7 +107,7 @@ def test_mlflow_holds_recipe_manifest_git_metrics_pictures_and_checkpoint(
     run = client.get_run(note["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params["feed.batch"] == "4"
-    assert run.data.params["losses.hard"] == "0.25"
+    assert run.data.params["losses.identity.hard"] == "0.25"
     assert run.data.tags["manifest"] == Path(tiny_dataset).name
     assert {"git.commit", "git.dirty", "checkpoint"} <= run.data.tags.keys()
     clocks = [m.step for m in client.get_metric_history(note["run_id"], "loss")]
@@ -136,4 +137,4 @@ def test_more_workers_than_the_machine_has_are_refused_at_once(
     recipe: Recipe, tiny_dataset: str, run_folder: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match="fewer workers"):
-        train(recipe, tiny_dataset, run_folder, workers=2, cpus_per_worker=64, track=False)
+        train(recipe, tiny_dataset, run_folder, Execution(workers=2, cpus=64), track=False)

@@ -15,8 +15,9 @@ from anchorface.models.weights import load
 from anchorface.pipelines.feed import open_dataset
 from anchorface.records import TrainingError
 from anchorface.training.checkpoint import latest
+from anchorface.training.execution import Execution
+from anchorface.training.job import Job
 from anchorface.training.launch import train
-from anchorface.training.loop import Job
 from anchorface.training.networks import load_networks
 from anchorface.training.recipes import Recipe
 
@@ -45,8 +46,9 @@ def staged(micro_recipe: Recipe, tiny_dataset: str, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("stages")
     dataset = open_dataset(tiny_dataset)
     jobs = [
-        Job(recipe=replace(micro_recipe, zero_stage=stage, precision="fp32", micro_batch=1), dataset=dataset.uri,
-            manifest_id=dataset.manifest_id, run_folder=folder / f"stage-{stage}", feed_engine="inline")
+        Job(recipe=replace(micro_recipe, precision="fp32"), dataset=dataset.uri, manifest_id=dataset.manifest_id,
+            execution=Execution(workers=2, threads=1, zero_stage=stage, micro_batch=1, feed="inline"),
+            run_folder=folder / f"stage-{stage}")
         for stage in STAGES
     ]
     run_ranks(jobs, 2, folder)
@@ -64,7 +66,7 @@ def test_every_stage_gives_the_weights_and_averages_of_stage_0(
     bits, so tensors are compared by their distance beside the way that training moved them: .6 % at most was seen. A
     bias of keys changes no softmax: it has no gradient but rounding, and hardly moves."""
     expected, found = (load(staged[number] / file)[0] for number in (0, stage))
-    start = load_networks(micro_recipe, torch.device("cpu")).iconface.adapter_state()
+    start = load_networks(micro_recipe, torch.device("cpu")).network.adapter_state()
     assert expected.keys() == found.keys() == start.keys()
     for name, tensor in expected.items():
         moved, apart = (tensor - start[name]).norm(), (tensor - found[name]).norm()
@@ -89,5 +91,5 @@ def test_a_loss_that_is_not_finite_names_its_positions_and_leaves_no_checkpoint(
 ) -> None:
     recipe = replace(micro_recipe, learning_rate=1e30, gradient_clip=0.0, warmup=0, precision="fp32")
     with pytest.raises(TrainingError, match=r"not finite at positions \[4"):
-        train(recipe, tiny_dataset, run_folder, workers=0, track=False)
+        train(recipe, tiny_dataset, run_folder, Execution(workers=0), track=False)
     assert latest(run_folder) is None

@@ -24,11 +24,12 @@ from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import TextMemory, build_backbone, velocity
 from anchorface.models.configuration import tiny
 from anchorface.models.flow import logit_normal_sigma, mix, shift_schedule, target_velocity
+from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, mean_estimate, sample
 from anchorface.records import derive, rng
-from anchorface.training.carried.autoencoder import IMAGE, to_images, to_tensor
-from anchorface.training.carried.people import MARGIN, SIDE, Faces
-from anchorface.training.carried.run import Budget, Run, Schedule, place
+from anchorface.training.small_networks.autoencoder import IMAGE
+from anchorface.training.small_networks.people import MARGIN, SIDE, Faces
+from anchorface.training.small_networks.run import Budget, Run, Schedule, place
 
 SHARD = 500
 
@@ -127,7 +128,7 @@ def view(image: np.ndarray, mirrored: bool, recipe: BaseRecipe, number: int) -> 
 @torch.no_grad()
 def encode(autoencoder: Autoencoder, images: np.ndarray) -> Tensor:
     """Tokens [N, 64, 128] of uint8 [N, 128, 128, 3]."""
-    return torch.cat([autoencoder.encode(to_tensor(images[i : i + 20])) for i in range(0, len(images), 20)])
+    return torch.cat([autoencoder.encode(levels_to_tensor(images[i : i + 20])) for i in range(0, len(images), 20)])
 
 
 def fill_pool(recipe: BaseRecipe, sets: tuple[Faces, Faces], autoencoder: Autoencoder, folder: Path,
@@ -260,5 +261,5 @@ def restore(backbone: nn.Module, autoencoder: Autoencoder, images: np.ndarray,
 
         noise = initial_noise([derive(seed, "restore", start + k) for k in range(count)], tuple(condition.shape[1:]))
         tokens = mean_estimate(speed, noise) if mean else sample(speed, noise, shift_schedule(steps, side * side))
-        results.append(to_images(autoencoder.decode(tokens, side, side)))
+        results.append(tensor_to_levels(autoencoder.decode(tokens, side, side)))
     return np.concatenate(results)

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 
 from anchorface.records import DataError, rng
-from anchorface.training.carried.augment import Augmentation, augmented, plain
-from anchorface.training.carried.composites import invent
-from anchorface.training.carried.corpus import ADAFACE_IDENTITIES, HELD_OUT_IDENTITIES, JUDGE_IDENTITIES, read_corpus
-from anchorface.training.carried.people import SIDE, SOURCES, Faces, held_out, read_people, split
+from anchorface.training.small_networks.augment import Augmentation, augmented, plain
+from anchorface.training.small_networks.composites import invent
+from anchorface.training.small_networks.corpus import (
+    ADAFACE_IDENTITIES,
+    HELD_OUT_IDENTITIES,
+    JUDGE_IDENTITIES,
+    read_corpus,
+)
+from anchorface.training.small_networks.people import SIDE, SOURCES, Faces, held_out, read_people, split
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "photos"
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs ../shared/data")

@@ -11,12 +11,18 @@ import torch
 from torch import distributed, nn
 
 from anchorface.faces.adaface import AdaFaceNet
+from anchorface.models.pixels import tensor_to_levels
 from anchorface.models.weights import load, tiny_autoencoder
-from anchorface.training.carried import autoencoder, base, composites, embedder, measure
-from anchorface.training.carried.card import save_network, write_card
-from anchorface.training.carried.corpus import ADAFACE_IDENTITIES, HELD_OUT_IDENTITIES, JUDGE_IDENTITIES, read_corpus
-from anchorface.training.carried.people import Faces, read_people, split
-from anchorface.training.carried.run import place
+from anchorface.training.small_networks import autoencoder, base, composites, embedder, measure
+from anchorface.training.small_networks.card import save_network, write_card
+from anchorface.training.small_networks.corpus import (
+    ADAFACE_IDENTITIES,
+    HELD_OUT_IDENTITIES,
+    JUDGE_IDENTITIES,
+    read_corpus,
+)
+from anchorface.training.small_networks.people import Faces, read_people, split
+from anchorface.training.small_networks.run import place
 
 FILES = {"autoencoder": "autoencoder_tiny", "adaface": "adaface_small", "judge": "judge_small", "base": "base_tiny"}
 STATES = {**FILES, "autoencoder": "autoencoder", "base": "base"}
@@ -52,7 +58,7 @@ def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Na
     elif network == "autoencoder":
         numbers = measure.autoencoder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
         images = autoencoder.middle(autoencoder.at_scale(np.concatenate([kept.images[::16], unseen.images[::50]])))
-        decoded = autoencoder.to_images(autoencoder.reconstruct(trained, images))  # type: ignore[arg-type]
+        decoded = tensor_to_levels(autoencoder.reconstruct(trained, images))  # type: ignore[arg-type]
         _sheet(options.work / "autoencoder.png", [images, decoded])
     else:
         codec = tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors")
@@ -62,7 +68,8 @@ def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Na
     text = TEXTS[network]
     save_network(options.weights, FILES[network], trained, recipe, text["data"], numbers)
     write_card(options.weights, FILES[network], numbers=numbers, photographs=network != "judge",
-               how=f"`python -m training.carried {network} --corpus <folder>`: {_spent(network, options.work)}. "
+               how=f"`python -m anchorface.training.small_networks {network} --corpus <folder>`: "
+                   f"{_spent(network, options.work)}. "
                    f"Recipe:\n\n```\n{recipe}\n```", **text)
     print(f"{FILES[network]} saved  {numbers}", flush=True)
 
@@ -120,7 +127,7 @@ TEXTS: dict[str, dict[str, str]] = {
                 "default's identity network (`faces.adaface`, architecture `small`), trained with the AdaFace loss.",
         "data": _HELD_OUT + "Used: synthetic identities 0 to 599, six photographs each; both pictures of the other "
                 "216 real persons; 600 invented persons joined from two of those each "
-                "(`training/carried/composites.py`).",
+                "(`training/small_networks/composites.py`).",
         "notes": "AUC london: neutral against smiling; congress: portraits about ten years apart, the early one grey "
                  "and small; synthetic: all pairs, ages and poses mixed. Cosines are means over same-person and "
                  "other-person pairs. Norms: mean length on clean and on damaged crops.",
@@ -147,9 +154,9 @@ TEXTS: dict[str, dict[str, str]] = {
                 "(stride 16, as FLUX.2) and back, with whitening statistics.",
         "data": _HELD_OUT + "Used: synthetic identities 0 to 839 and the other 216 real persons.",
         "notes": "PSNR of reconstructions at 128 px. It starts as the principal components of 8x8 px patches and "
-                 "learns from there (`training/carried/linear_start.py`). For comparison: a linear code of 16x16 px "
-                 "patches (128 principal components, fitted to the same training photographs) gives 38.6 dB on the "
-                 "held-out real faces and 38.4 dB on synthetic ones.",
+                 "learns from there (`training/small_networks/linear_start.py`). For comparison: a linear code of "
+                 "16x16 px patches (128 principal components, fitted to the same training photographs) gives 38.6 dB "
+                 "on the held-out real faces and 38.4 dB on synthetic ones.",
         "limits": "Faces at about 128 px. Very fine texture is smoothed.",
     },
     "base": {

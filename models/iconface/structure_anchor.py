@@ -12,7 +12,7 @@ import torch.nn.functional as functional
 from einops import rearrange
 from torch import Tensor, nn
 
-from anchorface.models.configuration import IConFaceSettings
+from anchorface.models.iconface.settings import IConFaceSettings
 from anchorface.models.precision import as_weights
 from anchorface.models.tokens import Grid
 
@@ -144,7 +144,7 @@ class DegradedAttention(nn.Module):
     K and V have rank 16. Our choice: Q and the output projection have rank `cross_query_rank`, h is layer-normed
     first, queries and keys are RMS-normed per head, no rotary embedding (memory tokens have no place).
 
-    Source: papers 1.4 (c).
+    Source: IConFace, block-wise degraded attention after eq. 7.
     """
 
     def __init__(self, settings: IConFaceSettings, width: int, memory_width: int) -> None:
@@ -171,10 +171,10 @@ class DegradedAttention(nn.Module):
         """What to add to the image tokens `hidden` [B, L, D], given what `keys_values` made of the memory."""
         key, value = offered
         with torch.autocast(hidden.device.type, enabled=False):
-            calm = self.norm(hidden)  # in its own type: autocast would make a float32 copy of the whole stream
-        query = rearrange(self.to_query(calm), "b l (n d) -> b n l d", n=self.heads)
+            normed = self.norm(hidden)  # in its own type: autocast would make a float32 copy of the whole stream
+        query = rearrange(self.to_query(normed), "b l (n d) -> b n l d", n=self.heads)
         query = self.norm_query(query.to(self.norm_query.weight.dtype)).to(value.dtype)
         found = rearrange(functional.scaled_dot_product_attention(query, key, value), "b n l d -> b l (n d)")
         # gamma where there are few channels; nothing after it has a bias, so at 0 nothing is added, exactly.
-        few = self.to_out.down(as_weights(found, self.to_out.down.weight))
-        return self.to_out.up((self.gamma * few).to(few.dtype)).to(hidden.dtype)
+        low_rank = self.to_out.down(as_weights(found, self.to_out.down.weight))
+        return self.to_out.up((self.gamma * low_rank).to(low_rank.dtype)).to(hidden.dtype)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from anchorface.faces.adaface import AdaFaceNet
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import ConfigurationError, derive, rng
-from anchorface.training.carried.adaface_loss import AdaFaceLoss, MarginSettings
-from anchorface.training.carried.augment import Augmentation, augmented, plain
-from anchorface.training.carried.corpus import ADAFACE_IDENTITIES, JUDGE_IDENTITIES
-from anchorface.training.carried.people import Faces
-from anchorface.training.carried.run import Budget, Run, Schedule
+from anchorface.training.small_networks.adaface_loss import AdaFaceLoss, MarginSettings
+from anchorface.training.small_networks.augment import Augmentation, augmented, plain
+from anchorface.training.small_networks.corpus import ADAFACE_IDENTITIES, JUDGE_IDENTITIES
+from anchorface.training.small_networks.people import Faces
+from anchorface.training.small_networks.run import Budget, Run, Schedule
 
 ASKS_FOR_DETAIL = Augmentation(low_resolution=0.0, blur=0.0, damage=0.0, noise=0.05, cover=0.1)
 """The judge sees sharp faces only: as public recognition networks do, it then finds a blurred face unlike its person.
@@ -67,8 +68,7 @@ def recipe_of(name: str) -> EmbedderRecipe:
 
 def to_network(crops: np.ndarray) -> Tensor:
     """uint8 RGB [B, 112, 112, 3] to float BGR [B, 3, 112, 112] in [-1, 1]."""
-    bgr = np.ascontiguousarray(crops[..., ::-1])
-    return torch.from_numpy(bgr).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return levels_to_tensor(crops[..., ::-1])
 
 
 class Labelled(nn.Module):

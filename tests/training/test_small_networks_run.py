@@ -8,14 +8,15 @@ from torch import distributed, nn
 
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.configuration import tiny
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import rng
 from anchorface.synthetic import album, render, seed_of
-from anchorface.training.carried.autoencoder import IMAGE, decibels, middle, to_images, to_tensor
-from anchorface.training.carried.autoencoder import at_scale as at_128
-from anchorface.training.carried.base import BaseRecipe, Chooser, view, views_of
-from anchorface.training.carried.linear_start import start_linear
-from anchorface.training.carried.people import SIDE, Faces, wide_crop
-from anchorface.training.carried.run import Budget, Run, Schedule, begin_again, place
+from anchorface.training.small_networks.autoencoder import IMAGE, decibels, middle
+from anchorface.training.small_networks.autoencoder import at_scale as at_128
+from anchorface.training.small_networks.base import BaseRecipe, Chooser, view, views_of
+from anchorface.training.small_networks.linear_start import start_linear
+from anchorface.training.small_networks.people import SIDE, Faces, wide_crop
+from anchorface.training.small_networks.run import Budget, Run, Schedule, begin_again, place
 
 
 def _portraits(first: int, count: int) -> np.ndarray:
@@ -55,7 +56,7 @@ def test_the_autoencoder_starts_as_a_good_linear_code() -> None:
     torch.manual_seed(0)
     model = Autoencoder(tiny().autoencoder).eval()
     start_linear(model, middle(at_128(_portraits(0, 12))))
-    unknown = to_tensor(middle(at_128(_portraits(12, 4))))
+    unknown = levels_to_tensor(middle(at_128(_portraits(12, 4))))
     with torch.no_grad():
         assert decibels(model(unknown)[0], unknown) > 32.0
 
@@ -75,11 +76,6 @@ def test_two_processes_that_share_a_run_end_where_one_does(tmp_path: Path) -> No
         for name, value in alone.items():
             torch.testing.assert_close(shared[name], value)
     assert len(list((tmp_path / "two").iterdir())) == 1, "the first one saves"
-
-
-def test_images_survive_the_way_to_tensors_and_back() -> None:
-    images = rng(1, "pixels").integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    assert np.array_equal(to_images(to_tensor(images)), images)
 
 
 def test_a_view_depends_on_its_number_alone() -> None:

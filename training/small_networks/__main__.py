@@ -1,9 +1,9 @@
-"""`python -m training.carried <network>`: train one of the carried networks and write it with its model card.
+"""Train one of the carried networks and write it with its model card.
 
-    python -m training.carried autoencoder --corpus runs/carried/corpus --photos ../shared/data/photos
+    python -m anchorface.training.small_networks autoencoder --corpus runs/carried/corpus --photos ../shared/data/photos
 
 Two processes of one thread learn faster than one of two (the base alone can be shared):
-`torchrun --nproc-per-node 2 -m training.carried base --threads 1 --corpus runs/carried/corpus`.
+`torchrun --nproc-per-node 2 -m anchorface.training.small_networks base --threads 1 --corpus runs/carried/corpus`.
 
 The synthetic corpus is written first, for example in folders of 20 identities (see `corpus`):
 `synthetic.write_corpus(folder, 20, PHOTOS_EACH, CORPUS_SEED, PHOTO_SIDE, first_identity=k)`.
@@ -19,11 +19,11 @@ import cv2
 import torch
 from torch import distributed
 
-from anchorface.training.carried import report
-from anchorface.training.carried.autoencoder import AutoencoderRecipe
-from anchorface.training.carried.base import BaseRecipe
-from anchorface.training.carried.embedder import recipe_of
-from anchorface.training.carried.run import begin_again, place
+from anchorface.training.small_networks import report
+from anchorface.training.small_networks.autoencoder import AutoencoderRecipe
+from anchorface.training.small_networks.base import BaseRecipe
+from anchorface.training.small_networks.embedder import recipe_of
+from anchorface.training.small_networks.run import begin_again, place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NETWORKS = ("autoencoder", "adaface", "judge", "base")
@@ -31,7 +31,7 @@ NETWORKS = ("autoencoder", "adaface", "judge", "base")
 
 def main() -> None:
     """Read the command line, train, save."""
-    parser = argparse.ArgumentParser(prog="python -m training.carried", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m anchorface.training.small_networks", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--minutes", type=float, help="wall clock at most; the recipe's own if absent")

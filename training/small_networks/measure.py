@@ -11,13 +11,21 @@ from anchorface.degradation import apply, draw
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import rng
-from anchorface.training.carried.augment import CROP
-from anchorface.training.carried.autoencoder import IMAGE, STORED, at_scale, decibels, middle, reconstruct, to_tensor
-from anchorface.training.carried.base import restore
-from anchorface.training.carried.embedder import embed, plain_crops
-from anchorface.training.carried.people import SIDE, SOURCES, Faces
-from anchorface.training.carried.verification import between_roles, within
+from anchorface.training.small_networks.augment import CROP
+from anchorface.training.small_networks.autoencoder import (
+    IMAGE,
+    STORED,
+    at_scale,
+    decibels,
+    middle,
+    reconstruct,
+)
+from anchorface.training.small_networks.base import restore
+from anchorface.training.small_networks.embedder import embed, plain_crops
+from anchorface.training.small_networks.people import SIDE, SOURCES, Faces
+from anchorface.training.small_networks.verification import between_roles, within
 
 STRENGTHS = ("refldm-moderate", "refldm-train", "refldm-severe")
 
@@ -57,9 +65,9 @@ def autoencoder_numbers(model: Autoencoder, synthetic: Faces, people: Faces) -> 
     numbers: dict[str, float] = {}
     for name, faces in (("synthetic", synthetic), *((source, real_of(people, source)) for source in SOURCES)):
         images = middle(at_scale(faces.images))
-        numbers[f"psnr {name}"] = decibels(reconstruct(model, images), to_tensor(images))
+        numbers[f"psnr {name}"] = decibels(reconstruct(model, images), levels_to_tensor(images))
     with torch.no_grad():
-        tokens = model.encode(to_tensor(middle(at_scale(synthetic.images))[:100]))
+        tokens = model.encode(levels_to_tensor(middle(at_scale(synthetic.images))[:100]))
     numbers |= {"token mean, largest": float(tokens.mean((0, 1)).abs().max()), "token deviation": float(tokens.std())}
     return {name: round(float(value), 3) for name, value in numbers.items()}
 
@@ -79,7 +87,7 @@ def base_numbers(backbone: nn.Module, autoencoder: Autoencoder, judges: dict[str
                     f"sample with {len(references)}": restore(backbone, autoencoder, degraded, references),
                     "mean": restore(backbone, autoencoder, degraded, mean=True)}
         for version, images in versions.items():
-            numbers[f"{name} {version} psnr"] = decibels(to_tensor(images), to_tensor(target))
+            numbers[f"{name} {version} psnr"] = decibels(levels_to_tensor(images), levels_to_tensor(target))
             for judge, network in judges.items():
                 truth, _ = embed(network, crops_from(target, chosen.landmarks))
                 found, _ = embed(network, crops_from(images, chosen.landmarks))

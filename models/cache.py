@@ -21,24 +21,27 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from anchorface.models.tokens import Layout
+
 KeyValue = tuple[Tensor, Tensor]
 ARGUMENTS = ("query", "key", "value")
 
 
 @dataclass(kw_only=True)
-class Context:
+class Cache:
     """One batch's kept values. Give the same object to every step of one sampling; it fills itself.
 
     reuse: for how many passes the blocks' keys and values of the context serve, the pass that records them included;
     1 keeps none, and then all that is kept is exact.
     kept: what does not know the noise level, by name. keys_values: one pair [B, heads, context tokens, head width] per
-    block, in the order of the blocks. age: passes since they were recorded.
+    block, in the order of the blocks. age: passes since they were recorded. replays: whether this pass uses them.
     """
 
     reuse: int = 1
     kept: dict[str, Any] = field(default_factory=dict)
     keys_values: list[KeyValue] = field(default_factory=list)
     age: int = 0
+    replays: bool = False
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` gives, made on the first pass alone."""
@@ -46,43 +49,47 @@ class Context:
             self.kept[name] = make()
         return self.kept[name]
 
-    def begin(self) -> bool:
-        """Start a pass; True if it can do without the context's tokens."""
-        if self.keys_values and self.age < self.reuse:
+    def begin(self) -> None:
+        """Start a pass: from here to the next, `replays` says whether it can do without the context's tokens."""
+        self.replays = bool(self.keys_values) and self.age < self.reuse
+        if self.replays:
             self.age += 1
-            return True
-        self.keys_values, self.age = [], 1
-        return False
+        else:
+            self.keys_values, self.age = [], 1
+
+    def shown(self, layout: Layout) -> int:
+        """Image tokens in the stream of this pass."""
+        return layout.scene_tokens if self.replays else layout.image_tokens
 
 
-class RecordContext(TorchFunctionMode):
+class Recording(TorchFunctionMode):
     """Attention calls keep the keys and values of the last `tokens` rows."""
 
-    def __init__(self, context: Context, tokens: int) -> None:
+    def __init__(self, cache: Cache, tokens: int) -> None:
         super().__init__()
-        self.context, self.tokens = context, tokens
+        self.cache, self.tokens = cache, tokens
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         if function is functional.scaled_dot_product_attention:
             key, value = (_argument(args, kwargs, place) for place in (1, 2))
             start = key.shape[-2] - self.tokens
-            self.context.keys_values.append((key[..., start:, :].clone(), value[..., start:, :].clone()))
+            self.cache.keys_values.append((key[..., start:, :].clone(), value[..., start:, :].clone()))
         return function(*args, **kwargs)
 
 
-class ReplayContext(TorchFunctionMode):
+class Replaying(TorchFunctionMode):
     """The attention call of one block sees the kept keys and values of the context behind its own."""
 
-    def __init__(self, context: Context, block: int) -> None:
+    def __init__(self, cache: Cache, block: int) -> None:
         super().__init__()
-        self.context, self.block = context, block
+        self.cache, self.block = cache, block
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = dict(kwargs or {})
         if function is functional.scaled_dot_product_attention:
             named = {name: _argument(args, kwargs, place) for place, name in enumerate(ARGUMENTS)}
-            for name, kept in zip(("key", "value"), self.context.keys_values[self.block], strict=True):
+            for name, kept in zip(("key", "value"), self.cache.keys_values[self.block], strict=True):
                 named[name] = torch.cat([named[name], kept.to(named[name].dtype)], dim=-2)
             further = {name: value for name, value in kwargs.items() if name not in ARGUMENTS}
             return function(*named.values(), *args[len(ARGUMENTS):], **further)

@@ -9,7 +9,7 @@ import math
 
 from torch import Tensor, nn
 
-from anchorface.models.configuration import IConFaceSettings
+from anchorface.models.iconface.settings import IConFaceSettings
 
 
 class IdentityAnchor(nn.Module):

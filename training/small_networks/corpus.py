@@ -14,7 +14,7 @@ import numpy as np
 
 from anchorface.faces.images import read_photo
 from anchorface.records import DataError
-from anchorface.training.carried.people import Faces, concatenate, wide_crop
+from anchorface.training.small_networks.people import Faces, concatenate, wide_crop
 
 CORPUS_SEED = 20261121
 PHOTOS_EACH = 6

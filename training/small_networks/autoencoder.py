@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.configuration import tiny
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import derive, rng
-from anchorface.training.carried.linear_start import start_linear
-from anchorface.training.carried.people import MARGIN, Faces
-from anchorface.training.carried.run import Budget, Run, Schedule
+from anchorface.training.small_networks.linear_start import start_linear
+from anchorface.training.small_networks.people import MARGIN, Faces
+from anchorface.training.small_networks.run import Budget, Run, Schedule
 
 IMAGE = 128
 STORED = round(IMAGE * MARGIN)
@@ -57,17 +58,6 @@ def middle(images: np.ndarray) -> np.ndarray:
     """The 128 px FFHQ crops in the middle of `at_scale` images."""
     edge = (STORED - IMAGE) // 2
     return images[:, edge : edge + IMAGE, edge : edge + IMAGE]
-
-
-def to_tensor(images: np.ndarray) -> Tensor:
-    """uint8 [B, S, S, 3] to float [B, 3, S, S] in [-1, 1], channels last in memory."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def to_images(pixels: Tensor) -> np.ndarray:
-    """float [B, 3, S, S] in [-1, 1] to uint8 [B, S, S, 3]."""
-    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return levels.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def decibels(first: Tensor, second: Tensor) -> float:
@@ -123,7 +113,7 @@ def train(recipe: AutoencoderRecipe, synthetic: Faces, people: Faces, work: Path
     tokens = (recipe.batch, tiny().backbone.in_channels, recipe.patch // 16, recipe.patch // 16)
     while run.going():
         generator = torch.Generator().manual_seed(derive(recipe.seed, "latent noise", run.step))
-        loss, plain = loss_of(model, to_tensor(patches(sets, recipe, run.step)),
+        loss, plain = loss_of(model, levels_to_tensor(patches(sets, recipe, run.step)),
                               torch.randn(tokens, generator=generator), recipe)
         run.update(loss, l1=float(plain.detach()))
     run.save()
@@ -141,7 +131,7 @@ def whiten(model: Autoencoder, images: np.ndarray, evenness: float = 1.0) -> Non
     channels. At 1 all channels are equally strong, and noise drowns a patch's colour as early as its finest texture;
     below 1 colour and coarse shape stay readable longer, and a sampler settles them first (our choice).
     """
-    latents = torch.cat([model.posterior(to_tensor(images[i : i + 16]))[0] for i in range(0, len(images), 16)])
+    latents = torch.cat([model.posterior(levels_to_tensor(images[i : i + 16]))[0] for i in range(0, len(images), 16)])
     mean, variance = latents.mean((0, 2, 3)), latents.var((0, 2, 3))
     some = latents[:: max(1, len(latents) // 16)]
     plain = model.decode_latents(some)
@@ -158,5 +148,5 @@ def whiten(model: Autoencoder, images: np.ndarray, evenness: float = 1.0) -> Non
 def reconstruct(model: Autoencoder, images: np.ndarray) -> Tensor:
     """Encode and decode uint8 [N, 128, 128, 3]; float [N, 3, 128, 128]."""
     side = IMAGE // 16
-    return torch.cat([model.decode(model.encode(to_tensor(images[i : i + 16])), side, side)
+    return torch.cat([model.decode(model.encode(levels_to_tensor(images[i : i + 16])), side, side)
                       for i in range(0, len(images), 16)])  # fmt: skip

@@ -4,17 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import PATHWAYS, TOKENS, inputs, stirred
+from small import PATHWAYS, TOKENS, ask, inputs, stirred
 
-from anchorface.models.context import Context
+from anchorface.models.cache import Cache
 from anchorface.models.flow import shift_schedule
 from anchorface.models.sampler import initial_noise, sample
 
 
-def sampled(model, given, context, steps=6):
-    rest = {name: value for name, value in given.items() if name not in ("scene", "sigma")}
+def sampled(model, given, cache, steps=6):
     noise = initial_noise(range(3), (TOKENS, 16))
-    return sample(lambda z, sigma: model(scene=z, sigma=sigma, **rest, context=context), noise,
+    return sample(lambda z, sigma: ask(model, {**given, "scene": z, "sigma": sigma}, cache), noise,
                   shift_schedule(steps, TOKENS))
 
 
@@ -24,19 +23,19 @@ def sampled(model, given, context, steps=6):
 @pytest.mark.parametrize("references", [0, 2])
 def test_keeping_what_does_not_know_the_noise_level_changes_no_bit(references, changes):
     model, given = stirred(replace(PATHWAYS, **changes)), inputs(references)
-    assert torch.equal(sampled(model, given, Context()), sampled(model, given, None))
+    assert torch.equal(sampled(model, given, Cache()), sampled(model, given, None))
 
 
 @pytest.mark.parametrize("scope", ["image", "scene"])
 @torch.no_grad()
 def test_kept_keys_and_values_give_the_same_velocity_where_nothing_has_changed(scope):
     model, given = stirred(replace(PATHWAYS, identity_scope=scope, cross_scope=scope)), inputs(2)
-    context = Context(reuse=2)
-    whole = model(**given, context=context)
-    assert torch.equal(whole, model(**given))
+    cache = Cache(reuse=2)
+    whole = ask(model, given, cache)
+    assert torch.equal(whole, ask(model, given))
     seen = []
     hook = model.backbone.transformer_blocks[0].register_forward_pre_hook(lambda _, a: seen.append(a[0].shape[1]))
-    kept = model(**given, context=context)
+    kept = ask(model, given, cache)
     hook.remove()
     assert seen == [TOKENS], "the stream still held the context"
     assert torch.allclose(kept, whole, atol=1e-5)
@@ -46,7 +45,7 @@ def test_reuse_moves_the_result_a_little_and_is_refreshed_after_so_many_steps():
     model, given, seen = stirred(), inputs(2), []
     naive = sampled(model, given, None)
     hook = model.backbone.transformer_blocks[0].register_forward_pre_hook(lambda _, a: seen.append(a[0].shape[1]))
-    reused = sampled(model, given, Context(reuse=2))
+    reused = sampled(model, given, Cache(reuse=2))
     hook.remove()
     assert seen == [4 * TOKENS, TOKENS] * 3
     assert 0 < (reused - naive).abs().mean() < 0.2 * naive.abs().mean()

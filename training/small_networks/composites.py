@@ -9,7 +9,7 @@ import numpy as np
 
 from anchorface.faces.align import arcface_matrix, compose, inverse
 from anchorface.records import rng
-from anchorface.training.carried.people import SIDE, Faces
+from anchorface.training.small_networks.people import SIDE, Faces
 
 WAYS = ("eyes", "lower", "mean")
 """What comes from the second person: the band of eyes and brows, all below the nose's tip, or half of every pixel."""

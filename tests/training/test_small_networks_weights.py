@@ -14,15 +14,16 @@ from anchorface.faces.embed import embedder
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import TextMemory, velocity
 from anchorface.models.configuration import tiny
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.models.sampler import initial_noise, mean_estimate
 from anchorface.models.weights import load, tiny_autoencoder, tiny_backbone
 from anchorface.records import rng
 from anchorface.synthetic import album, render, seed_of
-from anchorface.training.carried.autoencoder import at_scale as at_128
-from anchorface.training.carried.autoencoder import decibels, middle, to_tensor
-from anchorface.training.carried.corpus import CORPUS_SEED
-from anchorface.training.carried.people import wide_crop
-from anchorface.training.carried.verification import within
+from anchorface.training.small_networks.autoencoder import at_scale as at_128
+from anchorface.training.small_networks.autoencoder import decibels, middle
+from anchorface.training.small_networks.corpus import CORPUS_SEED
+from anchorface.training.small_networks.people import wide_crop
+from anchorface.training.small_networks.verification import within
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 CARRIED = ("adaface_small", "autoencoder_tiny", "base_tiny", "judge_small")
@@ -80,7 +81,7 @@ def test_embedders_tell_unknown_synthetic_people_apart(
 
 def test_autoencoder_gives_unknown_faces_back(autoencoder: Autoencoder,
                                               portraits: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    images = to_tensor(middle(at_128(portraits[0][::4])))
+    images = levels_to_tensor(middle(at_128(portraits[0][::4])))
     with torch.no_grad():
         tokens = autoencoder.encode(images)
         assert decibels(autoencoder.decode(tokens, 8, 8), images) > 35.0
@@ -95,9 +96,9 @@ def test_base_gives_a_whole_face_from_a_severely_damaged_one(
     settings = tiny()
     backbone, text = tiny_backbone(WEIGHTS / "base_tiny.safetensors"), TextMemory.fixed(settings.backbone)
     with torch.no_grad():
-        condition = autoencoder.encode(to_tensor(damaged))
+        condition = autoencoder.encode(levels_to_tensor(damaged))
         tokens = mean_estimate(lambda z, sigma: velocity(backbone, z, sigma, text(len(z)), condition),
                                initial_noise(range(len(targets)), (64, 128)))
         restored = autoencoder.decode(tokens, 8, 8)
-    truth = to_tensor(targets)
-    assert decibels(restored, truth) > decibels(to_tensor(damaged), truth) - 1.5
+    truth = levels_to_tensor(targets)
+    assert decibels(restored, truth) > decibels(levels_to_tensor(damaged), truth) - 1.5

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from anchorface.training.carried.adaface_loss import AdaFaceLoss, MarginSettings, margin_logits, quality
-from anchorface.training.carried.verification import area_under_curve, between_roles, within
+from anchorface.training.small_networks.adaface_loss import AdaFaceLoss, MarginSettings, margin_logits, quality
+from anchorface.training.small_networks.verification import area_under_curve, between_roles, within
 
 ANGLE = 1.0  # radians between the feature and its class centre
 

@@ -1,0 +1,23 @@
+"""A system from its settings."""
+
+from diffusers import Flux2Transformer2DModel
+
+import anchorface.models.iconface.network  # noqa: F401  ours; another module's is found once that is imported
+from anchorface.models.adapter import Adapter
+from anchorface.models.settings import SystemSettings
+from anchorface.records import ConfigurationError
+
+
+def build(settings: SystemSettings, backbone: Flux2Transformer2DModel, seed: int = 0) -> Adapter:
+    """The system that these settings shape, with fresh adapters beside the backbone.
+
+    Args:
+        settings: of a system. backbone: which then belongs to the system. seed: of the adapters.
+
+    Raises:
+        ConfigurationError: no imported system has settings of this class.
+    """
+    for system in Adapter.__subclasses__():
+        if system.settings_type is type(settings):
+            return system(backbone, settings, seed)
+    raise ConfigurationError(f"no system takes {type(settings).__name__} ({settings.kind!r})")

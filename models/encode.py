@@ -1,0 +1,109 @@
+"""From pictures to `Conditions`, by the same code in training, in a run's sample grids and in restoration.
+
+S: the model's image size in pixels. Pictures are float [B, 3, S, S] RGB in [-1, 1]. The precision is the caller's:
+called under autocast, the networks run under it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anchorface.models.anchor import Quality, anchor
+from anchorface.models.autoencoder import Autoencoder
+from anchorface.models.backbone import TextMemory
+from anchorface.models.conditions import Conditions
+
+CROP = 112
+"""Side of the crops that face embedders take, px."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoders:
+    """The frozen networks that conditions are made with.
+
+    embedder: crops [B, 3, 112, 112] BGR in [-1, 1] to unit embeddings [B, D] and norms (faces.adaface). temperature,
+    quality: how the anchor weighs references (models.anchor).
+    """
+
+    autoencoder: Autoencoder
+    text: TextMemory
+    embedder: nn.Module
+    temperature: float = 1.0
+    quality: Quality | None = None
+
+
+@torch.no_grad()
+def conditions(encoders: Encoders, degraded: Tensor, references: Sequence[Tensor], matrices: NDArray,
+               raw_embeddings: Tensor | None, empty: Tensor | bool = False) -> Conditions:
+    """The conditions of a batch of degraded faces.
+
+    Args:
+        degraded: [B, 3, S, S].
+        references: R times [B, 3, S, S]; none for the no-reference mode.
+        matrices: float64 [B, 2, 3], from the degraded pictures to the embedder's crop (faces.align.arcface_matrix).
+            Only without references: then the identity is the degraded faces' own embedding.
+        raw_embeddings: of the references, [B, R, D] before normalisation: their anchor is the identity.
+        empty: which pictures get the empty prompt (models.backbone.TextMemory).
+
+    Returns:
+        Tokens and identities in float32.
+
+    Source: IConFace eq. 2-5.
+    """
+    tokens = encoders.autoencoder.encode(torch.cat([degraded, *references])).float().split(len(degraded))
+    if references:
+        assert raw_embeddings is not None, "references come with their embeddings"
+        identity = anchor(raw_embeddings, encoders.temperature, encoders.quality).float()
+    else:
+        identity = identity_embedding(encoders, degraded, matrices)
+    return Conditions(text=encoders.text(len(degraded), empty), degraded=tokens[0], references=tuple(tokens[1:]),
+                      identity=identity)
+
+
+def identity_embedding(encoders: Encoders, images: Tensor, matrices: NDArray) -> Tensor:
+    """Unit embeddings [B, D], float32, of pictures [B, 3, S, S]; gradients flow to the pictures.
+
+    Args:
+        matrices: float64 [B, 2, 3], from the pictures to the embedder's crop.
+    """
+    crops = crop(images.float(), matrices).contiguous(memory_format=torch.channels_last)
+    return encoders.embedder(crops)[0].float()
+
+
+def crop(images: Tensor, matrices: NDArray) -> Tensor:
+    """Pictures to the crops that face embedders take, with gradients to the pictures.
+
+    Drawn bilinearly (`faces.align.warp` is bicubic when it does not shrink much); where it shrinks k times, k x k
+    samples are averaged, so no pixel goes unread.
+
+    Args:
+        images: [B, 3, S, S] RGB.
+        matrices: float64 [B, 2, 3], similarities from picture to crop.
+
+    Returns:
+        [B, 3, 112, 112] BGR, same range. Source: our choice: IConFace does not publish it.
+    """
+    size = images.shape[-1]
+    scale = float(np.sqrt(np.abs(np.linalg.det(matrices[:, :, :2]))).min())
+    finer = min(8, max(1, int(np.ceil(1.0 / scale - 1e-6))))
+    back = torch.from_numpy(np.stack([_inverse(matrix) for matrix in matrices])).to(images.device)
+    # Pixel centres of a crop drawn `finer` times larger, in the coordinates of the 112 px crop.
+    line = (torch.arange(CROP * finer, device=images.device, dtype=torch.float64) + 0.5) / finer - 0.5
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    places = torch.stack([x, y, torch.ones_like(x)], dim=-1)
+    source = torch.einsum("hwk,bjk->bhwj", places, back)
+    grid = (2.0 * source / (size - 1) - 1.0).to(images.dtype)
+    drawn = functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    crops = functional.avg_pool2d(drawn, finer) if finer > 1 else drawn
+    return crops.flip(1)
+
+
+def _inverse(matrix: NDArray) -> NDArray:
+    """The [2, 3] matrix that goes the other way."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])

@@ -1,0 +1,91 @@
+"""What all settings share: frozen values with a dictionary form for checkpoints."""
+
+import difflib
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from anchorface.records import ConfigurationError
+
+
+class Settings:
+    """Dictionary form shared by the settings: nested values become dictionaries, tuples become lists and back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The value back from `to_dict` or JSON.
+
+        Raises:
+            ConfigurationError: an unknown key, a missing one, or values that do not fit together.
+        """
+        known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        arguments: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3)
+                hint = f"; did you mean {', '.join(near)}?" if near else f"; known are {', '.join(known)}"
+                raise ConfigurationError(f"{cls.__name__}: unknown key {name!r}{hint}")
+            nested = known[name].type
+            if isinstance(nested, type) and issubclass(nested, Settings) and isinstance(value, dict):
+                value = nested.from_dict(value)
+            arguments[name] = tuple(value) if isinstance(value, list) else value
+        try:
+            return cls(**arguments)
+        except TypeError as error:
+            raise ConfigurationError(f"{cls.__name__}: {error}") from error
+
+
+def require(condition: bool, text: str) -> None:
+    """Raise ConfigurationError with this text unless the condition holds."""
+    if not condition:
+        raise ConfigurationError(text)
+
+
+def choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ConfigurationError unless the value is one of the known ones."""
+    require(value in known, f"{name} is {value!r}; it must be one of {', '.join(known)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemSettings(Settings):
+    """What shapes one system: the base of each system's own settings.
+
+    kind: the system's name, a default that nobody changes; checkpoints carry it. identity_dimension: numbers of the
+    face embedding that it takes, 0 if it takes none. lora_rank (0: none), lora_alpha: of the LoRA in the backbone.
+    degraded_time, reference_time, reference_step: t of the position ids of the degraded segment, of the first
+    reference, and from one reference to the next (models.tokens).
+    """
+
+    kind: str
+    identity_dimension: int = 0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    degraded_time: int = 2
+    reference_time: int = 10
+    reference_step: int = 1
+
+    def __post_init__(self) -> None:
+        own = type(self).own_kind()
+        require(self.kind == own, f"kind {self.kind!r}: the settings are those of {own!r}; choose another recipe")
+
+    @classmethod
+    def own_kind(cls) -> str:
+        """The name of the system that this class is of."""
+        return str(next(entry.default for entry in fields(cls) if entry.name == "kind"))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The settings back; asked of this base, the `kind` in them says which imported system's they are.
+
+        Raises:
+            ConfigurationError: no such system, or values that do not fit it.
+        """
+        if cls is not SystemSettings:
+            return super().from_dict(values)
+        known = {system.own_kind(): system for system in cls.__subclasses__()}
+        kind = str(values.get("kind"))
+        require(kind in known, f"unknown system {kind!r}; known are {', '.join(sorted(known))}")
+        return known[kind].from_dict(values)  # type: ignore[return-value]

@@ -1,1 +1,0 @@
-"""The small networks that the repository carries, and how each was trained: `python -m training.carried <network>`."""

@@ -1,0 +1,7 @@
+"""What is learned: an objective is a frozen setting that is called on a prediction; a recipe holds a tuple of them.
+
+    flow.Flow            the velocity itself
+    identity.Identity    who the decoded one-step estimate looks like
+
+A new objective is a new file: a frozen dataclass with a `kind` and a `__call__` as `prediction.Objective` says.
+"""

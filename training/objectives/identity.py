@@ -1,0 +1,95 @@
+"""Identity seen through the decoded one-step estimate.
+
+sigma: [B] in [0, 1]; embeddings: unit vectors [B, D]. Every value is per sample, [B].
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from anchorface.models.conditions import Conditions
+from anchorface.records import ConfigurationError
+from anchorface.training.objectives.prediction import Batch, Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The estimate's face shall be the references' person, and a little that of the target itself.
+
+    weight: of the part; 0 leaves it out. hard: lambda_h, the largest share of the target's own embedding. floor: lower
+    bound inside omega. The defaults are the paper's.
+    fraction: share of the samples whose estimate is decoded and embedded; the loss of those is divided by it, so the
+    expected gradient stays the same while decoding costs less (our choice; 1 is the paper).
+
+    Source: IConFace eq. 9-12.
+    """
+
+    kind: ClassVar[str] = "identity"
+    weight: float = 0.30
+    hard: float = 0.25
+    floor: float = 0.25
+    fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise ConfigurationError(f"losses.identity.fraction {self.fraction}: it must lie in (0, 1]")
+
+    def __call__(self, given: Conditions, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """`loss`, `identity` and `identity_cosine` to the target; without references the loss is 0.
+
+        See training.objectives.prediction.Objective.
+        """
+        sigma = prediction.sigma
+        loss, cosine = torch.zeros_like(sigma), torch.full_like(sigma, torch.nan)
+        chosen = np.flatnonzero(selected(batch["position"], self.fraction))
+        if given.references and given.identity is not None and len(chosen):
+            rows = torch.from_numpy(chosen).to(sigma.device)
+            found = prediction.embeddings(prediction.images(rows), batch["landmarks"][chosen])
+            truth = torch.from_numpy(batch["target_embedding"]).to(sigma.device)[rows]
+            truth = functional.normalize(truth, dim=-1)
+            each = identity_loss(found, given.identity[rows], truth, self.hard)
+            loss = loss.index_add(0, rows, each / self.fraction)
+            cosine[rows] = (found.detach() * truth).sum(dim=-1)
+        shown = torch.where(cosine.isnan(), torch.nan, loss.detach() * self.fraction)
+        weighted = self.weight * noise_weight(sigma, self.floor) * loss
+        return {"loss": weighted, "identity": shown, "identity_cosine": cosine}
+
+
+def adaptive_share(reference: Tensor, truth: Tensor, hard: float = 0.25) -> Tensor:
+    """lambda* = lambda_h (1 - cos(e_ref, e_gt)), [B]: the less the references resemble the target, the more the
+    target's own embedding counts. No gradient. Source: IConFace eq. 11.
+    """
+    return hard * (1.0 - functional.cosine_similarity(reference, truth, dim=-1)).detach()
+
+
+def noise_weight(sigma: Tensor, floor: float = 0.25) -> Tensor:
+    """omega(sigma) = max(1 - sigma, floor)^2, [B]: early steps are weighed down, never skipped.
+
+    Source: IConFace eq. 12.
+    """
+    return (1.0 - sigma).clamp_min(floor).square()
+
+
+def identity_loss(embedding: Tensor, reference: Tensor, truth: Tensor, hard: float = 0.25) -> Tensor:
+    """(1 - lambda*) L_ref-id + lambda* L_hard per sample, [B].
+
+    Args:
+        embedding: of the decoded estimate, gradients flow through it.
+        reference: the anchor e_ref. truth: the target's e_gt. Both are constants.
+        hard: lambda_h.
+
+    Source: IConFace eq. 9-11.
+    """
+    share = adaptive_share(reference, truth, hard)
+    to_reference = 1.0 - functional.cosine_similarity(embedding, reference.detach(), dim=-1)
+    to_truth = 1.0 - functional.cosine_similarity(embedding, truth.detach(), dim=-1)
+    return (1.0 - share) * to_reference + share * to_truth
+
+
+def selected(positions: np.ndarray, fraction: float) -> np.ndarray:
+    """Which positions carry the identity part: evenly spaced, a function of the position alone. bool [b]."""
+    return np.floor((positions + 1) * fraction) > np.floor(positions * fraction)

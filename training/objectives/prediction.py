@@ -1,0 +1,79 @@
+"""What an objective sees: a network's prediction for a noisy batch, and what can be made of it.
+
+b samples of this rank; tokens float [b, L, C]; sigma [b] in 0..1; S: the model's image size in pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anchorface.faces.align import arcface_matrix
+from anchorface.models.conditions import Conditions
+from anchorface.models.encode import Encoders, identity_embedding
+from anchorface.models.flow import clean_estimate
+
+Batch = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The velocity that a network predicts, with gradients, and the point where it was asked.
+
+    clean, noise: ends of the path; noisy: z at sigma between them. side: tokens along one side of a picture.
+    precision: `bf16` runs the frozen networks under autocast.
+    """
+
+    velocity: Tensor
+    clean: Tensor
+    noise: Tensor
+    noisy: Tensor
+    sigma: Tensor
+    encoders: Encoders
+    side: int
+    precision: str = "fp32"
+
+    def images(self, rows: Tensor) -> Tensor:
+        """The decoded one-step estimates of some samples, [n, 3, S, S], about -1..1; gradients flow back."""
+        estimate = clean_estimate(self.noisy[rows], self.velocity[rows], self.sigma[rows])
+        with autocast(self.precision, estimate.device):
+            return self.encoders.autoencoder.decode(estimate, self.side, self.side)
+
+    def embeddings(self, images: Tensor, landmarks: NDArray[np.float32]) -> Tensor:
+        """Unit embeddings [n, D] of decoded estimates [n, 3, S, S], cut by landmarks [n, 5, 2]; gradients flow back."""
+        with autocast(self.precision, images.device):
+            return identity_embedding(self.encoders, images, crop_matrices(landmarks))
+
+
+class Objective(Protocol):
+    """A part of the loss.
+
+    kind: its name in recipes (`losses.<kind>.<field>`) and in MLflow. weight: of its part; 0 leaves it out.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def weight(self) -> float: ...
+
+    def __call__(self, given: Conditions, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """`loss` [b], weighted, with gradients and never NaN; and what is logged, [b] each, detached, NaN where a
+        sample has no such value. The keys depend on the settings alone.
+
+        Args:
+            given: the conditions that the network saw. prediction: what it said. batch: the feed's arrays.
+        """
+        ...
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context in which frozen networks run."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def crop_matrices(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Landmarks [n, 5, 2] in pixels to the matrices [n, 2, 3] from those pictures to the embedder's crop."""
+    return np.stack([arcface_matrix(points) for points in np.asarray(landmarks)])
