@@ -46,7 +46,7 @@ def resized_field(field: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @lru_cache(64)
 def taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a line of `after` px takes its values from in one of `before`, and the weights: int64, float64 [4, after]."""
+    """Where a line of `after` px takes its values from in one of `before`, and weights: int64, float64 [4, after]."""
     first, rest = np.divmod((2 * np.arange(after) + 1) * before - after, 2 * after)
     behind = rest / (2 * after)
     weights = np.stack([_far(1 + behind), _near(behind), _near(1 - behind), _far(2 - behind)])
