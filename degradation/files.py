@@ -21,6 +21,7 @@ import numpy as np
 from anchorface.degradation.clip import apply_clip, clip_profile, draw_clip
 from anchorface.degradation.clip_plan import ClipPlan
 from anchorface.degradation.film import SUFFIXES, film_bytes, read_film
+from anchorface.degradation.operations.resize import resize
 from anchorface.degradation.plan import Plan
 from anchorface.degradation.plan_lines import Key, Lines, Plans, digest_of, line_of, read_lines, write_lines
 from anchorface.degradation.profiles import MINIMUM_SIZE, draw, profile
@@ -156,7 +157,7 @@ def square(clean: np.ndarray, size: int) -> np.ndarray:
     middle = np.ascontiguousarray(clean[top:top + side, left:left + side])
     if side == size:
         return middle
-    return cv2.resize(middle, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
+    return resize(middle, height=size, width=size, interpolation="area" if side > size else "cubic")
 
 
 def _degrade_file(uri: str, keys: Sequence[Key], out: str, lines: Lines, read: Read, settings: Settings,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from anchorface.degradation.cubic import resized_field
 from anchorface.degradation.fields import NORMAL_SINGLE, look_up, words
 from anchorface.records.errors import DataError
 
@@ -112,7 +113,7 @@ def smooth_field(seed: int, shape: tuple[int, ...], grain: float) -> np.ndarray:
     if grain <= 1:
         return normal_field(seed, height, width)
     knots = normal_field(seed, int(np.ceil(height / grain)) + 1, int(np.ceil(width / grain)) + 1)
-    return cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC)
+    return resized_field(knots, height, width)
 
 
 def waves(across: np.ndarray, down: np.ndarray, offset: float = 0.0) -> np.ndarray:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+from anchorface.degradation import cubic
 from anchorface.records.errors import DataError
 
 INTERPOLATIONS = {"linear": cv2.INTER_LINEAR_EXACT, "area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC,
                   "nearest": cv2.INTER_NEAREST_EXACT}
+"""OpenCV's; cubic is its flag for what `degradation.cubic` does instead."""
 _ON_FRAMES = {**INTERPOLATIONS, "linear": cv2.INTER_LINEAR}
 LARGEST = 16384
 """Longest side of a result, px."""
@@ -20,7 +22,8 @@ def resize(image: np.ndarray, *, height: int, width: int, interpolation: str = "
     Args:
         image: uint8 [H, W, 3].
         height, width: of the result, px. In a plan there stands `side` instead; see `degradation.replay`.
-        interpolation: linear (bit-exact on every processor), area, cubic (Keys, a = -0.75) or nearest.
+        interpolation: linear, area, cubic (Keys, a = -0.75) or nearest; linear and cubic to the nearest whole level of
+            the exact sum, so that they are the same on every processor.
 
     Raises:
         DataError: an impossible size or an unknown interpolation.
@@ -40,6 +43,8 @@ def _resized(image: np.ndarray, height: int, width: int, interpolation: str, kno
     check(height=height, width=width, interpolation=interpolation)
     if image.shape[:2] == (height, width):
         return image
+    if interpolation == "cubic":
+        return cubic.resized(image, height, width)
     return cv2.resize(image, (width, height), interpolation=known[interpolation])
 
 
