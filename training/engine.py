@@ -10,6 +10,7 @@ DeepSpeed reads DS_ACCELERATOR when it is first imported, hence the imports insi
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,6 +95,16 @@ def start(network: nn.Module, optimiser: torch.optim.Optimizer, settings: dict[s
     engine, *_ = deepspeed.initialize(model=network, optimizer=optimiser, config=settings)
     engine.checkpoint_engine = _safe_reader()
     return engine
+
+
+def stop() -> None:
+    """End torch.distributed in this process, and have DeepSpeed forget its groups, so that another run can begin."""
+    if "deepspeed" in sys.modules:
+        import deepspeed
+
+        deepspeed.comm.destroy_process_group()
+    else:
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager

@@ -151,6 +151,8 @@ def _here(job: Job) -> None:
     """The job with a world of one, in this process."""
     import torch.distributed as dist
 
+    from anchorface.training.engine import stop
+
     os.environ.update({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"})
     with tempfile.TemporaryDirectory() as meeting:
         dist.init_process_group("nccl" if job.execution.gpus else "gloo", init_method=f"file://{meeting}/store", rank=0,
@@ -158,7 +160,7 @@ def _here(job: Job) -> None:
         try:
             _run(job)
         finally:
-            dist.destroy_process_group()
+            stop()
 
 
 def worker(config: dict[str, Any]) -> None:
