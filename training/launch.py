@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from anchorface.models.checkpoint import read_description
-from anchorface.pipelines.feed import Dataset, open_dataset
+from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.records import AnchorfaceError, ConfigurationError, TrainingError, errors
 from anchorface.records.storage import make_folder, write_atomic
 from anchorface.training import checkpoint, tracking
@@ -132,7 +132,7 @@ def _on_ray(job: Any, workers: int, use_gpu: bool, cpus: float, max_failures: in
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from anchorface.pipelines.cluster import connect
+    from anchorface.pipelines.stages.cluster import connect
 
     connect()
     available = ray.cluster_resources()

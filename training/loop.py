@@ -20,7 +20,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from anchorface.models.checkpoint import DESCRIPTION_FILE, Description
-from anchorface.pipelines.feed import batches
+from anchorface.pipelines.feed.batches import batches
 from anchorface.records import TrainingError
 from anchorface.training import checkpoint
 from anchorface.training.ema import MovingAverage

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
-from anchorface.pipelines.feed import FeedSettings, MismatchPolicy
+from anchorface.pipelines.feed.settings import FeedSettings, MismatchPolicy
 from anchorface.records import ConfigurationError
 from anchorface.training.losses import LossSettings
 

@@ -27,7 +27,8 @@ from anchorface.models.backbone import TextMemory, build_backbone
 from anchorface.models.configuration import tiny
 from anchorface.models.iconface import IConFace
 from anchorface.models.weights import load
-from anchorface.pipelines.feed import FeedSettings, batches, global_digest
+from anchorface.pipelines.feed.batches import batches, global_digest
+from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records import rng
 from anchorface.restoration import Reference, Restorer, SamplerSettings
 from anchorface.training.checkpoint import latest

@@ -9,8 +9,11 @@ import pytest
 from anchorface import degradation
 from anchorface.degradation import Plan
 from anchorface.degradation.balance import severity
-from anchorface.pipelines.dataset import CropReader, open_dataset
-from anchorface.pipelines.feed import Feed, FeedSettings, batches, collate, global_digest, sample
+from anchorface.pipelines.feed.batches import batches, global_digest
+from anchorface.pipelines.feed.dataset import CropReader, open_dataset
+from anchorface.pipelines.feed.feed import Feed, sample
+from anchorface.pipelines.feed.sample import collate
+from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records.errors import ConfigurationError, DataError
 
 STEPS = 12

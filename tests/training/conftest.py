@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, IConFaceSettings, ModelSettings
-from anchorface.pipelines.feed import FeedSettings
+from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.training.losses import LossSettings
 from anchorface.training.recipes import Recipe
 

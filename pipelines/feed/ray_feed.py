@@ -13,9 +13,11 @@ import numpy as np
 import ray
 from ray.data import ActorPoolStrategy, ExecutionOptions
 
-from anchorface.pipelines.cluster import connect, quiet_data
-from anchorface.pipelines.dataset import Dataset
-from anchorface.pipelines.feed import Batch, Feed, FeedSettings
+from anchorface.pipelines.feed.dataset import Dataset
+from anchorface.pipelines.feed.feed import Feed
+from anchorface.pipelines.feed.sample import Batch
+from anchorface.pipelines.feed.settings import FeedSettings
+from anchorface.pipelines.stages.cluster import connect, quiet_data
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError
 

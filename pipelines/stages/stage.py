@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import ray
 from pyarrow import fs
 
-from anchorface.pipelines.cluster import connect
-from anchorface.pipelines.progress import Progress, StageProgress
+from anchorface.pipelines.stages.cluster import connect
+from anchorface.pipelines.stages.progress import Progress, StageProgress
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
