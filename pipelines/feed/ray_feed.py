@@ -1,16 +1,19 @@
 """The feed on Ray Data: workers make batches ahead of the reader, in the reader's order.
 
 In: an opened Dataset and FeedSettings. Out: the same batches as the inline engine. A row of the Ray Dataset is one
-step's batch as bytes (a JSON line that names dtypes and shapes, then the arrays), because the number of references
-changes from step to step.
+step's batch: a tensor column for each array (their shapes vary, as the number of references changes from step to step),
+`digest` as a list of strings, and `error` and `message`, empty unless the step could not be made.
+
+Measured on two CPUs, 200 batches of 16 samples of 128 px with one worker, medians of three runs: 16.1 batches a second,
+and 16.0 with the batch as one string of bytes; without the making of samples 77.7 and 64.0.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, ExecutionOptions
 
 from anchorface.pipelines.feed.dataset import Dataset
@@ -22,6 +25,13 @@ from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError
 
 TASKS_PER_WINDOW = 4096
+NO_BATCH: Batch = {
+    "position": np.zeros(0, np.int64), "target": np.zeros((0, 0, 0, 3), np.uint8),
+    "degraded": np.zeros((0, 0, 0, 3), np.uint8), "references": np.zeros((0, 0, 0, 0, 3), np.uint8),
+    "landmarks": np.zeros((0, 5, 2), np.float32), "target_embedding": np.zeros((0, 0), np.float32),
+    "reference_embeddings": np.zeros((0, 0, 0), np.float32), "digest": np.zeros(0, np.str_),
+}
+"""What stands beside an error, so that all rows have the same columns."""
 
 
 def stream(
@@ -49,10 +59,11 @@ def stream(
             compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(concurrency, len(tasks)))),
         )
         for row in made.iter_rows():
-            if row["error"]:
-                name, message = json.loads(row["error"])
-                raise getattr(errors, name)(message)
-            yield unpack(row["batch"])
+            error, message = row.pop("error"), row.pop("message")
+            if error:
+                raise errors.from_value(error, message)
+            # Copies: Ray's memory is not for writing.
+            yield {name: np.array(array, NO_BATCH[name].dtype.type) for name, array in row.items()}
 
 
 def _ordered(options: ExecutionOptions) -> ExecutionOptions:
@@ -67,32 +78,24 @@ class _BatchMaker:
         self._feed = Feed(ray.get(shared) if isinstance(shared, ray.ObjectRef) else shared, settings)
         self._rank, self._world = rank, world
 
-    def __call__(self, block: Mapping[str, Any]) -> dict[str, list[Any]]:
-        made: list[bytes] = []
-        error = ""
+    def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        made: list[Batch] = []
+        told = ("", "")
         try:
             for first, last in zip(block["first"].tolist(), block["last"].tolist(), strict=True):
-                made += [pack(self._feed.batch(step, self._rank, self._world)) for step in range(first, last)]
+                for step in range(first, last):
+                    made.append(self._feed.batch(step, self._rank, self._world))
         except AnchorfaceError as problem:
-            error = json.dumps([type(problem).__name__, str(problem)])
-            made.append(b"")
-        return {"batch": made, "error": [""] * (len(made) - bool(error)) + [error] * bool(error)}
+            told = errors.to_value(problem)
+            made.append(NO_BATCH)
+        columns = {name: _column([batch[name] for batch in made]) for name in NO_BATCH}
+        fine = [""] * (len(made) - 1)
+        return columns | {"error": [*fine, told[0]], "message": [*fine, told[1]]}
 
 
-def pack(batch: Batch) -> bytes:
-    """A dictionary of arrays as bytes: no pickle."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in batch.items()}
-    head = json.dumps([[name, array.dtype.str, array.shape] for name, array in arrays.items()]).encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *(array.tobytes() for array in arrays.values())])
-
-
-def unpack(content: bytes | bytearray) -> Batch:
-    """The dictionary of arrays from `pack`'s bytes; the arrays share one copy of them and can be written."""
-    content = bytearray(content)
-    place = 8 + int.from_bytes(content[:8], "little")
-    batch: Batch = {}
-    for name, kind, shape in json.loads(content[8:place]):
-        count = int(np.prod(shape))
-        batch[name] = np.frombuffer(content, dtype=kind, count=count, offset=place).reshape(shape)
-        place += count * np.dtype(kind).itemsize
-    return batch
+def _column(arrays: list[NDArray[Any]]) -> NDArray[np.object_]:
+    """A column of arrays of any shape, those of strings as lists, which Ray has a type for."""
+    column = np.empty(len(arrays), dtype=object)
+    for place, array in enumerate(arrays):
+        column[place] = array.tolist() if array.dtype.kind == "U" else array
+    return column
