@@ -22,13 +22,13 @@ from rich.console import Console
 
 from anchorface.evaluation import evaluate, write_page, write_pictures
 from anchorface.faces import weights
-from anchorface.pipelines.cluster import connect
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
 from anchorface.pipelines.ingest import ingest
-from anchorface.pipelines.progress import Progress
 from anchorface.pipelines.shards import shards
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.cluster import connect
+from anchorface.pipelines.stages.progress import Progress
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records import ConfigurationError, WeightsError
 from anchorface.synthetic import write_corpus
 from anchorface.training.launch import train

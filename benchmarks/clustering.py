@@ -27,10 +27,10 @@ from anchorface.identity_index.clustering.cluster import Graph, graph
 from anchorface.identity_index.clustering.doubt import doubts
 from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.pipelines.find_faces import find_faces
+from anchorface.pipelines.identities.persons import light_columns
+from anchorface.pipelines.identities.second_look import second_look
 from anchorface.pipelines.ingest import ingest
-from anchorface.pipelines.persons import light_columns
-from anchorface.pipelines.second_look import second_look
-from anchorface.pipelines.stage import outputs
+from anchorface.pipelines.stages.stage import outputs
 from anchorface.records import rng
 from anchorface.records.storage import join, read_table
 from anchorface.synthetic import draw_state, identity, render

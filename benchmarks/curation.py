@@ -45,9 +45,9 @@ from anchorface.faces.embed import embedder
 from anchorface.faces.images import read_photo
 from anchorface.faces.runtime import session
 from anchorface.faces.weights import find
-from anchorface.pipelines import stage
 from anchorface.pipelines.find_faces import DETECTOR, FaceFinder, FaceSettings, find_faces
-from anchorface.pipelines.ingest import ingest, photo_parts
+from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.stages import stage
 from anchorface.records.storage import read_table
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
@@ -144,7 +144,8 @@ def ingested(folder: Path, count: int) -> tuple[Path, dict[str, list[str]]]:
     heap(folder / "photos", count)
     out = folder / "out"
     ingest(str(folder / "photos"), str(out), labels=False, part_rows=PART_ROWS, concurrency=0)
-    return out, {path: read_table(str(out / path)).column("uri").to_pylist() for path in photo_parts(str(out))}
+    parts = stage.outputs(str(out), "duplicates", "photos")
+    return out, {path: read_table(str(out / path)).column("uri").to_pylist() for path in parts}
 
 
 def limit_beside(parts: list[list[str]], start: Barrier, answer: SimpleQueue) -> None:

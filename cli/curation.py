@@ -52,7 +52,7 @@ def curate(
     limit: Annotated[
         list[str] | None,
         typer.Option("--filter", help="name=number or name=off, as often as needed: limits below which faces are "
-                     "dropped, say largest_yaw=60 (see pipelines.face_filters)."),
+                     "dropped, say largest_yaw=60 (see pipelines.faces.face_filters)."),
     ] = None,
     gpus: Annotated[float, typer.Option(help="GPUs, or a share of one, for each worker that looks at faces.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
@@ -66,13 +66,13 @@ def curate(
     ] = False,
 ) -> None:
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
-    from anchorface.pipelines.face_filters import asked_filters
+    from anchorface.pipelines.faces.face_filters import asked_filters
     from anchorface.pipelines.find_faces import FaceSettings, find_faces
     from anchorface.pipelines.group import group
     from anchorface.pipelines.ingest import ingest
-    from anchorface.pipelines.progress import Progress
     from anchorface.pipelines.shards import shards
     from anchorface.pipelines.sources import find_layout
+    from anchorface.pipelines.stages.progress import Progress
 
     settings = FaceSettings(
         detector=detector, embedder=embedder, crop_size=crop_size, filters=asked_filters(limit or ())
@@ -92,7 +92,7 @@ def curate(
 @told
 def dropped(out: Workspace) -> None:
     """What did not go on, and why."""
-    from anchorface.pipelines.stage import dropped as read
+    from anchorface.pipelines.stages.stage import dropped as read
 
     rows = read(out).to_pylist()
     table = Table("stage", "file", "row", "cause", "detail")

@@ -92,13 +92,13 @@ def erase(
 
     A person is kept out afterwards, a photograph too. The files at the source stay: delete them yourself.
     """
-    from anchorface.pipelines.erase import erase as carry_out
-    from anchorface.pipelines.erase import finish
-    from anchorface.pipelines.progress import Progress
+    from anchorface.pipelines.erasure.erase import erase as carry_out
+    from anchorface.pipelines.erasure.erase import settle
+    from anchorface.pipelines.stages.progress import Progress
 
     if sum(given is not None and given != [] for given in (photo, source, identity, face)) != 1:
         raise ConfigurationError("erase: give one of --photo, --source, --identity or --face")
-    for report in finish(workspace, progress=Progress()):
+    for report in settle(workspace, progress=Progress()):
         console.print(f"an erasure that had been stopped is finished: {report['id']}")
     selection = _selection(workspace, photo or [], source, identity or [], face, threshold)
     _say_selection(selection)
@@ -124,7 +124,7 @@ def _selection(
         return selection.by_source(workspace, source)
     if identity:
         return selection.by_identity(workspace, identity)
-    from anchorface.pipelines.erasure.showing import shown_in
+    from anchorface.pipelines.erasure.find_person import shown_in
 
     assert face is not None
     found = shown_in(workspace, face, threshold=threshold)

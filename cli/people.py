@@ -29,7 +29,7 @@ def audit(
 ) -> None:
     """Write pages for people: identities by doubt, dropped rows, distributions, references."""
     from anchorface.pipelines.audit import audit as write
-    from anchorface.pipelines.progress import Progress
+    from anchorface.pipelines.stages.progress import Progress
 
     first = write(workspace, out, shown=identities or None, per_page=per_page, progress=Progress())
     console.print(f"open {escape(first)}", soft_wrap=True)
@@ -121,7 +121,7 @@ def _tell(workspace: str, decision: "Decision", effect: str, now: bool) -> None:
         console.print("`--now`, or `anchorface curate` as before, groups again.")
         return
     from anchorface.pipelines.group import regroup
-    from anchorface.pipelines.progress import Progress
+    from anchorface.pipelines.stages.progress import Progress
 
     found = regroup(workspace, progress=Progress())
     console.print(f"{found['faces']} faces, {found['identities']} identities. Shards and pages are as before: `curate` "

@@ -24,7 +24,7 @@ def norm(
 ) -> None:
     """Measure whether a network's embedding norm follows picture quality, and store the map from one to the other."""
     from anchorface.faces.quality import calibration_path
-    from anchorface.pipelines.norm_quality import calibrate_norm, draw_plot, ranks
+    from anchorface.pipelines.calibration.norm_calibration import calibrate_norm, draw_plot, ranks
     from anchorface.records.storage import write_atomic
 
     place = out or str(calibration_path(weights))

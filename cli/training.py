@@ -104,7 +104,7 @@ def train(
     tracking: Annotated[str, typer.Option(help="MLflow tracking URI; a SQLite file beside RUN if not given.")] = "",
 ) -> None:
     """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
-    from anchorface.pipelines.cluster import connect
+    from anchorface.pipelines.stages.cluster import connect
     from anchorface.training.execution import Execution
     from anchorface.training.launch import train as launch
 

@@ -1,8 +1,9 @@
 """What an embedding's length says of its picture: a stored map, measured for one weight file.
 
 In: norms of raw embeddings. Out: expected qualities, 0..1: the expected cosine between the embedding of a picture as it
-is and that of the same face undamaged. `pipelines.norm_quality` measures the map and writes it as JSON beside the
-weights, `<weight file>.norm.json`. The norm does not rise with quality for every network, so none is used unasked.
+is and that of the same face undamaged. `pipelines.calibration.norm_calibration` measures the map and writes it as JSON
+beside the weights, `<weight file>.norm.json`. The norm does not rise with quality for every network, so none is used
+unasked.
 """
 
 import json

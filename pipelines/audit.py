@@ -11,11 +11,11 @@ from pyarrow import fs
 
 from anchorface.identity_index.audit import write_audit
 from anchorface.identity_index.audit.left_out import Reader
-from anchorface.pipelines import stage
-from anchorface.pipelines.erasure import settle
-from anchorface.pipelines.progress import Progress
-from anchorface.pipelines.sources import PhotoReader
+from anchorface.pipelines.erasure.erase import settle
 from anchorface.pipelines.sources.address import parse_address
+from anchorface.pipelines.sources.reader import PhotoReader
+from anchorface.pipelines.stages import stage
+from anchorface.pipelines.stages.progress import Progress
 from anchorface.records.errors import PhotoError
 from anchorface.records.storage import filesystem
 

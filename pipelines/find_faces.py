@@ -2,9 +2,9 @@
 
 In, from the workspace: `photos/part-*.parquet`. Out: `faces/part-*.parquet` (records.FACE_SCHEMA: a square JPEG crop,
 landmarks, pose, age, quality, embedding and norm), `dropped/find_faces/` (photographs without a face, faces that a
-filter of pipelines.face_filters refuses, erased people). A Ray worker holds the networks, decodes each photograph once,
-and works on batches; only names and tables travel between workers. A face's row is the same bytes whatever photographs
-stand beside its own: on the CPU ONNX networks do not mix a batch's rows, and torch gets blocks of one size.
+filter of pipelines.faces.face_filters refuses, erased people). A Ray worker holds the networks, decodes each photograph
+once, and works on batches; only names and tables travel between workers. A face's row is the same bytes whatever
+photographs stand beside its own: on the CPU ONNX networks do not mix a batch's rows, and torch gets blocks of one size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,14 +24,13 @@ from anchorface.faces.images import encode_jpeg
 from anchorface.faces.pose import pose_from_landmarks
 from anchorface.faces.weights import find, weight
 from anchorface.identity_index.tombstones import Tombstones
-from anchorface.pipelines import stage
-from anchorface.pipelines.erasure import settle
-from anchorface.pipelines.face_filters import FaceFilters, Measured
-from anchorface.pipelines.face_places import FacePlace, detected_places, given_places
-from anchorface.pipelines.ingest import photo_parts
-from anchorface.pipelines.progress import Progress
-from anchorface.pipelines.sources import PhotoReader
-from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.faces.face_filters import FaceFilters, Measured
+from anchorface.pipelines.faces.face_places import FacePlace, detected_places, given_places
+from anchorface.pipelines.sources.reader import PhotoReader
+from anchorface.pipelines.stages import stage
+from anchorface.pipelines.stages.progress import Progress
+from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.records.errors import ConfigurationError, DataError, PhotoError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.records.nouns import FACE_SCHEMA, Dropped, Photo
@@ -95,7 +94,7 @@ def find_faces(
     if num_gpus and concurrency == 0 and not torch.cuda.is_available():
         raise ConfigurationError(f"num_gpus {num_gpus}: torch sees no GPU in this process")
     parts, given, count = [], 0, 0
-    for path, digest in photo_parts(out).items():
+    for path, digest in stage.outputs(out, "duplicates", "photos").items():
         rows = read_table(join(out, path), ("given_faces",)).column("given_faces").to_pylist()
         given += sum(any(face["landmarks"] for face in faces or ()) for faces in rows)
         count += len(rows)

@@ -19,20 +19,18 @@ import pyarrow.parquet as pq
 
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex, read_decisions
-from anchorface.pipelines import stage
-from anchorface.pipelines.erasure import settle
-from anchorface.pipelines.persons import Found, find_persons, light_columns
-from anchorface.pipelines.previous import previous, remember
-from anchorface.pipelines.progress import Progress
-from anchorface.pipelines.second_look import second_look
-from anchorface.pipelines.splits import SPLITS, assign_splits, split_counts
-from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.identities.persons import Found, find_persons, light_columns
+from anchorface.pipelines.identities.previous import previous, remember
+from anchorface.pipelines.identities.second_look import second_look
+from anchorface.pipelines.identities.splits import SPLITS, assign_splits
+from anchorface.pipelines.stages import stage
+from anchorface.pipelines.stages.progress import Progress
+from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.records.errors import ConfigurationError, DataError
 from anchorface.records.hashes import sha256
 from anchorface.records.nouns import IDENTITY_SCHEMA, Identity
 from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, read_table
-
-__all__ = ["SPLITS", "assign_splits", "group", "regroup", "report", "split_counts"]
 
 VERSION = 3
 NEAR_DUPLICATES = ("drop", "keep")

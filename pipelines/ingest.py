@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 
 from anchorface.faces.images import PhotoInfo
 from anchorface.identity_index.tombstones import Tombstones
-from anchorface.pipelines import stage
-from anchorface.pipelines.erasure import settle
-from anchorface.pipelines.progress import Progress
-from anchorface.pipelines.sources import Layout, Listing, PhotoReader, parse_date
+from anchorface.pipelines.erasure.erase import settle
 from anchorface.pipelines.sources.films import Film
-from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.pipelines.sources.layouts import Layout
+from anchorface.pipelines.sources.listing import Listing
+from anchorface.pipelines.sources.reader import PhotoReader
+from anchorface.pipelines.sources.sidecars import parse_date
+from anchorface.pipelines.stages import stage
+from anchorface.pipelines.stages.progress import Progress
+from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.records.errors import ConfigurationError, PhotoError
 from anchorface.records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
 from anchorface.records.storage import delete, exists, join, list_files, read_table
@@ -257,12 +260,3 @@ class _Chooser:
         outputs = {f"photos/{name}.parquet": stage.parquet_bytes(table.filter(pa.array(keep)).cast(PHOTO_SCHEMA))}
         counts = {"photos": int(keep.sum()), "dropped": len(dropped)}
         return outputs | stage.dropped_output("duplicates", name, dropped), counts
-
-
-def photo_parts(out: str) -> dict[str, str]:
-    """The workspace's photo tables: path -> SHA-256.
-
-    Raises:
-        DataError: `ingest` has not finished here.
-    """
-    return stage.outputs(out, "duplicates", "photos")

@@ -11,6 +11,9 @@
     └── ConsentError         data whose licence or consent a recipe does not allow
 
 The text says what was wrong, where (file, row, key) and what to do. `assert` is for the programmer.
+
+Where an exception would lose its class on the way (a Ray worker, a file), it goes as a value, (name, message):
+`to_value` there, `raise from_value(name, message)` here.
 """
 
 
@@ -61,3 +64,25 @@ class TrainingError(AnchorfaceError, RuntimeError):
 
 class ConsentError(AnchorfaceError, ValueError):
     """Data whose licence or consent a recipe does not allow."""
+
+
+_TOLD: dict[str, type[AnchorfaceError]] = {each.__name__: each for each in (
+    AnchorfaceError, ConfigurationError, StorageError, DataError, WeightsError, CheckpointError, TrainingError,
+    ConsentError,
+)}
+"""The errors that a message alone makes again."""
+
+
+def to_value(error: AnchorfaceError) -> tuple[str, str]:
+    """An error as (name, message): two strings for JSON, or for two columns.
+
+    A PhotoError that stops more than its photograph goes as a DataError, a class from elsewhere as its nearest base.
+    """
+    if isinstance(error, PhotoError):
+        return DataError.__name__, str(error)
+    return next(each.__name__ for each in type(error).__mro__ if each in _TOLD.values()), str(error)
+
+
+def from_value(name: str, message: str) -> AnchorfaceError:
+    """The error that `to_value` told of; an AnchorfaceError if the name is none that it gives."""
+    return _TOLD.get(name, AnchorfaceError)(message)

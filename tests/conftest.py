@@ -25,7 +25,7 @@ def ray_session() -> Iterator[None]:
     """One local Ray of two CPUs for all tests that need one."""
     import ray
 
-    from anchorface.pipelines.cluster import connect
+    from anchorface.pipelines.stages.cluster import connect
 
     connect(num_cpus=2)
     yield

@@ -18,7 +18,7 @@ from anchorface.pipelines.audit import photo_reader
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group, regroup
 from anchorface.pipelines.ingest import ingest
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.errors import PhotoError
 from anchorface.records.storage import read_table
 from anchorface.synthetic import write_corpus

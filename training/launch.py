@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from anchorface.models.checkpoint import read_description, require_same_model
-from anchorface.pipelines.feed import Dataset, open_dataset
+from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.records import AnchorfaceError, ConfigurationError, TrainingError, errors
 from anchorface.records.storage import make_folder, write_atomic
 from anchorface.training import checkpoint, tracking
@@ -118,7 +118,7 @@ def _on_ray(job: Job) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from anchorface.pipelines.cluster import connect
+    from anchorface.pipelines.stages.cluster import connect
 
     connect()
     execution, available = job.execution, ray.cluster_resources()
@@ -175,7 +175,7 @@ def worker(config: dict[str, Any]) -> None:
     try:
         _run(job, context.get_local_rank())
     except AnchorfaceError as error:
-        write_atomic(str(job.run_folder / FAILURE), json.dumps([type(error).__name__, str(error)]).encode())
+        write_atomic(str(job.run_folder / FAILURE), json.dumps(errors.to_value(error)).encode())
         raise
 
 
@@ -199,8 +199,7 @@ def _run(job: Job, local_rank: int = 0) -> None:
 def _raise_noted(folder: Path) -> None:
     note = folder / FAILURE
     if note.exists():
-        name, message = json.loads(note.read_text())
-        raise getattr(errors, name)(message)
+        raise errors.from_value(*json.loads(note.read_text()))
 
 
 class _Progress:

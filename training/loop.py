@@ -16,7 +16,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from anchorface.models.checkpoint import Description
-from anchorface.pipelines.feed import batches
+from anchorface.pipelines.feed.batches import batches
 from anchorface.records import TrainingError
 from anchorface.training import checkpoint
 from anchorface.training.ema import MovingAverage

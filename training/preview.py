@@ -18,7 +18,8 @@ from anchorface.models.encode import identity_embedding
 from anchorface.models.flow import shift_schedule
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, sample
-from anchorface.pipelines.feed import Feed, open_dataset
+from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.pipelines.feed.feed import Feed
 from anchorface.records import DataError
 from anchorface.records.storage import write_atomic
 from anchorface.training.networks import Networks

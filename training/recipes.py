@@ -15,7 +15,7 @@ from typing import Any
 
 from anchorface.models.anchor import AnchorSettings
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
-from anchorface.pipelines.feed import FeedSettings, MismatchPolicy
+from anchorface.pipelines.feed.settings import FeedSettings, MismatchPolicy
 from anchorface.records import ConfigurationError
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
@@ -146,7 +146,7 @@ def iconface_tiny() -> Recipe:
     """
     return Recipe(
         name="iconface_tiny", model=tiny(), positions=9216,
-        feed=FeedSettings(dataset="", batch=16, size=0, profile="refldm-severe", flip=True,
+        feed=FeedSettings(dataset="", batch=16, profile="refldm-severe", flip=True,
                           reference_count_probabilities=(0.2, 0.2, 0.2, 0.4)),
         learning_rate=1e-3, warmup=512, cooldown=6144, final_rate=0.05,
         ema_half_life=1000,
@@ -170,7 +170,7 @@ def iconface() -> Recipe:
         name="iconface", model=klein_4b(), positions=400_000,
         autoencoder="flux2_vae", backbone="flux2_klein_base_4b", text="flux2_klein_prompt",
         embedder="adaface_ir50_ms1mv2",
-        feed=FeedSettings(dataset="", batch=4, size=0, profile="refldm-train", flip=True, policy=MismatchPolicy()),
+        feed=FeedSettings(dataset="", batch=4, profile="refldm-train", flip=True, policy=MismatchPolicy()),
         learning_rate=1e-5, base_precision="bf16", ema_half_life=8000, checkpoint_every=4000, log_every=80,
         grid_every=8000,
     )

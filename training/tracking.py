@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anchorface.pipelines.feed import Dataset
+from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.records import TrainingError
 from anchorface.training.recipes import Recipe, flat
 

@@ -56,7 +56,7 @@ class Album:
 
     @classmethod
     def of_columns(cls, columns: Mapping[str, NDArray[Any]], rows: slice | NDArray[np.int64]) -> Self:
-        """From NumPy columns with all of REFERENCE_KEYS (as pipelines.dataset holds them), some rows of them."""
+        """From NumPy columns with all of REFERENCE_KEYS (as pipelines.feed.dataset holds them), some rows of them."""
         def measure(name: str) -> NDArray[np.float64]:
             if name != "day":
                 return columns[name][rows].astype(np.float64)

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from anchorface.pipelines import stage
+from anchorface.pipelines.stages import stage
 from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, read_table, write_atomic
 
 NOT_TABLES = ("dataset/", "index/", "tombstones/", "erased/", "audit/", "building/", "listing/")

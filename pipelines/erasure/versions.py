@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anchorface.pipelines.erasure.tables import without_subjects
-from anchorface.pipelines.publish import Tally, latest_id, move, size, whole
-from anchorface.pipelines.shards import members, pack
+from anchorface.pipelines.versions.publish import Tally, latest_id, move, size, whole
+from anchorface.pipelines.versions.tar import members, pack
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import Manifest, Shard
 from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, read_table, write_atomic

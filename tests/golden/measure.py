@@ -30,7 +30,8 @@ from anchorface.models.build import build
 from anchorface.models.conditions import Conditions
 from anchorface.models.configuration import tiny
 from anchorface.models.weights import load
-from anchorface.pipelines.feed import FeedSettings, batches, global_digest
+from anchorface.pipelines.feed.batches import batches, global_digest
+from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records import rng
 from anchorface.restoration import Reference, Restorer, SamplerSettings
 from anchorface.training.checkpoint import latest
@@ -98,7 +99,7 @@ def micro_recipe() -> Recipe:
     return Recipe(
         name="golden", model=micro_settings(32), autoencoder="", backbone="", positions=STEPS * BATCH,
         learning_rate=1e-2, warmup=8,
-        feed=FeedSettings(dataset="", batch=BATCH, size=0, profile="refldm-severe", flip=True,
+        feed=FeedSettings(dataset="", batch=BATCH, profile="refldm-severe", flip=True,
                           reference_count_probabilities=(0.25, 0.25, 0.25, 0.25)),
         ema_half_life=16, checkpoint_every=STEPS // 2 * BATCH, log_every=BATCH, grid_every=0,
     )

@@ -15,7 +15,7 @@ from anchorface.identity_index import IdentityIndex
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
 from anchorface.pipelines.ingest import ingest
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.errors import DataError, StorageError, WeightsError
 from anchorface.records.storage import list_files, read_table
 from anchorface.synthetic import identity, render
@@ -140,7 +140,7 @@ def test_output_that_cannot_be_written(heap, tmp_path):
 
 
 def test_errors_keep_their_class_through_ray(ray_session, heap, tmp_path):
-    from anchorface.pipelines.stage import Part, run
+    from anchorface.pipelines.stages.stage import Part, run
 
     parts = [Part(name="part-00000", rows=1, inputs="x", payload="{}")]
     with pytest.raises(StorageError, match="the disk is full"):

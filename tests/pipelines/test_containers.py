@@ -22,7 +22,7 @@ from anchorface.identity_index.tombstones import bury
 from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.sources import Listing, PhotoReader, find_sources
 from anchorface.pipelines.sources.address import file_uri, local_path, member_uri, parse_address, row_uri
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.errors import ConfigurationError, PhotoError
 from anchorface.records.seeds import rng
 from anchorface.records.storage import list_files, read_table

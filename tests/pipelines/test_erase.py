@@ -22,13 +22,13 @@ from whole_line import run_line
 from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.clustering.decisions import add_decision, read_decisions
 from anchorface.identity_index.tombstones import Tombstones
-from anchorface.pipelines.dataset import open_dataset
-from anchorface.pipelines.erase import erase, finish, reports
 from anchorface.pipelines.erasure import runs as seen_by
+from anchorface.pipelines.erasure.erase import erase, reports, settle
 from anchorface.pipelines.erasure.selection import by_identity, by_photo, by_source, face_rows, identity_rows
+from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.group import group
 from anchorface.pipelines.shards import shards
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records import storage
 from anchorface.records.errors import DataError
 from anchorface.records.lineage import versions
@@ -369,7 +369,7 @@ def test_an_erasure_killed_anywhere_is_finished_to_the_same_end(out, tmp_path, m
         copy = tmp_path / "killed"
         shutil.copytree(out, copy)
         changes_of(monkeypatch, partial(erase, str(copy), selection, salt=SALT), place)
-        if not finish(str(copy)) and not reports(str(copy)):
+        if not settle(str(copy)) and not reports(str(copy)):
             erase(str(copy), by_identity(str(copy), [name]), salt=SALT)
         found = state(copy)
         assert found.keys() == expected.keys(), seen[place - 1]

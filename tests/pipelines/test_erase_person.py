@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from anchorface.identity_index.tombstones import Tombstones
-from anchorface.pipelines.erase import erase
+from anchorface.pipelines.erasure.erase import erase
+from anchorface.pipelines.erasure.find_person import shown_in
 from anchorface.pipelines.erasure.selection import by_identity, face_rows, identity_rows
-from anchorface.pipelines.erasure.showing import shown_in
 from anchorface.pipelines.find_faces import FaceSettings, find_faces
 from anchorface.pipelines.group import group
 from anchorface.pipelines.ingest import ingest
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.storage import list_files, read_table
 
 NETWORK = "mobilefacenet_y1_ms1m_112"

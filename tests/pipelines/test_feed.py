@@ -1,5 +1,6 @@
 """Position to bytes: the same on any number of workers and ranks, in a fresh run and in a resumed one."""
 
+import shutil
 from dataclasses import replace
 from itertools import chain
 
@@ -9,8 +10,11 @@ import pytest
 from anchorface import degradation
 from anchorface.degradation import Plan
 from anchorface.degradation.balance import severity
-from anchorface.pipelines.dataset import CropReader, open_dataset
-from anchorface.pipelines.feed import Feed, FeedSettings, batches, collate, global_digest, sample
+from anchorface.pipelines.feed.batches import batches, global_digest
+from anchorface.pipelines.feed.dataset import CropReader, open_dataset
+from anchorface.pipelines.feed.feed import Feed, sample
+from anchorface.pipelines.feed.sample import collate
+from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records.errors import ConfigurationError, DataError
 
 STEPS = 12
@@ -34,7 +38,25 @@ def test_same_position_same_bytes_on_any_worker_count(ray_session, settings, str
         assert [b["position"].tolist() for b in made] == [b["position"].tolist() for b in straight]
         assert global_digest(made) == expected
         for one, two in zip(made, straight, strict=True):
+            assert [*one] == [*two]
             assert all((one[key] == two[key]).all() and one[key].dtype == two[key].dtype for key in two)
+            assert all(one[key].shape == two[key].shape and one[key].flags.writeable for key in two)
+
+
+def test_an_error_comes_from_a_ray_worker_after_the_batches_before_it(ray_session, settings, straight, tmp_path):
+    dataset = open_dataset(settings.dataset)
+    damaged = shutil.copytree(dataset.uri, tmp_path / dataset.manifest_id)
+    used = [set(Feed(dataset, settings).target_rows(step).tolist()) for step in range(3)]
+    row = min(used[2] - used[0] - used[1])
+    with open(damaged / str(dataset.columns["shard"][row]), "r+b") as tar:
+        tar.seek(int(dataset.columns["offset"][row]))
+        tar.write(bytes(8))
+    broken = replace(settings, dataset=str(damaged), reference_count_probabilities=(1.0,))
+    made = batches("", broken, 0, STEPS, concurrency=1, num_cpus=0.5, steps_per_task=STEPS)
+    for step in range(2):
+        assert next(made)["position"].tolist() == straight[step]["position"].tolist()
+    with pytest.raises(DataError, match=f"no JPEG of .* for row {row}"):
+        next(made)
 
 
 def test_two_ranks_make_what_one_makes(settings, straight):

@@ -12,10 +12,10 @@ from PIL import Image
 
 from anchorface.faces.weights import find
 from anchorface.identity_index.tombstones import bury
-from anchorface.pipelines.face_filters import FaceFilters, Measured, asked_filters
+from anchorface.pipelines.faces.face_filters import FaceFilters, Measured, asked_filters
 from anchorface.pipelines.find_faces import FaceSettings, find_faces
 from anchorface.pipelines.ingest import ingest
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.hashes import sha256
 from anchorface.records.storage import list_files, read_table

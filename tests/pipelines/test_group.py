@@ -16,10 +16,10 @@ from anchorface.faces.images import decode_jpeg, encode_jpeg
 from anchorface.identity_index import IdentityIndex, add_decision
 from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.pipelines import group as group_module
-from anchorface.pipelines import stage
 from anchorface.pipelines.group import group, regroup, report
-from anchorface.pipelines.splits import assign_splits
-from anchorface.pipelines.stage import Part, dropped
+from anchorface.pipelines.identities.splits import assign_splits
+from anchorface.pipelines.stages import stage
+from anchorface.pipelines.stages.stage import Part, dropped
 from anchorface.records import FACE_SCHEMA, DataError, rng
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.storage import read_table

@@ -15,7 +15,7 @@ import pytest
 from whole_line import run_line
 
 from anchorface.identity_index import IdentityIndex
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records import rng
 from anchorface.records.storage import list_files, read_table
 

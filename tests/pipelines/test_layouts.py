@@ -9,7 +9,7 @@ from PIL import Image
 
 from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.sources import LAYOUTS, find_layout, find_sources, published_splits
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.errors import ConfigurationError, DataError
 from anchorface.records.storage import list_files, read_table
 

@@ -16,11 +16,12 @@ from whole_line import run_line
 
 from anchorface.faces.images import decode_jpeg
 from anchorface.identity_index import IdentityIndex
-from anchorface.pipelines.dataset import CropReader, open_dataset
+from anchorface.pipelines.feed.dataset import CropReader, open_dataset
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
-from anchorface.pipelines.shards import members, shards
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.shards import shards
+from anchorface.pipelines.stages.stage import dropped
+from anchorface.pipelines.versions.tar import members
 from anchorface.records.errors import DataError
 from anchorface.records.manifest import Manifest
 

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pytest
 
 from anchorface.pipelines.group import group
-from anchorface.pipelines.shards import plan_shards, shards
+from anchorface.pipelines.shards import shards
+from anchorface.pipelines.versions.plan import plan_shards
 from anchorface.records.errors import DataError
 from anchorface.records.lineage import code_hash, diff, manifests, versions
 from anchorface.records.manifest import Manifest

@@ -21,7 +21,7 @@ from PIL import Image
 from anchorface.degradation.film import film_bytes
 from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.sources.address import local_path, parse_address
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.seeds import rng
 from anchorface.records.storage import list_files, read_table
 

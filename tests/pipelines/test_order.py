@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from anchorface.pipelines.group import assign_splits, split_counts
-from anchorface.pipelines.order import batches_per_epoch, order, schedule
-from anchorface.pipelines.shards import GROUP_FACES, plan_shards
+from anchorface.pipelines.feed.order import batches_per_epoch, order, schedule
+from anchorface.pipelines.identities.splits import assign_splits, split_counts
+from anchorface.pipelines.versions.plan import GROUP_FACES, plan_shards
 
 SIZES = (30, 7, 50, 13, 41)
 

@@ -5,7 +5,7 @@ import pytest
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
 from anchorface.pipelines.ingest import ingest
-from anchorface.pipelines.stage import dropped
+from anchorface.pipelines.stages.stage import dropped
 
 
 @pytest.mark.line

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from anchorface.cli import app
 from anchorface.identity_index import MismatchPolicy
-from anchorface.pipelines.dataset import open_dataset
+from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.records import rng
 
 

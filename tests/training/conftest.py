@@ -6,7 +6,7 @@ import pytest
 
 from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, ModelSettings
 from anchorface.models.iconface.settings import IConFaceSettings
-from anchorface.pipelines.feed import FeedSettings
+from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.recipes import Recipe
@@ -45,7 +45,7 @@ def micro_recipe() -> Recipe:
     )
     return Recipe(
         name="micro", model=model, autoencoder="", backbone="", positions=32, learning_rate=1e-2, warmup=8,
-        feed=FeedSettings(dataset="", batch=4, size=0, profile="refldm-severe",
+        feed=FeedSettings(dataset="", batch=4, profile="refldm-severe",
                           reference_count_probabilities=(0.25, 0.25, 0.25, 0.25)),
         losses=(Flow(), Identity(fraction=0.5)), ema_half_life=16, checkpoint_every=16, log_every=8, grid_every=0,
         grid_images=2, grid_steps=2,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from anchorface.pipelines.feed import Feed, open_dataset
+from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.pipelines.feed.feed import Feed
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.objective import encode, noise_of, objective, sigma_of
 from anchorface.training.objectives.identity import Identity

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anchorface.pipelines.erasure.runs import tracked_runs
-from anchorface.pipelines.feed import Dataset
+from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
 from anchorface.training import tracking

@@ -12,7 +12,7 @@ import torch
 
 from anchorface.models.checkpoint import read_description
 from anchorface.models.weights import load
-from anchorface.pipelines.feed import open_dataset
+from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.records import TrainingError
 from anchorface.training.checkpoint import latest
 from anchorface.training.execution import Execution

@@ -12,10 +12,10 @@ from anchorface.cli import app
 from anchorface.faces.embed import embedder
 from anchorface.faces.quality import NormCalibration, calibration_path, read_calibration
 from anchorface.faces.weights import find
-from anchorface.pipelines.damage_ladders import LADDERS, plans
+from anchorface.pipelines.calibration.damage_ladders import LADDERS, plans
+from anchorface.pipelines.calibration.norm_calibration import Measurements, calibrate_norm, measure, portraits, ranks
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.ingest import ingest
-from anchorface.pipelines.norm_quality import Measurements, calibrate_norm, measure, portraits, ranks
 from anchorface.records.errors import ConfigurationError, DataError, WeightsError
 from anchorface.records.hashes import sha256
 

@@ -35,10 +35,10 @@ from anchorface.faces import align, attributes
 from anchorface.faces.embed import embedder
 from anchorface.faces.images import decode_jpeg
 from anchorface.faces.quality import NormCalibration
-from anchorface.pipelines import stage
-from anchorface.pipelines.damage_ladders import LADDERS, plans
+from anchorface.pipelines.calibration.damage_ladders import LADDERS, plans
 from anchorface.pipelines.find_faces import FaceSettings, find_faces
 from anchorface.pipelines.ingest import ingest
+from anchorface.pipelines.stages import stage
 from anchorface.records.errors import DataError
 from anchorface.records.seeds import derive, rng
 from anchorface.records.storage import exists, join, read_table

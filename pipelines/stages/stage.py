@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import ray
 from pyarrow import fs
 
-from anchorface.pipelines.cluster import connect
-from anchorface.pipelines.progress import Progress, StageProgress
+from anchorface.pipelines.stages.cluster import connect
+from anchorface.pipelines.stages.progress import Progress, StageProgress
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
@@ -42,6 +42,11 @@ from anchorface.records.storage import (
 Counts = dict[str, int]
 Outputs = dict[str, bytes]
 Worker = Callable[[str, dict[str, Any]], tuple[Outputs, Counts]]
+ANSWER_SCHEMA = pa.schema([
+    ("rows", pa.int64()), ("counts", pa.map_(pa.string(), pa.int64())),
+    ("error", pa.string()), ("message", pa.string()),
+])
+"""What a Ray worker says of a part: what it did, or the error that it met."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,16 +198,15 @@ def _with_ray(
 ) -> None:
     connect()
     size = concurrency or max(1, min(len(parts), int(ray.cluster_resources().get("CPU", 1))))
-    rows = [{"part": json.dumps([p.name, p.rows, keys[p.name], p.payload])} for p in parts]
+    rows = [{"name": p.name, "rows": p.rows, "key": keys[p.name], "payload": p.payload} for p in parts]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _PartRunner, fn_constructor_args=(out, stage, worker), batch_size=1, num_cpus=num_cpus,
+        _PartRunner, fn_constructor_args=(out, stage, worker), batch_size=1, batch_format="pyarrow", num_cpus=num_cpus,
         num_gpus=num_gpus, compute=ray.data.ActorPoolStrategy(size=min(size, len(parts))),
     )
     for row in dataset.iter_rows():
-        answer = json.loads(row["answer"])
-        if "error" in answer:
-            raise getattr(errors, answer["error"])(answer["message"])
-        report.advance(answer["rows"], **answer["counts"])
+        if row["error"] is not None:
+            raise errors.from_value(row["error"], row["message"])
+        report.advance(row["rows"], **dict(row["counts"]))
 
 
 class _PartRunner:
@@ -212,17 +216,16 @@ class _PartRunner:
         self._out, self._stage, self._make = out, stage, worker
         self._worker: Worker | None = None
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        return {"answer": [json.dumps(self._answer(str(text))) for text in batch["part"]]}
+    def __call__(self, parts: pa.Table) -> pa.Table:
+        return pa.Table.from_pylist([self._answer(**part) for part in parts.to_pylist()], schema=ANSWER_SCHEMA)
 
-    def _answer(self, text: str) -> dict[str, Any]:
-        name, rows, key, payload = json.loads(text)
+    def _answer(self, name: str, rows: int, key: str, payload: str) -> dict[str, Any]:
         try:
             self._worker = self._worker or self._make()
-            return {"rows": rows, "counts": _do(self._out, self._stage, name, key, payload, self._worker)}
+            counts = _do(self._out, self._stage, name, key, payload, self._worker)
         except AnchorfaceError as error:
-            known = type(error).__name__ if hasattr(errors, type(error).__name__) else "AnchorfaceError"
-            return {"error": known if known != "PhotoError" else "DataError", "message": str(error)}
+            return dict(zip(("error", "message"), errors.to_value(error), strict=True))
+        return {"rows": rows, "counts": list(counts.items())}
 
 
 def _inline(

@@ -20,7 +20,7 @@ from anchorface.identity_index.retrieval.exclusions import admissible
 from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, select
 from anchorface.records.dataset import DatasetVersion
 from anchorface.records.errors import DataError
-from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
+from anchorface.records.manifest import FACE_COLUMNS, Manifest
 from anchorface.records.storage import filesystem, join, read_bytes
 
 
@@ -164,11 +164,6 @@ def shard_sizes(dataset: Dataset, rows: NDArray[np.int64]) -> list[int]:
         return []
     borders = np.concatenate([[0], np.flatnonzero(names[1:] != names[:-1]) + 1, [len(names)]])
     return np.diff(borders).tolist()
-
-
-def shards_of(manifest: Manifest, split: str) -> list[Shard]:
-    """The shards of one split."""
-    return [shard for shard in manifest.shards if shard.split == split]
 
 
 def _column(table: pa.Table, name: str) -> NDArray[Any]:

@@ -16,9 +16,9 @@ from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.embed import embedder
 from anchorface.faces.images import decode_jpeg
 from anchorface.faces.weights import find
-from anchorface.pipelines import stage
-from anchorface.pipelines.progress import Progress
-from anchorface.pipelines.stage import Counts, Outputs, Part
+from anchorface.pipelines.stages import stage
+from anchorface.pipelines.stages.progress import Progress
+from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.records.hashes import sha256
 from anchorface.records.storage import filesystem, join
 

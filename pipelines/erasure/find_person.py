@@ -15,8 +15,8 @@ from anchorface.faces.images import read_photo
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import limit_cosine
-from anchorface.pipelines import stage
 from anchorface.pipelines.erasure.selection import identity_rows
+from anchorface.pipelines.stages import stage
 from anchorface.records.errors import DataError
 from anchorface.records.storage import join
 

@@ -8,7 +8,7 @@ crops, dropped tables, every dataset version, audit pages, half-written files.
     erased/pending/<id>.json   the journal: what is to be done; deleted last. It names files, and nothing else here does
     erased/<id>.json           the report: ids (hashes of content), counts, files rewritten, versions and runs
 
-Every step can be done twice, so an erasure that was stopped anywhere is finished by `finish`: at the next erasure, and
+Every step can be done twice, so an erasure that was stopped anywhere is finished by `settle`: at the next erasure, and
 before any stage. Finished parts stay finished (see erasure.tables). Decisions keep face ids. The photographs at the
 source are the user's: they are counted and never touched.
 """
@@ -23,16 +23,16 @@ import numpy as np
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import PENDING, REPORTS, bury
-from anchorface.pipelines import stage
 from anchorface.pipelines.erasure import runs as seen_by
 from anchorface.pipelines.erasure.selection import Selection
 from anchorface.pipelines.erasure.tables import Erased, Markers, forget_subjects, holding
 from anchorface.pipelines.erasure.versions import FOLDER as REWRITING
 from anchorface.pipelines.erasure.versions import rewrite_version, versions_with
-from anchorface.pipelines.group import SPLITS
-from anchorface.pipelines.progress import Progress
-from anchorface.pipelines.publish import finished, latest_id, name_latest
-from anchorface.pipelines.shards import planned
+from anchorface.pipelines.identities.splits import SPLITS
+from anchorface.pipelines.stages import stage
+from anchorface.pipelines.stages.progress import Progress
+from anchorface.pipelines.versions.plan import planned
+from anchorface.pipelines.versions.publish import finished, latest_id, name_latest
 from anchorface.records.errors import DataError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.records.lineage import manifests
@@ -97,7 +97,7 @@ def erase(
         ConfigurationError: a folder of runs or a tracking store that is not there.
         StorageError: the workspace cannot be written; the same call goes on from there.
     """
-    finish(out, progress=progress)
+    settle(out, progress=progress)
     if not selection.photo_ids and not selection.face_ids:
         raise DataError(f"{out}: nothing is selected, so nothing was erased")
     journal = _plan(out, selection, runs, tracking)
@@ -107,8 +107,10 @@ def erase(
     return _carry_out(out, journal, progress or Progress(quiet=True))
 
 
-def finish(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """Finish erasures that were stopped; nothing to do is no error.
+def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]]:
+    """Finish erasures that were stopped, so that nothing half-erased is read; nothing to do is no error.
+
+    It stands first in every verb that reads or writes a workspace.
 
     Returns:
         Their reports.

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anchorface.pipelines import stage
-from anchorface.pipelines.group import SPLITS
+from anchorface.pipelines.identities.splits import SPLITS
+from anchorface.pipelines.stages import stage
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
 from anchorface.records.nouns import FACE_SCHEMA

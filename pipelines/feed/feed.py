@@ -1,0 +1,151 @@
+"""The training feed: a sample is a function of its position, and of nothing else.
+
+In: a dataset version (pipelines.feed.dataset), frozen FeedSettings, a position (samples since the start of the run).
+Out: `Sample`s, and batches of NumPy arrays as pipelines.feed.sample describes them.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anchorface import degradation
+from anchorface.degradation.balance import Severity, acceptance, draw_balanced
+from anchorface.degradation.operations.resize import resize
+from anchorface.faces.images import decode_jpeg
+from anchorface.identity_index import Chosen
+from anchorface.pipelines.feed.dataset import CropReader, Dataset, shard_sizes
+from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule
+from anchorface.pipelines.feed.sample import Batch, Sample, collate
+from anchorface.pipelines.feed.settings import FeedSettings
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.nouns import Pair
+from anchorface.records.seeds import rng
+
+SEVERITY_FACES, SEVERITY_SIDE = 2, 64
+"""The faces that severity is measured on, and their side, px: our choice, about a millisecond a try."""
+
+
+class Feed:
+    """Samples of one dataset version under one set of settings.
+
+    It keeps what can be computed again (an epoch's order, a batch's choices, bytes of shards) and nothing else.
+
+    Raises:
+        ConfigurationError: embeddings of another network than settings.embedder, or no size.
+        DataError: no face to train on in this split.
+    """
+
+    def __init__(self, dataset: Dataset, settings: FeedSettings) -> None:
+        cv2.setNumThreads(1)
+        self.dataset, self.settings = dataset, settings
+        if not settings.size:
+            raise ConfigurationError("size 0: give the side of the pictures in pixels (a recipe's `fed` has it)")
+        made_by = dataset.manifest.settings.get("find_faces", {}).get("networks", {}).get("embedder")
+        if settings.embedder is not None and made_by is not None and made_by != settings.embedder:
+            raise ConfigurationError(
+                f"the dataset's embeddings come from {made_by!r}, the recipe wants {settings.embedder!r}: "
+                "run find_faces, group and shards again with that embedder"
+            )
+        rows = dataset.split_rows(settings.split)
+        if settings.identities is not None:
+            rows = rows[np.isin(dataset.columns["identity"][rows], np.array(settings.identities, dtype=np.str_))]
+        if not len(rows):
+            raise DataError(f"{dataset.uri}: no face of split {settings.split!r} to train on")
+        self.rows: Rows = rows
+        most = len(settings.reference_count_probabilities) - 1
+        self._capacity = np.minimum(dataset.admissible(rows, settings.policy), most)
+        self._sizes = shard_sizes(dataset, rows)
+        self._crops = CropReader(dataset)
+        self._profile = settings.degradations()
+        self._severity = Severity(settings.severity) if settings.severity else None
+        self._clean = self._severity_faces() if settings.severity else ()
+        if self._severity is not None:
+            acceptance(self._profile, target=self._severity, images=self._clean)
+        self._epoch = lru_cache(maxsize=2)(self._make_epoch)
+        self._choices = lru_cache(maxsize=4)(self._make_choices)
+
+    def target_rows(self, batch_number: int) -> Rows:
+        """The dataset's rows that are the targets of a global batch."""
+        epoch, place = divmod(batch_number, batches_per_epoch(len(self.rows), self.settings.batch))
+        return self._epoch(epoch)[place]
+
+    def sample(self, position: int) -> Sample:
+        """The sample of a position: the same bytes in any process, at any time."""
+        settings, columns = self.settings, self.dataset.columns
+        number, place = divmod(position, settings.batch)
+        row = int(self.target_rows(number)[place])
+        chosen = self._choices(number)[place]
+        candidates = {str(columns["face_id"][r]): r for r in self.dataset.group_rows(row)}
+        reference_rows = [candidates[choice.face_id] for choice in chosen]
+        mirrored = settings.flip and rng(settings.seed, "flip", position).random() < 0.5
+        target, landmarks = self._crop(row, mirrored)
+        plan = self._plan(position)
+        norms = columns["norm"][[row, *reference_rows]].astype(np.float32)
+        raw = columns["embedding"][[row, *reference_rows]] * norms[:, None]
+        pair = Pair(
+            position=position, identity=str(columns["identity"][row]), target=str(columns["face_id"][row]),
+            references=tuple(choice.face_id for choice in chosen), reasons=tuple(choice.reason for choice in chosen),
+            plan=plan.to_json(),
+        )
+        return Sample(
+            position=position, target=target, degraded=degradation.apply(target, plan),
+            references=tuple(self._crop(r, mirrored)[0] for r in reference_rows), target_landmarks=landmarks,
+            target_embedding=raw[0], reference_embeddings=raw[1:], pair=pair,
+        )
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """This rank's slice of a global batch."""
+        share = self.settings.batch // world
+        first = step * self.settings.batch + rank * share
+        return collate([self.sample(position) for position in range(first, first + share)])
+
+    def _plan(self, position: int) -> degradation.Plan:
+        """The degradation of a position."""
+        numbers, size = rng(self.settings.seed, "degradation", position), self.settings.size
+        if self._severity is None:
+            return degradation.draw(self._profile, numbers, size)
+        return draw_balanced(self._profile, numbers, size, target=self._severity, images=self._clean)
+
+    def _severity_faces(self) -> tuple[NDArray[np.uint8], ...]:
+        """The clean faces that severity is measured on: the first of the split, in the dataset's order."""
+        side = (SEVERITY_SIDE, SEVERITY_SIDE)
+        return tuple(cv2.resize(self._crop(int(row), False)[0], side, interpolation=cv2.INTER_AREA)
+                     for row in self.rows[:SEVERITY_FACES])
+
+    def _make_epoch(self, epoch: int) -> NDArray[np.int64]:
+        order = schedule(self._sizes, self._capacity, self.settings.batch, self.settings.seed, epoch)
+        return self.rows[order]
+
+    def _make_choices(self, number: int) -> list[list[Chosen]]:
+        """The references of every sample of a global batch: as many for each as the poorest of them can have."""
+        settings, shares = self.settings, self.settings.reference_count_probabilities
+        drawn = int(rng(settings.seed, "reference count", number).choice(len(shares), p=np.array(shares) / sum(shares)))
+        rows = self.target_rows(number)
+        if drawn == 0:
+            return [[] for _ in rows]
+        chosen = []
+        for place, row in enumerate(rows.tolist()):
+            position = number * settings.batch + place
+            draw = rng(settings.seed, "references", position)
+            chosen.append(self.dataset.references(row, settings.policy, drawn, draw))
+        count = min(len(choice) for choice in chosen)
+        return [choice[:count] for choice in chosen]
+
+    def _crop(self, row: int, mirrored: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """A crop at settings.size, and its landmarks there."""
+        image, size = decode_jpeg(self._crops.jpeg(row)), self.settings.size
+        landmarks = (self.dataset.columns["crop_landmarks"][row] + 0.5) * (size / image.shape[0]) - 0.5
+        if image.shape[0] != size:
+            way = "area" if image.shape[0] > size else "cubic"
+            image = resize(image, height=size, width=size, interpolation=way)
+        if mirrored:
+            image = np.ascontiguousarray(image[:, ::-1])
+            landmarks = landmarks[[1, 0, 2, 4, 3]] * np.array([-1, 1]) + np.array([size - 1, 0])
+        return image, landmarks.astype(np.float32)
+
+
+def sample(dataset: Dataset, settings: FeedSettings, position: int) -> Sample:
+    """One sample, from nothing but its arguments; `Feed` gives many of them faster."""
+    return Feed(dataset, settings).sample(position)

@@ -1,0 +1,101 @@
+"""The feed on Ray Data: workers make batches ahead of the reader, in the reader's order.
+
+In: an opened Dataset and FeedSettings. Out: the same batches as the inline engine. A row of the Ray Dataset is one
+step's batch: a tensor column for each array (their shapes vary, as the number of references changes from step to step),
+`digest` as a list of strings, and `error` and `message`, empty unless the step could not be made.
+
+Measured on two shared CPUs, 200 batches of 16 samples of 128 px, one worker, five runs in turns: median 17.7 batches
+a second (13.1 to 18.8), and 16.8 (14.6 to 19.4) with each batch as one string of bytes. No difference can be told.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.data import ActorPoolStrategy, ExecutionOptions
+
+from anchorface.pipelines.feed.dataset import Dataset
+from anchorface.pipelines.feed.feed import Feed
+from anchorface.pipelines.feed.sample import Batch
+from anchorface.pipelines.feed.settings import FeedSettings
+from anchorface.pipelines.stages.cluster import connect, quiet_data
+from anchorface.records import errors
+from anchorface.records.errors import AnchorfaceError
+
+TASKS_PER_WINDOW = 4096
+NO_BATCH: Batch = {
+    "position": np.zeros(0, np.int64), "target": np.zeros((0, 0, 0, 3), np.uint8),
+    "degraded": np.zeros((0, 0, 0, 3), np.uint8), "references": np.zeros((0, 0, 0, 0, 3), np.uint8),
+    "landmarks": np.zeros((0, 5, 2), np.float32), "target_embedding": np.zeros((0, 0), np.float32),
+    "reference_embeddings": np.zeros((0, 0, 0), np.float32), "digest": np.zeros(0, np.str_),
+}
+"""What stands beside an error, so that all rows have the same columns."""
+
+
+def stream(
+    dataset: Dataset, settings: FeedSettings, start_step: int, stop_step: int, *, rank: int, world: int,
+    concurrency: int, num_cpus: float, steps_per_task: int,
+) -> Iterator[Batch]:
+    """Batches in order; see `pipelines.feed.batches.batches`.
+
+    A long run goes through Ray Data in windows of TASKS_PER_WINDOW tasks, so that planning takes no time and no
+    memory whatever its length.
+    """
+    connect()
+    quiet_data()
+    shared = ray.put(dataset)
+    window = TASKS_PER_WINDOW * steps_per_task
+    for first in range(start_step, stop_step, window):
+        last = min(first + window, stop_step)
+        tasks = [
+            {"first": step, "last": min(step + steps_per_task, last)} for step in range(first, last, steps_per_task)
+        ]
+        made = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+        made.context.execution_options = _ordered(made.context.execution_options)
+        made = made.map_batches(
+            _BatchMaker, fn_constructor_args=(shared, settings, rank, world), batch_size=None, num_cpus=num_cpus,
+            compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(concurrency, len(tasks)))),
+        )
+        for row in made.iter_rows():
+            error, message = row.pop("error"), row.pop("message")
+            if error:
+                raise errors.from_value(error, message)
+            # Copies: Ray's memory is not for writing.
+            yield {name: np.array(array, NO_BATCH[name].dtype.type) for name, array in row.items()}
+
+
+def _ordered(options: ExecutionOptions) -> ExecutionOptions:
+    options.preserve_order = True
+    return options
+
+
+class _BatchMaker:
+    """One Ray worker: a Feed over the shared dataset."""
+
+    def __init__(self, shared: Any, settings: FeedSettings, rank: int, world: int) -> None:
+        self._feed = Feed(ray.get(shared) if isinstance(shared, ray.ObjectRef) else shared, settings)
+        self._rank, self._world = rank, world
+
+    def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        made: list[Batch] = []
+        told = ("", "")
+        try:
+            for first, last in zip(block["first"].tolist(), block["last"].tolist(), strict=True):
+                for step in range(first, last):
+                    made.append(self._feed.batch(step, self._rank, self._world))
+        except AnchorfaceError as problem:
+            told = errors.to_value(problem)
+            made.append(NO_BATCH)
+        columns = {name: _column([batch[name] for batch in made]) for name in NO_BATCH}
+        fine = [""] * (len(made) - 1)
+        return columns | {"error": [*fine, told[0]], "message": [*fine, told[1]]}
+
+
+def _column(arrays: list[NDArray[Any]]) -> NDArray[np.object_]:
+    """A column of arrays of any shape, those of strings as lists, which Ray has a type for."""
+    column = np.empty(len(arrays), dtype=object)
+    for place, array in enumerate(arrays):
+        column[place] = array.tolist() if array.dtype.kind == "U" else array
+    return column

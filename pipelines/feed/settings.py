@@ -1,0 +1,87 @@
+"""What decides a sample of the feed, beside its position and the dataset version.
+
+In: keyword arguments, mappings and lists as a recipe's JSON has them. Out: FeedSettings of tuples, checked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from anchorface import degradation
+from anchorface.degradation.balance import Severity
+from anchorface.identity_index import MismatchPolicy
+from anchorface.records.errors import ConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedSettings:
+    """What decides a sample, beside its position and the dataset version.
+
+    dataset: the version's URI, or the folder with `latest`. batch: global, over all ranks.
+    profile: of degradations. degradation_overrides: ranges to use instead of the profile's own, range by key as in
+    `Profile.with_ranges` (a mapping is taken, and kept as its pairs). severity: bins (lowest dB, highest dB, share)
+    that the severities of the plans shall follow, measured on the split's first faces; none for the profile's own.
+    reference_count_probabilities: of 0, 1, 2, ... references. size: pixels; a recipe fills in its model's.
+    flip: mirror half of the samples, target and references together. embedder: the network that the embeddings must
+    come from, None for any; a recipe fills in its own.
+    identities: only these persons' faces as targets, None for all of the split.
+    """
+
+    dataset: str
+    split: str = "train"
+    seed: int = 0
+    batch: int = 16
+    profile: str = "refldm-train"
+    degradation_overrides: tuple[tuple[str, Any], ...] = ()
+    severity: tuple[tuple[float, float, float], ...] = ()
+    policy: MismatchPolicy = field(default_factory=MismatchPolicy)
+    reference_count_probabilities: tuple[float, ...] = (0.3, 0.3, 0.2, 0.2)
+    size: int = 0
+    flip: bool = False
+    embedder: str | None = None
+    identities: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        shares = self.reference_count_probabilities
+        if not shares or min(shares) < 0 or abs(sum(shares) - 1.0) > 1e-6:
+            raise ConfigurationError(f"reference_count_probabilities {shares}: shares that add up to 1 are needed")
+        if self.batch < 1 or 0 < self.size < 16:
+            raise ConfigurationError(f"batch {self.batch}, size {self.size}: at least 1 sample and 16 px are needed")
+        object.__setattr__(self, "degradation_overrides", _as_pairs(self.degradation_overrides))
+        object.__setattr__(self, "severity", _as_tuples(self.severity))
+        self.degradations()
+        if self.severity:
+            Severity(self.severity)
+
+    def degradations(self) -> degradation.Profile:
+        """The profile with its ranges replaced.
+
+        Raises:
+            ConfigurationError: an unknown range or numbers that are none; the key is named.
+        """
+        return degradation.profile(self.profile).with_ranges({
+            key: dict(given) if given and _is_pairs(given) else given for key, given in self.degradation_overrides})
+
+
+def _as_pairs(given: Any) -> tuple[tuple[str, Any], ...]:
+    """Overrides as sorted pairs of key and tuples, so that settings stay frozen and equal ones have equal digests.
+
+    Raises:
+        ConfigurationError: neither a mapping nor its pairs.
+    """
+    pairs = tuple(given.items()) if isinstance(given, Mapping) else _as_tuples(given)
+    if not _is_pairs(pairs) or len({key for key, _ in pairs}) < len(pairs):
+        raise ConfigurationError(f"degradation_overrides {given!r}: a mapping of range to numbers is needed, such as "
+                                 '{"jpeg.quality": [30, 90]}')
+    return tuple(sorted(((str(key), _as_tuples(value)) for key, value in pairs), key=lambda pair: pair[0]))
+
+
+def _as_tuples(given: Any) -> Any:
+    """Lists as tuples and mappings as tuples of pairs, all the way down."""
+    if isinstance(given, Mapping):
+        return tuple((key, _as_tuples(value)) for key, value in given.items())
+    return tuple(_as_tuples(value) for value in given) if isinstance(given, list | tuple) else given
+
+
+def _is_pairs(given: Any) -> bool:
+    return isinstance(given, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in given)
