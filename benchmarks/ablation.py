@@ -8,7 +8,7 @@ mobilefacenet) and 100 synthetic faces of 100 (judge_small), profile refldm-seve
 of `full` answers all questions, of `concat` and `random` those that compare them with it; the other runs are judged
 without references and with three. A run that was stopped goes on where it was; `--print` prints what stands so far.
 
-Rows (IConFace section 1.9; each adds to the one before):
+Rows (those of IConFace's ablation; each adds to the one before):
 
     concat      degraded and reference tokens beside the noisy ones, LoRA
     structure   + the degraded residual at the input

@@ -1,1 +1,7 @@
-"""The networks in plain torch: autoencoder, backbone, IConFace's pathways, flow matching, sampler, weight files."""
+"""The networks in plain torch.
+
+    encode ─▶ Conditions ─▶ a system: its pathways beside the frozen backbone (adapter, stream) ─▶ velocity ─▶ sampler
+
+`conditions` is the one contract between data, networks and use; a system is a folder (`iconface`) and `build` makes it
+from its settings. Beside them: autoencoder, backbone, LoRA, flow matching, checkpoints and weight files.
+"""

@@ -1,5 +1,6 @@
-"""Training: recipes, losses, the DeepSpeed engine, the loop, checkpoints, Ray Train and MLflow.
+"""Training: what is learned (recipes, objectives), how it is carried out (execution), and the run itself.
 
-`recipes.recipe(name)` gives a frozen Recipe; `launch.train(recipe, dataset, run_folder)` runs it.
+`recipes.recipe(name)` gives a frozen Recipe; `launch.train(recipe, dataset, run_folder, Execution(...))` runs it: on Ray
+Train, `loop` in every worker, DeepSpeed's `engine` around the networks, an `observer` for what a run shows of itself.
 Engines (Ray, DeepSpeed, MLflow) are imported by the functions that need them, never by this package.
 """

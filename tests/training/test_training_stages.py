@@ -22,7 +22,8 @@ from anchorface.training.networks import load_networks
 from anchorface.training.recipes import Recipe
 
 pytestmark = pytest.mark.line
-STAGES = (0, 1, 2, 3)
+WAYS = {"0": {"zero_stage": 0}, "1": {"zero_stage": 1}, "2": {"zero_stage": 2}, "3": {"zero_stage": 3},
+        "2, offloaded": {"zero_stage": 2, "offload": True}}
 
 
 def run_ranks(jobs: list[Job], world: int, folder: Path) -> None:
@@ -41,31 +42,30 @@ def run_ranks(jobs: list[Job], world: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def staged(micro_recipe: Recipe, tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def staged(micro_recipe: Recipe, tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The last checkpoint of the same eight steps at each stage."""
     folder = tmp_path_factory.mktemp("stages")
     dataset = open_dataset(tiny_dataset)
     jobs = [
         Job(recipe=replace(micro_recipe, precision="fp32"), dataset=dataset.uri, manifest_id=dataset.manifest_id,
-            execution=Execution(workers=2, threads=1, zero_stage=stage, micro_batch=1, feed="inline"),
-            run_folder=folder / f"stage-{stage}")
-        for stage in STAGES
+            execution=Execution(workers=2, threads=1, micro_batch=1, feed="inline", **way), run_folder=folder / name)
+        for name, way in WAYS.items()
     ]
     run_ranks(jobs, 2, folder)
-    found = {stage: latest(folder / f"stage-{stage}") for stage in STAGES}
+    found = {name: latest(folder / name) for name in WAYS}
     assert all(found.values())
-    return {stage: path for stage, path in found.items() if path}
+    return {name: path for name, path in found.items() if path}
 
 
 @pytest.mark.parametrize("file", ["adapter.safetensors", "ema.safetensors"])
-@pytest.mark.parametrize("stage", STAGES[1:])
+@pytest.mark.parametrize("way", list(WAYS)[1:])
 def test_every_stage_gives_the_weights_and_averages_of_stage_0(
-    staged: dict[int, Path], micro_recipe: Recipe, stage: int, file: str
+    staged: dict[str, Path], micro_recipe: Recipe, way: str, file: str
 ) -> None:
     """Another order of summation is all that differs. Where a gradient is nearly zero, Adam makes steps out of its last
     bits, so tensors are compared by their distance beside the way that training moved them: .6 % at most was seen. A
     bias of keys changes no softmax: it has no gradient but rounding, and hardly moves."""
-    expected, found = (load(staged[number] / file)[0] for number in (0, stage))
+    expected, found = (load(staged[name] / file)[0] for name in ("0", way))
     start = load_networks(micro_recipe, torch.device("cpu")).network.adapter_state()
     assert expected.keys() == found.keys() == start.keys()
     for name, tensor in expected.items():
@@ -73,15 +73,15 @@ def test_every_stage_gives_the_weights_and_averages_of_stage_0(
         assert apart < 0.03 * moved or (name.endswith("to_key.bias") and moved < 1e-3), (name, apart, moved)
 
 
-def test_training_moves_the_adapters_and_the_average_lags_behind(staged: dict[int, Path]) -> None:
-    adapter, average = (load(staged[2] / file)[0] for file in ("adapter.safetensors", "ema.safetensors"))
+def test_training_moves_the_adapters_and_the_average_lags_behind(staged: dict[str, Path]) -> None:
+    adapter, average = (load(staged["2"] / file)[0] for file in ("adapter.safetensors", "ema.safetensors"))
     gates = [name for name in adapter if name.endswith("gamma")]
     assert gates
     assert all(adapter[name].abs().max() > 0 for name in gates)
     assert any(not torch.equal(adapter[name], average[name]) for name in adapter)
 
 
-def test_every_stage_saw_the_same_positions(staged: dict[int, Path], micro_recipe: Recipe) -> None:
+def test_every_stage_saw_the_same_positions(staged: dict[str, Path], micro_recipe: Recipe) -> None:
     clocks = {read_description(path).clock for path in staged.values()}
     assert clocks == {micro_recipe.positions}
 
