@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -194,12 +194,11 @@ def recipe(name: str, **overrides: Any) -> Recipe:
     if name not in known:
         raise ConfigurationError(f"unknown recipe {name!r}{_hint(name, list(known))}")
     made = known[name]()
-    for key, value in overrides.items():
-        keys = list(_keys(made))
+    keys = list(_keys(made))
+    for key in overrides:
         if key not in keys:
             raise ConfigurationError(f"unknown key {key!r}{_hint(key, keys)}")
-        made = _replaced(made, key, value, key)
-    return made
+    return _replaced(made, overrides)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -210,15 +209,24 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _replaced(value: Any, key: str, new: Any, whole: str) -> Any:
-    head, _, rest = key.partition(".")
+def _replaced(value: Any, overrides: Mapping[str, Any], prefix: str = "") -> Any:
+    """A frozen value with several of its fields replaced at once, so that their order says nothing."""
     if isinstance(value, tuple):
-        return tuple(_replaced(part, rest, new, whole) if part.kind == head else part for part in value)
-    old = getattr(value, head)
+        return tuple(_replaced(part, _below(overrides, part.kind), f"{prefix}{part.kind}.") for part in value)
+    changes = {}
+    for head in {key.partition(".")[0] for key in overrides}:
+        old, inner = getattr(value, head), _below(overrides, head)
+        if head in overrides:
+            old = _as(old, overrides[head], f"{prefix}{head}")
+        changes[head] = _replaced(old, inner, f"{prefix}{head}.") if inner else old
     try:
-        return replace(value, **{head: _replaced(old, rest, new, whole) if rest else _as(old, new, whole)})
+        return replace(value, **changes)
     except TypeError as error:
-        raise ConfigurationError(f"{whole}={new!r}: {error}") from error
+        raise ConfigurationError(f"{', '.join(prefix + name for name in changes)}: {error}") from error
+
+
+def _below(overrides: Mapping[str, Any], head: str) -> dict[str, Any]:
+    return {key.removeprefix(f"{head}."): new for key, new in overrides.items() if key.startswith(f"{head}.")}
 
 
 def _as(old: Any, new: Any, key: str) -> Any:

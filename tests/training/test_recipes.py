@@ -49,6 +49,15 @@ def test_overrides_reach_nested_keys_and_read_a_command_lines_text() -> None:
     assert recipe("iconface_tiny", **{"feed.reference_count_probabilities": "[0.5, 0.5]"}) != made
 
 
+def test_the_order_of_overrides_says_nothing() -> None:
+    overrides = {"positions": 8, "feed.batch": 4, "model.image_size": 64, "losses.flow.weight": 1,
+                 "losses.identity.weight": 0}
+    made = recipe("iconface_tiny", **overrides)
+    assert made == recipe("iconface_tiny", **dict(reversed(overrides.items())))
+    assert (made.positions, made.feed.batch, made.fed.size) == (8, 4, 64)
+    assert made.losses == (Flow(weight=1.0), Identity(weight=0.0))
+
+
 def test_degradation_is_set_from_a_command_line() -> None:
     made = recipe("iconface_tiny", **{
         "feed.degradation_overrides": '{"noise.level": [0, 5], "jpeg.quality": [70, 90]}',
