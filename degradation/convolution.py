@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from scipy.fft import irfft2, rfft2
 
 from anchorface.degradation.operations.resize import resize
 from anchorface.records.errors import DataError
@@ -202,26 +201,19 @@ def _halved(kernel: np.ndarray) -> np.ndarray:
 
 
 def _by_transform(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """The dense sum by Fourier transforms, one channel at a time.
-
-    SciPy's transform is compiled once for all processors, and real numbers are multiplied and added one by one; with
-    OpenCV's transform (Intel's) and NumPy's complex product the last bits depend on the processor.
-    """
+    """The dense sum by Fourier transforms, one channel at a time."""
     (height, width), (tall, wide) = image.shape[:2], kernel.shape
     rows, columns = cv2.getOptimalDFTSize(height + tall - 1), cv2.getOptimalDFTSize(width + wide - 1)
     top, left = tall // 2, wide // 2
     field = np.zeros((rows, columns), np.float32)
     field[:tall, :wide] = kernel
-    response = rfft2(field)
+    response = cv2.dft(field)
     results = []
     for channel in cv2.split(image):
         field = cv2.copyMakeBorder(channel, top, rows - height - top, left, columns - width - left, MIRRORED)
-        spectrum = rfft2(field.astype(np.float32, copy=False), overwrite_x=True)
-        product = np.empty_like(spectrum)
-        product.real = spectrum.real * response.real + spectrum.imag * response.imag
-        product.imag = spectrum.imag * response.real - spectrum.real * response.imag
-        summed = irfft2(product, (rows, columns), overwrite_x=True)
-        results.append(_as_kind(np.ascontiguousarray(summed[:height, :width]), image.dtype))
+        spectrum = cv2.mulSpectrums(cv2.dft(field.astype(np.float32, copy=False)), response, 0, conjB=True)
+        summed = cv2.dft(spectrum, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+        results.append(_as_kind(summed[:height, :width], image.dtype))
     return cv2.merge(results) if image.ndim == 3 else results[0]
 
 

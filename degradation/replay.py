@@ -25,9 +25,9 @@ def apply(image: np.ndarray, plan: Plan) -> np.ndarray:
         plan: from `draw` or `Plan.from_json`.
 
     Returns:
-        uint8 [H, W, 3], RGB. The same image and plan give the same pixels, on any processor with AVX2, with or without
-        AVX-512. Without AVX2 (fused multiply-add) OpenCV's filters and its shift by parts of a pixel end in other bits:
-        in plans of these profiles up to two values in 10^5 of a blurred picture are one level, seldom two, apart.
+        uint8 [H, W, 3], RGB. The same image and plan give the same pixels; on another kind of processor up to five
+        values in 10^6 of a picture that was blurred with a large kernel (by Fourier transform) may be one level apart,
+        and without AVX2 (fused multiply-add) up to two values in 10^5 of any blurred one.
 
     Raises:
         DataError: an image of another kind, or an operation that this version does not know; the field is named.

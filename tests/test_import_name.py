@@ -78,14 +78,14 @@ def test_every_verb_does_its_work_among_files_named_as_the_rooms(places: tuple[P
     told = run([
         ["doctor"], ["recipes"], ["plan", "--recipe", "iconface_tiny", "--references", "0", "--gpus", "1"],
         ["dropped", "work"], ["versions", "work"], ["diff", faces, faces], ["audit", "work"],
-        ["label", "work", "p000001", "somebody"], ["merge", "work", "p000002", "p000003"], ["decisions", "work"],
+        ["label", "work", "p000001", "somebody"], ["decisions", "work"],
         ["references", "work", "--count", "4"],
         ["degrade", *some, "--out", "worse", "--size", "64"], ["norm", "--count", "2", "--out", "norm.json"],
         ["who", some[0], "work", "--detector", "scrfd_500m_kps"],
         ["evaluate", checkpoint, "work/dataset", "judged", "--count", "1"],
         ["restore", checkpoint, "few", "restored", "--detector", "scrfd_500m_kps", "--steps", "1"],
         ["export", checkpoint, "adapter.safetensors"],
-        *([verb, "--help"] for verb in ("demo", "split", "reject", "fetch", "prompt")),
+        *([verb, "--help"] for verb in ("demo", "merge", "split", "reject", "fetch", "prompt")),
     ], here, path)
     assert told.count("== ") == 22
     assert (here / "judged" / "report.html").exists() and (here / "adapter.safetensors").exists()

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from anchorface import degradation
 from anchorface.degradation.balance import Severity, acceptance, draw_balanced
-from anchorface.degradation.operations.resize import resize
 from anchorface.faces.images import decode_jpeg
 from anchorface.identity_index import Chosen
 from anchorface.pipelines.feed.dataset import CropReader, Dataset, shard_sizes
@@ -138,8 +137,8 @@ class Feed:
         image, size = decode_jpeg(self._crops.jpeg(row)), self.settings.size
         landmarks = (self.dataset.columns["crop_landmarks"][row] + 0.5) * (size / image.shape[0]) - 0.5
         if image.shape[0] != size:
-            way = "area" if image.shape[0] > size else "cubic"
-            image = resize(image, height=size, width=size, interpolation=way)
+            way = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
+            image = cv2.resize(image, (size, size), interpolation=way)
         if mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
             landmarks = landmarks[[1, 0, 2, 4, 3]] * np.array([-1, 1]) + np.array([size - 1, 0])
