@@ -131,13 +131,23 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Split.")] = "test",
     history: Annotated[str | None, typer.Option(help="The run's progress.jsonl, for its curves.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of targets, references, plans and noise.")] = 0,
+    steps: Annotated[int, typer.Option(help="Euler steps of a sample.")] = 12,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
+    reference_guidance: Annotated[
+        float, typer.Option(help="Push along 'with minus without references'; 1 is none.")
+    ] = 1.0,
+    precision: Annotated[str, typer.Option(help="fp32, or bf16: velocities under autocast.")] = "fp32",
 ) -> None:
     """Judge a checkpoint on held-out people: table with intervals, and a page."""
     from anchorface.evaluation import evaluate as judge_it
     from anchorface.evaluation import write_page
+    from anchorface.restoration import SamplerSettings
 
+    settings = SamplerSettings(
+        steps=steps, guidance=guidance, reference_guidance=reference_guidance, precision=precision
+    )
     judge_it(
-        checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed, device="auto",
-        progress=console.print,
+        checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed, settings=settings,
+        device="auto", progress=console.print,
     )
     console.print(f"page: {write_page(out, dataset, f'{out}/report.html', history=history)}")

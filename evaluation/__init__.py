@@ -1,6 +1,7 @@
 """Judging a checkpoint: frozen protocols, metrics, intervals, tables, the report page."""
 
-from anchorface.evaluation.evaluate import CONDITIONS, Condition, evaluate
+from anchorface.evaluation.conditions import CONDITIONS, Condition
+from anchorface.evaluation.evaluate import evaluate
 from anchorface.evaluation.intervals import Interval, bootstrap
 from anchorface.evaluation.metrics import Likeness, likeness, psnr, ssim
 from anchorface.evaluation.page import write_page

@@ -5,7 +5,8 @@ landmarks in those pictures' pixels, raw embeddings (unit x norm) from the face 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,27 +33,41 @@ class FacePicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One protocol row with its pictures. degraded: uint8 [S, S, 3]."""
+    """One protocol row. Its pictures are read when they are first asked for, and live as long as the case does.
+
+    size: px of the pictures.
+    """
 
     row: ProtocolRow
-    target: FacePicture
-    degraded: np.ndarray
-    references: tuple[FacePicture, ...]
+    dataset: DatasetVersion = field(repr=False)
+    size: int
+
+    @cached_property
+    def target(self) -> FacePicture:
+        """The clean face."""
+        return face_picture(self.dataset, self.row.target, self.size)
+
+    @cached_property
+    def degraded(self) -> np.ndarray:
+        """uint8 [S, S, 3]: the target made worse by the row's plan."""
+        return apply(self.target.image, Plan.from_json(self.row.plan))
+
+    def references(self, count: int | None = None) -> tuple[FacePicture, ...]:
+        """The row's first `count` references, all by default; read at every call."""
+        return tuple(face_picture(self.dataset, face_id, self.size) for face_id in self.row.references[:count])
 
 
-def cases(dataset: DatasetVersion, protocol: Protocol) -> Iterator[Case]:
-    """Read and degrade, row after row.
+def cases(dataset: DatasetVersion, protocol: Protocol, start: int = 0, stop: int | None = None) -> Iterator[Case]:
+    """The cases of the protocol's rows [start, stop), one after the other; who keeps none keeps no pictures.
 
     Raises:
-        DataError: the dataset is another version than the protocol's, or lacks a face.
+        DataError: the dataset is another version than the protocol's; and, as pictures are read, it lacks a face.
     """
     if dataset.manifest.manifest_id != protocol.manifest_id:
         raise DataError(f"{dataset.uri}: dataset version {dataset.manifest.manifest_id}, but the protocol was frozen "
                         f"on {protocol.manifest_id}; give that version or freeze another protocol")
-    for row in protocol.rows:
-        target = face_picture(dataset, row.target, protocol.size)
-        yield Case(row=row, target=target, degraded=apply(target.image, Plan.from_json(row.plan)),
-                   references=tuple(face_picture(dataset, face_id, protocol.size) for face_id in row.references))
+    for row in protocol.rows[start:stop]:
+        yield Case(row=row, dataset=dataset, size=protocol.size)
 
 
 def face_picture(dataset: DatasetVersion, face_id: str, size: int) -> FacePicture:

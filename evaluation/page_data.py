@@ -37,13 +37,13 @@ class History:
 
 def data_plots(dataset: DatasetVersion, protocol: Protocol) -> str:
     """Histograms of pose, age and quality: what was learned from against what is judged."""
-    rows = dataset.rows()
     split = protocol.split
     parts = []
     for key, label in (("yaw", "yaw, degrees (right is positive)"), ("pitch", "pitch, degrees (up is positive)"),
                        ("age", "age, years"), ("norm", "embedding norm (quality as AdaFace sees it)"),
                        ("sharpness", "sharpness (log10 of the Laplacian's variance)"),
                        ("brightness", "brightness, 0 to 255")):
+        rows = dataset.rows(columns=("split", key))
         values = {name: [_number(row, key) for row in rows if (row["split"] == split) == held and row[key] is not None]
                   for name, held in (("training side", False), (f"held out ({split})", True))}
         values = {name: numbers for name, numbers in values.items() if numbers}

@@ -11,30 +11,39 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
+import pyarrow.compute as pc
+
 from anchorface.degradation import Plan, explain
 from anchorface.evaluation.cases import face_picture
 from anchorface.evaluation.protocol import Protocol, ProtocolRow
 from anchorface.faces.images import encode_jpeg
-from anchorface.records import storage
+from anchorface.records import DataError, storage
 from anchorface.records.dataset import DatasetVersion
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """All pictures of one evaluation: `answers[slug][number]` is a row with measures and `image`."""
+    """All pictures of one evaluation: `answers[slug][number]` is a row of measures, `image` reads its picture."""
 
+    folder: str
     protocol: Protocol
     dataset: DatasetVersion
     answers: dict[str, dict[int, dict[str, Any]]]
 
     @classmethod
     def open(cls, folder: str, protocol: Protocol, dataset: DatasetVersion, slugs: Sequence[str]) -> "Gallery":
-        """Read the conditions' files from an evaluation folder."""
-        answers = {}
-        for slug in slugs:
-            rows = storage.read_table(storage.join(folder, "conditions", f"{slug}.parquet")).to_pylist()
-            answers[slug] = {row["number"]: row for row in rows}
-        return cls(protocol=protocol, dataset=dataset, answers=answers)
+        """Read the conditions' measures from an evaluation folder."""
+        rows = storage.read_table(storage.join(folder, "rows.parquet")).to_pylist()
+        answers = {slug: {row["number"]: row for row in rows if row["condition"] == slug} for slug in slugs}
+        return cls(folder=folder, protocol=protocol, dataset=dataset, answers=answers)
+
+    def image(self, slug: str, number: int) -> bytes:
+        """The JPEG bytes of a condition's answer; of its file, only the rows around this one are read."""
+        uri = storage.join(self.folder, "conditions", f"{slug}.parquet")
+        found = storage.read_table(uri, ("image",), pc.field("number") == number)["image"].to_pylist()
+        if not found:
+            raise DataError(f"{uri}: no picture {number}; run evaluate again")
+        return bytes(found[0])
 
     @cached_property
     def gains(self) -> dict[int, float]:
@@ -101,7 +110,7 @@ def _answer(gallery: Gallery, slug: str, number: int, text: str) -> str:
         return "<div></div>"
     row = gallery.answers[slug][number]
     copied = ' <span class="copy">copy</span>' if row["copied"] and row["references_shown"] else ""
-    return (f'<div>{_image(row["image"], text)}<div class="under"><b>{row["judge_target"]:.2f}</b> · '
+    return (f'<div>{_image(gallery.image(slug, number), text)}<div class="under"><b>{row["judge_target"]:.2f}</b> · '
             f'{row["psnr"]:.1f} dB{copied}</div></div>')
 
 

@@ -137,9 +137,19 @@ def results_table(table: dict[str, Any]) -> str:
         body.append(f'<tr class="{kind}"><td>{escape(found["label"])}</td>{"".join(cells)}</tr>')
     meanings = "; ".join(f"<b>{m.label}</b>: {m.meaning}" for m in MEASURES)
     return (f'<div class="wide"><table><thead><tr><th>condition</th>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
-            f'</table></div><p class="note">{meanings}. Small print: bootstrap 95 % intervals, people drawn with '
-            "replacement. The truth's own line shows how near the true photograph is to the references; the "
+            f'</table></div><p class="note">{meanings}. {sampler(table)} Small print: bootstrap 95 % intervals, people '
+            "drawn with replacement. The truth's own line shows how near the true photograph is to the references; the "
             "autoencoder's line is the ceiling that this network's latent space sets.</p>")
+
+
+def sampler(table: dict[str, Any]) -> str:
+    """How the samples of the table were drawn, in a sentence; nothing where the table does not say."""
+    settings = table.get("settings")
+    if not settings:
+        return ""
+    return (f"Samples: Euler steps {settings['steps']}, guidance {settings['guidance']:g}, reference guidance "
+            f"{settings['reference_guidance']:g}, {settings['precision']}; mean estimates: {settings['mean_draws']} "
+            "draws, one step each, no guidance.")
 
 
 def comparisons(table: dict[str, Any]) -> str:

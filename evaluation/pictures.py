@@ -42,7 +42,7 @@ def write_pictures(folder: str, dataset_uri: str, out: str, *, count: int = 8) -
     for number in first(gallery, count):
         row, blank = rows[number], np.full((protocol.size, protocol.size, 3), 255, np.uint8)
         shown = [face_picture(dataset, face_id, protocol.size).image for face_id in row.references]
-        answers = [decode_jpeg(gallery.answers[slug][number]["image"])
+        answers = [decode_jpeg(gallery.image(slug, number))
                    for slug in ("degraded", *ANSWERS) if slug in gallery.answers]
         truth = face_picture(dataset, row.target, protocol.size).image
         strips.append(_side_by_side([answers[0], *shown, *[blank] * (most - len(shown)), *answers[1:], truth]))

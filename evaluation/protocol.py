@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Self
 
 from anchorface.degradation import draw
@@ -65,6 +66,15 @@ class Protocol:
         """The first 16 hex digits of the SHA-256 of the canonical JSON form."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
+    @cached_property
+    def strangers(self) -> tuple[int | None, ...]:
+        """For each row the number of the next one that shows another person and has references; None without any."""
+        count = len(self.rows)
+        return tuple(next((other % count for other in range(number + 1, number + count)
+                           if self.rows[other % count].identity != row.identity
+                           and self.rows[other % count].references), None)
+                     for number, row in enumerate(self.rows))
+
     def to_json(self) -> str:
         """Canonical JSON: equal protocols have equal bytes."""
         return json.dumps(asdict(self), sort_keys=True, indent=1)
@@ -110,12 +120,9 @@ def freeze(dataset: DatasetVersion, *, judge: str, split: str = "test", profile:
     embedder = embedder_of(dataset)
     check_judge(judge, embedder)
     of_split: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    elsewhere = set()
-    for row in dataset.rows():
-        if row["split"] == split:
-            of_split[row["identity"]].append(row)
-        else:
-            elsewhere.add(row["identity"])
+    for row in dataset.rows(split):
+        of_split[row["identity"]].append(row)
+    elsewhere = {row["identity"] for row in dataset.rows(columns=("identity", "split")) if row["split"] != split}
     if not of_split:
         raise DataError(f"{dataset.uri}: no faces in split {split!r}; splits: {sorted(dataset.manifest.counts)}")
     if shared := sorted(elsewhere & set(of_split)):

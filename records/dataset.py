@@ -6,6 +6,7 @@ In `faces.parquet`, `shard` is the tar's path inside the folder (as in `Shard.pa
 say where the JPEG's own bytes stand in that tar (after the tar header), so that one ranged read fetches a face.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -71,10 +72,12 @@ class DatasetVersion:
             raise DataError(f"{self.uri}: no face {face_id!r} in dataset version {self.manifest.manifest_id}")
         return self.faces.slice(self._numbers[face_id], 1).to_pylist()[0]
 
-    def rows(self, split: str | None = None) -> list[dict[str, Any]]:
-        """All rows, or those of one split, in the table's order."""
-        rows = self.faces.to_pylist()
-        return rows if split is None else [row for row in rows if row["split"] == split]
+    def rows(self, split: str | None = None, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """All rows, or those of one split, in the table's order; all columns, or those named."""
+        faces = self.faces
+        if split is not None:
+            faces = faces.filter(pa.compute.equal(faces["split"], split))
+        return (faces if columns is None else faces.select(list(columns))).to_pylist()
 
     def crop_bytes(self, face_row: dict[str, Any]) -> bytes:
         """The JPEG bytes of a face's aligned crop, by one ranged read from its tar.

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -100,15 +101,16 @@ def write_table(uri: str, table: pa.Table) -> None:
     write_atomic(uri, sink.getvalue().to_pybytes())
 
 
-def read_table(uri: str, columns: Iterable[str] | None = None) -> pa.Table:
-    """Read a Parquet file.
+def read_table(uri: str, columns: Iterable[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
+    """Read a Parquet file: all of it, or the named columns, or the rows `where` something holds.
 
     Raises:
         DataError: there is no such file, or it is damaged.
     """
     system, path = filesystem(uri)
     try:
-        return pq.read_table(path, filesystem=system, columns=list(columns) if columns is not None else None)
+        return pq.read_table(path, filesystem=system, columns=list(columns) if columns is not None else None,
+                             filters=where)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{uri}: not a readable table: {error}") from error
 

@@ -44,7 +44,8 @@ def write_stream(uri: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> str
         Its SHA-256.
 
     Raises:
-        StorageError: it cannot be written; whatever stood there before stands there still.
+        StorageError: it cannot be written. After this or any error that the tables raise, whatever stood there before
+            stands there still.
     """
     system, path = filesystem(uri)
     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
@@ -56,10 +57,12 @@ def write_stream(uri: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> str
                 for table in tables:
                     writer.write_table(table.cast(schema))
         system.move(temporary, path)
-    except OSError as error:
+    except BaseException as error:  # the tables may be computed while they are written, and fail in any way
         if system.get_file_info(temporary).type != fs.FileType.NotFound:
             system.delete_file(temporary)
-        raise StorageError(f"{uri}: cannot be written: {error}") from error
+        if isinstance(error, OSError):
+            raise StorageError(f"{uri}: cannot be written: {error}") from error
+        raise
     return sink.hash.hexdigest()
 
 
