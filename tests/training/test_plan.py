@@ -1,6 +1,7 @@
 """A run planned on fake tensors costs what a real one costs."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from anchorface.models.build import build
 from anchorface.models.conditions import Conditions
 from anchorface.records import ConfigurationError
 from anchorface.training.execution import Execution
-from anchorface.training.plan import ATTENTION, count, memory, samples_per_second
-from anchorface.training.recipes import Recipe, recipe
+from anchorface.training.plan import ATTENTION, Counted, count, memory, samples_per_second
+from anchorface.training.recipes import recipe
 
 
 @pytest.mark.parametrize("references", [0, 2])
@@ -48,12 +49,14 @@ def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(refere
 FRUGAL = Execution(micro_batch=1, checkpointing=True)
 
 
-def klein() -> Recipe:
-    return recipe("iconface")
+@cache
+def klein(references: int, execution: Execution = FRUGAL) -> Counted:
+    """The plan of the 4 B model; counting it takes seconds."""
+    return count(recipe("iconface"), references, execution)
 
 
 def test_four_billion_parameters_are_planned_without_being_held() -> None:
-    without, three = count(klein(), 0, FRUGAL), count(klein(), 3, FRUGAL)
+    without, three = klein(0), klein(3)
     assert without.backbone / 1e9 == pytest.approx(3.876, abs=1e-3)
     # Every token of the image stream meets the image halves of 5 double blocks and all of 20 single ones.
     width, tokens, words = 3072, 5 * 1024, 512
@@ -65,7 +68,7 @@ def test_four_billion_parameters_are_planned_without_being_held() -> None:
 
 
 def test_stages_shard_what_they_say() -> None:
-    counted = count(klein(), 3, FRUGAL)
+    counted = klein(3)
     stages = [memory(counted, gpus=8, stage=stage) for stage in range(4)]
     adapters = counted.adapters * 4
     assert stages[0].moments == 2 * adapters and stages[1].moments == pytest.approx(2 * adapters / 8, abs=1)
@@ -74,8 +77,8 @@ def test_stages_shard_what_they_say() -> None:
     assert stages[3].backbone == pytest.approx(counted.backbone / 4, abs=1)
     assert stages[0].total > stages[1].total > stages[2].total > stages[3].total
     alone = replace(FRUGAL, checkpointing=False)
-    assert memory(count(klein(), 3, alone)).activations > 5 * stages[0].activations
-    assert count(klein(), 0, FRUGAL).identity == 0 < counted.identity, "without references nobody decodes"
+    assert memory(klein(3, alone)).activations > 5 * stages[0].activations
+    assert klein(0).identity == 0 < counted.identity, "without references nobody decodes"
     assert samples_per_second(counted, gpus=64, rate=1e15) == pytest.approx(
         64 * samples_per_second(counted, rate=1e15))
 
