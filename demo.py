@@ -22,6 +22,7 @@ from rich.console import Console
 
 from anchorface.evaluation import evaluate, write_page, write_pictures
 from anchorface.faces import weights
+from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
 from anchorface.pipelines.ingest import ingest
@@ -125,7 +126,10 @@ def run(
     say(said(found))
     dataset = shards(workspace, progress=progress)
 
-    overrides = {} if chosen.samples is None else {"positions": chosen.samples}
+    overrides: dict[str, Any] = {} if chosen.samples is None else {"positions": chosen.samples}
+    if not cpu_computes_bfloat16():
+        say("this CPU has no instructions for bfloat16: the demo trains in float32")
+        overrides["precision"] = "fp32"
     step("training the adapters on the frozen base: Ray Train, DeepSpeed ZeRO-2, MLflow")
     checkpoint = str(train(recipe("iconface_tiny", **overrides), dataset, f"{out}/run", report=say))
 

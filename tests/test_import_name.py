@@ -80,7 +80,7 @@ def test_every_verb_does_its_work_among_files_named_as_the_rooms(places: tuple[P
         ["dropped", "work"], ["versions", "work"], ["diff", faces, faces], ["audit", "work"],
         ["label", "work", "p000001", "somebody"], ["decisions", "work"],
         ["references", "work", "--count", "4"],
-        ["degrade", *some, "--out", "worse", "--size", "64"], ["norm", "--count", "2", "--out", "norm.json"],
+        ["degrade", *some, "--out", "worse", "--size", "64"], ["norm", "--count", "8", "--out", "norm.json"],
         ["who", some[0], "work", "--detector", "scrfd_500m_kps"],
         ["evaluate", checkpoint, "work/dataset", "judged", "--count", "1"],
         ["restore", checkpoint, "few", "restored", "--detector", "scrfd_500m_kps", "--steps", "1"],

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from anchorface.models.checkpoint import read_description, require_same_model
+from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.records import AnchorfaceError, ConfigurationError, TrainingError, errors
 from anchorface.records.storage import make_folder, write_atomic
@@ -69,6 +70,9 @@ def train(
         recipe=replace(recipe, feed=replace(recipe.feed, dataset=place)), execution=execution, dataset=place,
         manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
     )
+    if recipe.precision == "bf16" and not execution.gpus and not cpu_computes_bfloat16():
+        report("this CPU computes bfloat16 in software, about ten times slower than float32: --set precision=fp32 "
+               "makes another run, and a faster one")
     newest = checkpoint.latest(folder)
     if newest is not None:
         found = read_description(newest)

@@ -113,7 +113,8 @@ def portraits(source: str | None, count: int, seed: int) -> list[Portrait]:
             find_faces(folder, settings=FaceSettings(crop_size=SIDE), concurrency=0)
             found = _of_workspace(folder, count, seed)
     if len(found) < FEWEST:
-        raise DataError(f"{source}: {len(found)} faces; at least {FEWEST} are needed to measure a norm")
+        raise DataError(f"{source or 'synthetic faces'}: {len(found)} faces; at least {FEWEST} are needed to measure a "
+                        "norm")
     return found
 
 

@@ -47,8 +47,8 @@ def micro_recipe() -> Recipe:
         name="micro", model=model, autoencoder="", backbone="", positions=32, learning_rate=1e-2, warmup=8,
         feed=FeedSettings(dataset="", batch=4, profile="refldm-severe",
                           reference_count_probabilities=(0.25, 0.25, 0.25, 0.25)),
-        losses=(Flow(), Identity(fraction=0.5)), ema_half_life=16, checkpoint_every=16, log_every=8, grid_every=0,
-        grid_images=2, grid_steps=2,
+        losses=(Flow(), Identity(fraction=0.5)), precision="fp32", ema_half_life=16, checkpoint_every=16, log_every=8,
+        grid_every=0, grid_images=2, grid_steps=2,
     )
 
 

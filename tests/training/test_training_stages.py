@@ -47,7 +47,7 @@ def staged(micro_recipe: Recipe, tiny_dataset: str, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("stages")
     dataset = open_dataset(tiny_dataset)
     jobs = [
-        Job(recipe=replace(micro_recipe, precision="fp32"), dataset=dataset.uri, manifest_id=dataset.manifest_id,
+        Job(recipe=micro_recipe, dataset=dataset.uri, manifest_id=dataset.manifest_id,
             execution=Execution(workers=2, threads=1, micro_batch=1, feed="inline", **way), run_folder=folder / name)
         for name, way in WAYS.items()
     ]
@@ -89,7 +89,7 @@ def test_every_stage_saw_the_same_positions(staged: dict[str, Path], micro_recip
 def test_a_loss_that_is_not_finite_names_its_positions_and_leaves_no_checkpoint(
     micro_recipe: Recipe, tiny_dataset: str, run_folder: Path
 ) -> None:
-    recipe = replace(micro_recipe, learning_rate=1e30, gradient_clip=0.0, warmup=0, precision="fp32")
+    recipe = replace(micro_recipe, learning_rate=1e30, gradient_clip=0.0, warmup=0)
     with pytest.raises(TrainingError, match=r"not finite at positions \[4"):
         train(recipe, tiny_dataset, run_folder, Execution(workers=0), track=False)
     assert latest(run_folder) is None
