@@ -1,7 +1,8 @@
-"""What IConFace costs beside its bare backbone, at equal tokens, in one run: `python -m benchmarks.model [--klein]`.
+"""What IConFace costs beside its bare backbone, at equal tokens, in one run: `python benchmarks/model.py [--klein]`.
 
-Both run forward and backward on the same [scene; degraded; references] under bfloat16 autocast: the tiny twin, or with
-`--klein` a slice of FLUX.2-klein-base-4B: its width, heads and text, 1 + 4 of its 5 + 20 blocks, pictures of 192 px.
+Both run forward and backward on the same [scene; degraded; references] under bfloat16 autocast (`--precision fp32`: in
+float32): the tiny twin, or with `--klein` a slice of FLUX.2-klein-base-4B: its width, heads and text, 1 + 4 of its
+5 + 20 blocks, pictures of 192 px.
 "backbone, trained" computes gradients for all its weights, as base training does; "backbone, frozen" only passes the
 gradient through, as for a residual that is trained before it; IConFace computes its adapters' and passes it through.
 The variants take turns, so that a busy machine slows all of them alike; the number is the median round's.
@@ -47,10 +48,10 @@ def variants(settings: ModelSettings, batch: int, references: int) -> dict[str, 
     }
 
 
-def seconds(forward: Callable[[], Tensor]) -> float:
+def seconds(forward: Callable[[], Tensor], precision: str) -> float:
     """Seconds of process time (all threads) for one forward and backward pass."""
     start = time.process_time()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         output = forward()
     output.float().square().mean().backward()
     return time.process_time() - start
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--references", type=int, nargs="+", default=[0, 3])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     batch = arguments.batch or (1 if arguments.klein else 16)
@@ -71,10 +73,10 @@ def main() -> None:
         passes = variants(klein_slice() if arguments.klein else tiny(), batch, references)
         rounds: dict[str, list[float]] = {name: [] for name in passes}
         for forward in passes.values():
-            seconds(forward)  # the first pass pays for compiling kernels
+            seconds(forward, arguments.precision)  # the first pass pays for compiling kernels
         for _ in range(arguments.rounds):
             for name, forward in passes.items():
-                rounds[name].append(seconds(forward))
+                rounds[name].append(seconds(forward, arguments.precision))
         medians = {name: statistics.median(times) for name, times in rounds.items()}
         for name, median in medians.items():
             beside = [f"{median / medians[bare]:5.2f} x {bare}" for bare in ("backbone, trained", "backbone, frozen")]

@@ -8,7 +8,7 @@ On CPU, `small` and `judge` train about a third faster with network and images i
 thin residual network that this repository trains and carries; `judge` (D = 128) is an inverted bottleneck network
 of another design, so that the network that judges shares nothing with the one that guides.
 
-Source: AdaFace (Kim et al., CVPR 2022), papers 6.2 and 6.3; `small` and `judge` are our choice.
+Source: AdaFace (Kim et al., CVPR 2022) and its published code; `small` and `judge` are our choice.
 """
 
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ class AdaFaceNet(nn.Module):
 
 
 class Unit(nn.Module):
-    """One improved residual unit, named as in the official checkpoints. Source: papers 6.3."""
+    """One improved residual unit, named as in the official checkpoints. Source: AdaFace's published code."""
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
