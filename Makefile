@@ -19,8 +19,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test lint types environment lock benchmarks clean help
 
 help:
-	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out (synthetic people: DEMO_MINUTES minutes on two cores)"
-	@echo "make test                                every test (TEST_MINUTES minutes on two cores)"
+	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out (synthetic people: 17 minutes on two cores that compute bfloat16)"
+	@echo "make test                                every test (17 minutes on two cores)"
 	@echo "make lint                                ruff and mypy"
 	@echo "make benchmarks                          each room's cost beside a named rival or limit"
 

@@ -71,7 +71,7 @@ def train(
         manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
     )
     if recipe.precision == "bf16" and not execution.gpus and not cpu_computes_bfloat16():
-        report("this CPU computes bfloat16 in software, about ten times slower than float32: --set precision=fp32 "
+        report("this CPU computes bfloat16 in software, about eight times slower than float32: --set precision=fp32 "
                "makes another run, and a faster one")
     newest = checkpoint.latest(folder)
     if newest is not None:
