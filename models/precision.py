@@ -34,8 +34,8 @@ class _AttentionInFloat32(TorchFunctionMode):
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether this CPU has instructions for bfloat16; without them torch computes it in software, eight times slower than
-    float32 (the tiny twin, forward and backward, on AVX2).
+    """Whether this CPU has instructions for bfloat16; without them torch computes it in software, eight times slower
+    than float32 (the tiny twin, forward and backward, on AVX2).
     """
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
