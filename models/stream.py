@@ -38,7 +38,7 @@ class Hooks:
 
 
 def stream_velocity(backbone: Flux2Transformer2DModel, z: Tensor, sigma: Tensor, given: Conditions, layout: Layout,
-             hooks: Hooks, cache: Cache) -> Tensor:
+                    hooks: Hooks, cache: Cache) -> Tensor:
     """The velocity of the scene tokens.
 
     Args:

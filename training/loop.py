@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from anchorface.models.checkpoint import Description
 from anchorface.pipelines.feed.batches import batches
+from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import TrainingError
 from anchorface.training import checkpoint
 from anchorface.training.ema import MovingAverage
@@ -24,7 +25,6 @@ from anchorface.training.engine import Autocast, configuration, start, trainable
 from anchorface.training.job import Job
 from anchorface.training.networks import Networks, base_weights, load_networks, norm_calibration
 from anchorface.training.objective import objective
-from anchorface.training.objectives.prediction import Batch
 from anchorface.training.observer import Measures, Observer
 
 

@@ -15,9 +15,10 @@ from anchorface.models.conditions import Conditions
 from anchorface.models.encode import conditions
 from anchorface.models.flow import logit_normal_sigma, mix, mode_sigma, uniform_sigma
 from anchorface.models.pixels import levels_to_tensor
+from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import derive, rng
 from anchorface.training.networks import Networks
-from anchorface.training.objectives.prediction import Batch, Prediction, autocast, crop_matrices
+from anchorface.training.objectives.prediction import Prediction, autocast, crop_matrices
 from anchorface.training.recipes import Recipe
 
 Velocity = Callable[[Tensor, Tensor, Conditions], Tensor]

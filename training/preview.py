@@ -20,6 +20,7 @@ from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, sample
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.feed import Feed
+from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import DataError
 from anchorface.records.storage import write_atomic
 from anchorface.training.networks import Networks
@@ -30,7 +31,7 @@ from anchorface.training.recipes import Recipe
 Images = NDArray[np.uint8]
 
 
-def fixed_batch(recipe: Recipe, dataset_uri: str) -> dict[str, NDArray[Any]]:
+def fixed_batch(recipe: Recipe, dataset_uri: str) -> Batch:
     """The samples that every grid of a run shows: of split `val`, or of the training split where that is empty."""
     most = len(recipe.feed.reference_count_probabilities)
     shares = tuple(float(count == most - 1) for count in range(most))
@@ -44,7 +45,7 @@ def fixed_batch(recipe: Recipe, dataset_uri: str) -> dict[str, NDArray[Any]]:
 
 
 @torch.no_grad()
-def restore(recipe: Recipe, networks: Networks, network: Any, batch: dict[str, NDArray[Any]],
+def restore(recipe: Recipe, networks: Networks, network: Any, batch: Batch,
             device: torch.device) -> tuple[Images, dict[str, float]]:
     """Restore a batch with the sampler.
 
@@ -67,7 +68,7 @@ def restore(recipe: Recipe, networks: Networks, network: Any, batch: dict[str, N
     return tensor_to_levels(images), judged
 
 
-def grid(batch: dict[str, NDArray[Any]], restored: Images, gap: int = 4) -> Images:
+def grid(batch: Batch, restored: Images, gap: int = 4) -> Images:
     """One picture, uint8 [H, W, 3], white between the images."""
     rows = []
     for index in range(len(restored)):

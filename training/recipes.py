@@ -124,8 +124,9 @@ class Recipe:
 
     def due(self, clock: int, every: int) -> bool:
         """Whether the step that ended at `clock` reached a multiple of `every` positions, or the end; 0 is never."""
-        reached = clock // every > (clock - self.feed.batch) // every if every else False
-        return every > 0 and (reached or clock >= self.steps * self.feed.batch)
+        if not every:
+            return False
+        return clock // every > (clock - self.feed.batch) // every or clock >= self.steps * self.feed.batch
 
     def learning_rate_at(self, clock: int) -> float:
         """The learning rate of the step that begins after `clock` positions."""

@@ -11,7 +11,8 @@ from anchorface.models.cache import Cache
 from anchorface.models.conditions import Conditions
 from anchorface.models.settings import SystemSettings
 from anchorface.models.stream import Hooks, stream_velocity
-from anchorface.training.objectives.prediction import Batch, Prediction
+from anchorface.pipelines.feed.sample import Batch
+from anchorface.training.objectives.prediction import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)

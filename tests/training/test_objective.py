@@ -9,10 +9,10 @@ import torch
 
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.feed import Feed
+from anchorface.pipelines.feed.sample import Batch
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.objective import encode, noise_of, objective, sigma_of
 from anchorface.training.objectives.identity import Identity
-from anchorface.training.objectives.prediction import Batch
 from anchorface.training.recipes import Recipe
 
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from anchorface.models.conditions import Conditions
 from anchorface.models.flow import target_velocity
-from anchorface.training.objectives.prediction import Batch, Prediction
+from anchorface.pipelines.feed.sample import Batch
+from anchorface.training.objectives.prediction import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)

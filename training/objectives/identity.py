@@ -12,8 +12,9 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from anchorface.models.conditions import Conditions
+from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import ConfigurationError
-from anchorface.training.objectives.prediction import Batch, Prediction
+from anchorface.training.objectives.prediction import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ b samples of this rank; tokens float [b, L, C]; sigma [b] in 0..1; S: the model'
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from anchorface.faces.align import arcface_matrix
 from anchorface.models.conditions import Conditions
 from anchorface.models.encode import Encoders, identity_embedding
 from anchorface.models.flow import clean_estimate
-
-Batch = dict[str, NDArray[Any]]
+from anchorface.pipelines.feed.sample import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
