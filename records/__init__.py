@@ -6,6 +6,7 @@ from anchorface.records.errors import (
     ConfigurationError,
     ConsentError,
     DataError,
+    Interrupted,
     PhotoError,
     StorageError,
     TrainingError,
@@ -32,6 +33,6 @@ from anchorface.records.seeds import derive, rng
 __all__ = [
     "DECISION_SCHEMA", "DROPPED_SCHEMA", "FACE_SCHEMA", "IDENTITY_SCHEMA", "PAIR_SCHEMA", "PHOTO_SCHEMA",
     "AnchorfaceError", "CheckpointError", "ConfigurationError", "ConsentError", "DataError", "Decision", "Dropped",
-    "Face", "GivenFace", "Identity", "Manifest", "Pair", "Photo", "PhotoError", "Shard", "StorageError",
+    "Face", "GivenFace", "Identity", "Interrupted", "Manifest", "Pair", "Photo", "PhotoError", "Shard", "StorageError",
     "TrainingError", "WeightsError", "derive", "rng",
 ]

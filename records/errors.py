@@ -8,6 +8,7 @@
     ├── WeightsError         a weight file that is missing, unsafe, of another shape or another hash
     ├── CheckpointError      a checkpoint that is damaged, unsafe or of another configuration
     ├── TrainingError        a run that cannot go on (a loss that is not finite, workers that keep dying)
+    ├── Interrupted          work that a signal ended, and that the same command takes up again
     └── ConsentError         data whose licence or consent a recipe does not allow
 
 The text says what was wrong, where (file, row, key) and what to do. `assert` is for the programmer.
@@ -62,13 +63,17 @@ class TrainingError(AnchorfaceError, RuntimeError):
     """A training run that cannot go on."""
 
 
+class Interrupted(AnchorfaceError):
+    """Work that a signal ended in good order: what was done is kept, the same command goes on."""
+
+
 class ConsentError(AnchorfaceError, ValueError):
     """Data whose licence or consent a recipe does not allow."""
 
 
 _TOLD: dict[str, type[AnchorfaceError]] = {each.__name__: each for each in (
     AnchorfaceError, ConfigurationError, StorageError, DataError, WeightsError, CheckpointError, TrainingError,
-    ConsentError,
+    Interrupted, ConsentError,
 )}
 """The errors that a message alone makes again."""
 

@@ -4,6 +4,7 @@ A URI is a local path (`data/faces`), or `file:///...`, `s3://...`, `gs://...`, 
 Writing goes to a temporary name beside the target, then a rename: a reader never sees half a file.
 """
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterable
@@ -131,6 +132,58 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[str]:
     root = path.rstrip("/")
     names = sorted(f.path[len(root) + 1 :] for f in found if f.type == fs.FileType.File)
     return [join(uri, n) for n in names if not suffixes or n.lower().endswith(suffixes)]
+
+
+def list_folders(uri: str) -> list[str]:
+    """The URIs of the folders right below a folder, sorted; none where there is no such folder."""
+    system, path = filesystem(uri)
+    if system.get_file_info(path).type != fs.FileType.Directory:
+        return []
+    found = system.get_file_info(fs.FileSelector(path))
+    return [join(uri, f.base_name) for f in sorted(found, key=lambda f: f.path) if f.type == fs.FileType.Directory]
+
+
+def write_durable(uri: str, content: bytes | memoryview) -> None:
+    """Write a file so that it is whole after a power cut, or not there.
+
+    A local file is written beside its place, brought to the disk, renamed, and its folder brought to the disk. An object
+    of a bucket appears whole when its upload ends, so it is written in place.
+
+    Raises:
+        StorageError: it cannot be written; whatever stood there before stands there still.
+    """
+    if "://" in uri and not uri.startswith("file://"):
+        system, path = filesystem(uri)
+        try:
+            system.create_dir(path.rpartition("/")[0], recursive=True)
+            with system.open_output_stream(path) as stream:
+                stream.write(content)
+        except OSError as error:
+            raise StorageError(f"{uri}: cannot be written: {error}") from error
+        return
+    path = filesystem(uri)[1]
+    folder = os.path.dirname(path)
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise StorageError(f"{uri}: cannot be written: {error}") from error
+
+
+def _sync_folder(folder: str) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def delete(uri: str) -> None:

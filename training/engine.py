@@ -11,8 +11,7 @@ DeepSpeed reads DS_ACCELERATOR when it is first imported, hence the imports insi
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import nn
 
 from anchorface.training.execution import Execution
 
+BUCKET = 500_000_000
 SHARED_MEMORY_OP = "deepspeed_shm_comm"
 
 
@@ -42,26 +42,41 @@ class Autocast(nn.Module):
             return self.network(*arguments, **named).float()
 
 
-def configuration(execution: Execution, *, batch: int, world: int, clip: float) -> dict[str, Any]:
+class GuardedAdamW(torch.optim.AdamW):
+    """torch's AdamW, which leaves a step out when told so: at every ZeRO stage weights and moments stay as they were,
+    while DeepSpeed clears its gradients as after any step.
+    """
+
+    refused = False
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step, or none."""
+        return None if self.refused else super().step(closure)
+
+
+def configuration(execution: Execution, *, pieces: int, world: int, clip: float, trained: int) -> dict[str, Any]:
     """The DeepSpeed configuration of a run.
 
     Args:
-        execution: its ZeRO stage, micro-batch and offloading. batch: samples of an optimiser step over all workers.
-        world: workers. clip: largest norm of the whole gradient, 0 for none.
+        execution: its ZeRO stage and offloading. pieces: backward passes of a worker in an optimiser step. world:
+            workers. clip: largest norm of the whole gradient, 0 for none. trained: trained parameters: DeepSpeed's
+            buckets need to hold no more (its own 500 million would take 1.9 GiB).
+
+    DeepSpeed only counts with the size of a batch; how samples are divided is `loop`'s affair.
     """
-    share = batch // world
-    micro_batch = execution.micro_batch or share
     offload = {"offload_optimizer": {"device": "cpu"}} if execution.offload else {}
     return {
-        "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": share // micro_batch,
-        "train_batch_size": batch,
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": pieces,
+        "train_batch_size": pieces * world,
         "gradient_clipping": clip,
         "zero_optimization": {
             "stage": execution.zero_stage, **offload,
             # one order of summation, so that the same positions on the same workers give the same bits
             "overlap_comm": False,
             "contiguous_gradients": True,
+            "reduce_bucket_size": bucket_size(trained),
+            "allgather_bucket_size": bucket_size(trained),
             "stage3_param_persistence_threshold": 0,
         },
         "zero_allow_untested_optimizer": True,
@@ -69,6 +84,12 @@ def configuration(execution: Execution, *, batch: int, world: int, clip: float) 
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
+
+
+def bucket_size(trained: int) -> int:
+    """Numbers in a bucket of reduced gradients or gathered parameters: all that are trained, at most DeepSpeed's own
+    500 million, even as its alignment wants it."""
+    return min(BUCKET, trained + trained % 2)
 
 
 def start(network: nn.Module, optimiser: torch.optim.Optimizer, settings: dict[str, Any]) -> Any:
@@ -80,7 +101,7 @@ def start(network: nn.Module, optimiser: torch.optim.Optimizer, settings: dict[s
         settings: from `configuration`.
 
     Returns:
-        The DeepSpeed engine; its checkpoints are read without running any code that a file names.
+        The DeepSpeed engine.
     """
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     import deepspeed
@@ -93,8 +114,18 @@ def start(network: nn.Module, optimiser: torch.optim.Optimizer, settings: dict[s
     backend = "nccl" if next(network.parameters()).is_cuda else "gloo"
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
     engine, *_ = deepspeed.initialize(model=network, optimizer=optimiser, config=settings)
-    engine.checkpoint_engine = _safe_reader()
     return engine
+
+
+def gradient_norm(engine: Any) -> float | None:
+    """The norm of the whole gradient before clipping: at stage 0 of the step that is about to be made, at the others of
+    the one that was made last, infinite if that one was left out; None before the first.
+    """
+    if engine.zero_optimization_stage() == 0:
+        found = [p.grad for p in engine.module.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(found))
+    norm = engine.get_global_grad_norm()
+    return None if norm is None else float(norm)
 
 
 def stop() -> None:
@@ -105,35 +136,3 @@ def stop() -> None:
         deepspeed.comm.destroy_process_group()
     else:
         torch.distributed.destroy_process_group()
-
-
-@contextmanager
-def trainable(engine: Any) -> Iterator[dict[str, torch.Tensor]]:
-    """The whole trainable parameters of an engine by name, whatever the stage; every rank must enter.
-
-    Yields:
-        Name in the wrapped network -> float32 tensor, to be read and not kept (stage 3 frees it again).
-    """
-    named = {name: p for name, p in engine.module.network.named_parameters() if p.requires_grad}
-    if engine.zero_optimization_stage() < 3:
-        yield {name: p.detach() for name, p in named.items()}
-        return
-    import deepspeed
-
-    with deepspeed.zero.GatheredParameters(list(named.values())):
-        yield {name: p.detach() for name, p in named.items()}
-
-
-def _safe_reader() -> Any:
-    """DeepSpeed's own checkpoint files, read with weights_only: a file cannot make the reader run code."""
-    from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
-    from deepspeed.runtime.fp16.loss_scaler import LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    class SafeCheckpointEngine(TorchCheckpointEngine):
-        def load(self, path: str, map_location: Any = None) -> Any:
-            with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
-                return torch.load(path, map_location=map_location, weights_only=True)
-
-    return SafeCheckpointEngine()

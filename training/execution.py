@@ -1,5 +1,6 @@
 """How a run is carried out: what may differ between two runs of one recipe, and between a run and its resumption."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,13 +8,16 @@ from anchorface.records import ConfigurationError
 
 STAGES = (0, 1, 2, 3)
 FEEDS = ("ray", "inline")
+POLICIES = ("stop", "skip", "back")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """Machines, memory and speed of a run; the recipe says what is learned.
 
-    workers: Ray Train workers; 0 runs in this process, without Ray, for looking into things.
+    workers: Ray Train workers; 0 runs in this process, without Ray, for looking into things. least_workers: with so many
+    a run goes on where machines are missing, and it grows again when they come back; 0: only with all. resize_seconds:
+    how often Ray looks whether they have; steps since the last checkpoint are then made again.
     gpus: of each worker: 1 (NCCL), or 0 for the CPU (gloo). cpus: what Ray books for a worker; half a CPU leaves room
     for the feed on two CPUs. threads: torch's per worker; 0 divides this machine's cores among the workers.
     zero_stage: DeepSpeed's, 0 replicates everything, 1 shards the moments, 2 the gradients too, 3 the parameters too.
@@ -23,10 +27,18 @@ class Execution:
     checkpointing: blocks are computed again in the backward pass instead of being kept.
     offload: moments and master weights stand in the CPU's memory, and the optimiser steps there. From stage 1 on.
     feed: `ray` or `inline` (in the worker; always so without workers). feed_workers: Ray workers of each rank's feed.
-    failures: how often dead workers are replaced.
+    feed_cpus: what Ray books for each of them.
+    failures: how often dead workers are replaced before a new checkpoint has been written; with every one that is, the
+    count begins anew, so that a run of a month outlives more of them than one that cannot begin.
+    not_finite: what happens when a loss or a gradient is not finite: `stop`; `skip` leaves the step out; `back` goes back
+    to the newest checkpoint and on with other samples. In all three the weights never see the step.
+    patience: seconds for which a checkpoint that cannot be written (a full disk) is tried again.
+    hang: seconds after which a rank that does nothing ends the attempt, named; 0 never.
     """
 
     workers: int = 2
+    least_workers: int = 0
+    resize_seconds: float = 300.0
     gpus: int = 0
     cpus: float = 0.5
     threads: int = 0
@@ -37,7 +49,11 @@ class Execution:
     offload: bool = False
     feed: str = "ray"
     feed_workers: int = 1
+    feed_cpus: float = 0.5
     failures: int = 3
+    not_finite: str = "stop"
+    patience: float = 600.0
+    hang: float = 1800.0
 
     def __post_init__(self) -> None:
         self._require(self.workers >= 0, f"workers {self.workers}: none or more")
@@ -47,26 +63,32 @@ class Execution:
         self._require(not (self.compile and self.zero_stage == 3), "compile does not go with zero_stage 3; take 2")
         self._require(not self.offload or self.zero_stage > 0, "offload needs zero_stage 1, 2 or 3")
         self._require(self.feed in FEEDS, f"feed {self.feed!r}: it is 'ray' or 'inline'")
-        self._require(self.cpus > 0 and self.feed_workers > 0 and self.failures >= 0,
-                      "cpus and feed_workers must be positive, failures none or more")
+        self._require(self.not_finite in POLICIES, f"not_finite {self.not_finite!r}: it is one of {', '.join(POLICIES)}")
+        self._require(0 <= self.least_workers <= self.workers, f"least_workers {self.least_workers}: none, or at most "
+                      f"workers {self.workers}")
+        for name in ("cpus", "feed_cpus", "feed_workers", "resize_seconds"):
+            self._require(0 < getattr(self, name) < math.inf, f"{name} {getattr(self, name)}: it must be positive")
+        for name in ("failures", "patience", "hang", "threads"):
+            self._require(0 <= getattr(self, name) < math.inf, f"{name} {getattr(self, name)}: none or more")
 
     @property
     def world(self) -> int:
         """Processes that train."""
         return max(self.workers, 1)
 
-    def share(self, batch: int) -> int:
-        """A worker's samples of a global batch.
+    def require_batch(self, batch: int) -> None:
+        """Refuse more workers than a global batch has samples.
 
         Raises:
-            ConfigurationError: they cannot be divided.
+            ConfigurationError: says so.
         """
-        share, rest = divmod(batch, self.world)
-        self._require(not rest, f"feed.batch {batch} over {self.world} workers: their number must divide it")
-        self._require(not self.micro_batch or not share % self.micro_batch,
-                      f"micro_batch {self.micro_batch} must divide {share}, a worker's share of feed.batch {batch} "
-                      f"over {self.world} workers")
-        return share
+        self._require(self.world <= batch, f"{self.world} workers: feed.batch {batch} has not a sample for each; use at "
+                      f"most {batch} workers, or a larger batch")
+
+    def pieces(self, batch: int, world: int) -> int:
+        """Backward passes of every worker in an optimiser step: as many as the largest share needs."""
+        largest = -(-batch // world)
+        return -(-largest // (self.micro_batch or largest))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -1,11 +1,12 @@
 """Start a run: on Ray Train with DeepSpeed, or with no worker at all in this process.
 
-In: a recipe, a dataset version, a run folder that all workers see. Out: the newest checkpoint's folder.
+In: a recipe, a dataset version, a run folder that all workers see, on any storage. Out: the newest checkpoint's folder.
 
-    run_folder/checkpoints/step-...   samples/*.png   progress.jsonl   run.json   ray/ (Ray Train's own state)
+    run_folder/checkpoints/step-...   samples/*.png   progress.jsonl   tracking.jsonl   run.json   lock.json
+               ray/ (Ray Train's own state)   notes/, stop.json, failure.json (training.notes)
 
 Running it again in the same folder resumes, or does nothing if the run is complete. A worker that dies is replaced
-and all go on from the newest checkpoint.
+and all go on from the newest checkpoint. SIGTERM and SIGINT end the run in good order; a second one ends it at once.
 """
 
 import json
@@ -14,141 +15,212 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anchorface.models.checkpoint import read_description, require_same_model
+from anchorface.models.checkpoint import Description, read_description, require_same_model
 from anchorface.models.precision import cpu_computes_bfloat16
-from anchorface.pipelines.feed.dataset import Dataset, open_dataset
-from anchorface.records import AnchorfaceError, ConfigurationError, TrainingError, errors
-from anchorface.records.storage import make_folder, write_atomic
-from anchorface.training import checkpoint, tracking
+from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.records import AnchorfaceError, ConfigurationError, Interrupted, TrainingError
+from anchorface.records.addresses import redacted, sqlite_address
+from anchorface.records.lock import locked
+from anchorface.records.storage import filesystem, join, make_folder, write_atomic
+from anchorface.training import tracking
+from anchorface.training.checkpoints import layout, resume
+from anchorface.training.courier import RUN, Courier, known_run, send_left
 from anchorface.training.execution import Execution
-from anchorface.training.job import PROGRESS, Job
+from anchorface.training.follow import Follower
+from anchorface.training.job import Job
+from anchorface.training.notes import Notes
 from anchorface.training.recipes import Recipe
+from anchorface.training.signals import Signals
 
 ROOT = Path(__file__).resolve().parents[1]
-FAILURE = "failure.json"
-RUN = "run.json"
 HARMLESS = (
     r".*torch\.distributed\..* is deprecated.*",  # DeepSpeed's collectives under torch 2.13
     r".*Cannot dispatch to fused implementation.*",  # diffusers' RMS norms under autocast
 )
+SLOWER = 2.0
+"""How much longer than the watch torch.distributed waits in a collective, so that the watch speaks first."""
 
 
 def train(
-    recipe: Recipe, dataset_uri: str, run_folder: str | Path, execution: Execution | None = None, *,
-    track: bool = True, tracking_uri: str = "", experiment: str = "anchorface", report: Callable[[str], None] = print,
-) -> Path:
+    recipe: Recipe, dataset_uri: str, run_folder: str | Path, execution: Execution | None = None, *, start: str = "",
+    track: bool = True, tracking_uri: str = "", experiment: str = "anchorface", parent: str = "",
+    report: Callable[[str], None] = print,
+) -> str:
     """Train a recipe.
 
     Args:
         dataset_uri: a dataset version, or the folder with `latest`.
-        run_folder: a local or mounted folder that all workers see.
+        run_folder: a folder or URI that all workers see.
         execution: workers, memory and speed.
-        track: write to MLflow. tracking_uri: empty for a SQLite file beside the run folder.
+        start: a checkpoint of the same networks, whose averaged adapters a new run begins with.
+        track: write to MLflow. tracking_uri: empty for the one that the run folder knows, or for a SQLite file beside
+            it. parent: id of an MLflow run under which a new run is nested.
         report: takes one line of progress.
 
     Returns:
         The newest checkpoint's folder.
 
     Raises:
-        TrainingError: a loss that is not finite, or workers that keep dying.
+        TrainingError: a loss or gradient that is not finite, or workers that keep dying.
+        Interrupted: a signal ended the run in good order.
         CheckpointError: the run folder belongs to another configuration.
-        ConfigurationError, DataError, WeightsError, StorageError: as their names say.
+        ConfigurationError: values that do not fit, or a run folder that another process uses; names it.
+        DataError, WeightsError, StorageError: as their names say.
     """
-    from anchorface.training.loop import fresh_description
-
     execution = execution or Execution()
-    folder = Path(run_folder).expanduser().resolve()
-    make_folder(str(folder))
-    execution.share(recipe.feed.batch)
-    dataset = open_dataset(dataset_uri)
-    place = dataset.uri if "://" in dataset.uri else str(Path(dataset.uri).resolve())
-    job = Job(
-        recipe=replace(recipe, feed=replace(recipe.feed, dataset=place)), execution=execution, dataset=place,
-        manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
-    )
-    if recipe.precision == "bf16" and not execution.gpus and not cpu_computes_bfloat16():
-        report("this CPU computes bfloat16 in software, about eight times slower than float32: --set precision=fp32 "
-               "makes another run, and a faster one")
-    newest = checkpoint.latest(folder)
-    if newest is not None:
-        found = read_description(newest)
-        require_same_model(found, recipe.model, newest)
-        checkpoint.require_same_run(found, fresh_description(job, execution.world), newest)
-        if found.clock // recipe.feed.batch >= recipe.steps:
-            report(f"training is complete: {newest}")
-            return newest
-    mlflow = _begin(job, dataset, tracking_uri, experiment) if track else None
-    job = replace(job, tracking=mlflow)
-    (folder / FAILURE).unlink(missing_ok=True)
-    finished = False
-    try:
-        with _Progress(folder / PROGRESS, report):
-            if execution.workers:
-                _on_ray(job)
-            else:
-                _here(job)
-        finished = True
-    finally:
-        if mlflow is not None:
-            tracking.end(mlflow, finished=finished)
-    newest = checkpoint.latest(folder)
+    execution.require_batch(recipe.feed.batch)
+    folder = _address(str(run_folder))
+    make_folder(folder)
+    with locked(folder, "train"):
+        job, complete = _prepare(recipe, dataset_uri, folder, execution, start, report)
+        if complete:
+            if track:
+                send_left(folder, uri=tracking_uri, report=report)
+            report(f"training is complete: {complete}")
+            return complete
+        courier = _begin(job, tracking_uri, experiment, parent, report) if track else None
+        job = replace(job, tracking=courier.tracking if courier else None)
+        notes = Notes(folder)
+        notes.clear()
+        with courier or nullcontext(), Follower(folder, report), Signals(notes, report) as signals:
+            try:
+                signals.during(lambda: _on_ray(job) if execution.workers else _here(job))
+            except Interrupted:
+                if courier:
+                    courier.status = "KILLED"
+                raise
+        newest = layout.latest(folder)
     if newest is None:
         raise TrainingError(f"{folder}: the run ended without a checkpoint")
     return newest
 
 
-def _begin(job: Job, dataset: Dataset, uri: str, experiment: str) -> tracking.Tracking:
-    """The MLflow run of this folder, new or the one that `run.json` names."""
+def _prepare(recipe: Recipe, dataset_uri: str, folder: str, execution: Execution, start: str,
+             report: Callable[[str], None]) -> tuple[Job, str]:
+    """The job, and the newest checkpoint if that is the last one; everything is refused here that can be."""
+    from anchorface.training.description import fresh
+
+    dataset = open_dataset(dataset_uri)
+    place = _address(dataset.uri)
+    job = Job(
+        recipe=replace(recipe, feed=replace(recipe.feed, dataset=redacted(place))), execution=execution, dataset=place,
+        manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
+        start=_address(start) if start else "",
+    )
+    if recipe.precision == "bf16" and not execution.gpus and not cpu_computes_bfloat16():
+        report("this CPU computes bfloat16 in software, about eight times slower than float32: --set precision=fp32 "
+               "makes another run, and a faster one")
+    if start:
+        require_same_model(read_description(job.start), recipe.model, job.start)
+    newest = layout.latest(folder)
+    if newest is None:
+        return job, ""
+    found = read_description(newest)
+    continued = resume.continued(found, fresh(job, execution.world), newest, recipe.defaults())
+    _tell_changes(found, continued, report)
+    return job, newest if found.clock // recipe.feed.batch >= recipe.steps else ""
+
+
+def _begin(job: Job, uri: str, experiment: str, parent: str, report: Callable[[str], None]) -> Courier:
+    """The MLflow run of this folder, new or the one that `run.json` names, and who carries to it."""
     recipe, folder = job.recipe, job.run_folder
-    uri = uri or f"sqlite:///{folder.parent / 'mlflow.db'}"
-    note, known = folder / RUN, {}
-    if note.exists():
-        known = json.loads(note.read_text())
-    run_id = known.get("run_id") if known.get("uri") == uri else None
-    tags = {"manifest": dataset.manifest_id, "git": job.git, "recipe_digest": recipe.digest, "run_folder": str(folder),
+    above, _, name = folder.rpartition("/")
+    known = known_run(folder)
+    if not uri and not known and "://" in folder:
+        raise ConfigurationError(f"{folder}: MLflow's SQLite file cannot stand in a bucket; give --tracking, or train "
+                                 "without: --no-track")
+    uri = uri or (known.uri if known else sqlite_address(Path(above) / "mlflow.db"))
+    tags = {"manifest": job.manifest_id, "git": job.git, "recipe_digest": recipe.digest, "run_folder": redacted(folder),
             "execution": job.execution.to_dict()}
-    begun = tracking.begin(recipe, uri=uri, experiment=experiment, artifacts=folder.parent / "mlflow-artifacts",
-                           run_id=run_id, run_name=f"{recipe.name} {folder.name}", tags=tags, dataset=dataset)
-    write_atomic(str(note), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
-    return begun
+    begun = tracking.begin(
+        recipe, uri=uri, experiment=experiment, artifacts=Path(above) / "mlflow-artifacts", tags=tags,
+        run_id=known.run_id if known and known.uri == redacted(uri) else None, run_name=f"{recipe.name} {name}",
+        dataset=open_dataset(job.dataset), parent=parent, folder=folder, report=report)
+    write_atomic(join(folder, RUN), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
+    return Courier(folder, begun, uri=uri, report=report)
+
+
+def _tell_changes(found: Description, continued: Description, report: Callable[[str], None]) -> None:
+    before = len(found.extra.get("branches", ()))
+    for branch in continued.extra["branches"][before:]:
+        told = "; ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in sorted(branch["changed"].items()))
+        report(f"from sample {branch['clock']:,} on: {told} (recorded)")
+
+
+def _address(uri: str) -> str:
+    """A URI as it is, a local path whole."""
+    return uri.rstrip("/") if "://" in uri else filesystem(uri)[1]
 
 
 def _on_ray(job: Job) -> None:
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    """The job on Ray Train; a new budget of failures with every new checkpoint."""
+    from ray.train import TrainingFailedError
 
     from anchorface.pipelines.stages.cluster import connect
 
     connect()
-    execution, available = job.execution, ray.cluster_resources()
-    each = {"CPU": execution.cpus, **({"GPU": 1} if execution.gpus else {})}
-    needed = {name: execution.workers * amount for name, amount in each.items()}
+    _require_resources(job.execution)
+    while True:
+        before = layout.latest(job.run_folder)
+        try:
+            _trainer(job).fit()
+            break
+        except TrainingFailedError as error:
+            _raise_noted(job)
+            newest = layout.latest(job.run_folder)
+            if newest == before or not job.execution.failures:
+                raise TrainingError(f"workers kept dying ({error}); the newest checkpoint is {newest}, the same command "
+                                    f"goes on from there; worker logs: {job.run_folder}/ray") from error
+    _raise_noted(job)
+
+
+def _trainer(job: Job) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    execution = job.execution
+    elastic = 0 < execution.least_workers < execution.workers
+    seconds = SLOWER * execution.hang or 7 * 86400.0
+    return TorchTrainer(
+        worker, train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if execution.gpus else "gloo", timeout_s=int(seconds)),
+        scaling_config=ScalingConfig(
+            num_workers=(execution.least_workers, execution.workers) if elastic else execution.workers,
+            use_gpu=bool(execution.gpus), resources_per_worker=_each(execution),
+            elastic_resize_monitor_interval_s=execution.resize_seconds),
+        run_config=RunConfig(name="ray", storage_path=job.run_folder,
+                             failure_config=FailureConfig(max_failures=execution.failures)),
+    )
+
+
+def _each(execution: Execution) -> dict[str, float]:
+    """What Ray books for a worker."""
+    return {"CPU": execution.cpus, **({"GPU": 1} if execution.gpus else {})}
+
+
+def _require_resources(execution: Execution) -> None:
+    """Refuse what would wait for ever: more than the cluster has, the feed's workers counted.
+
+    Raises:
+        ConfigurationError: names what is short.
+    """
+    import ray
+
+    available, least = ray.cluster_resources(), execution.least_workers or execution.workers
+    needed = {name: least * amount for name, amount in _each(execution).items()}
+    feed = least * execution.feed_workers * execution.feed_cpus if execution.feed == "ray" else 0.0
+    needed["CPU"] += feed
     short = [f"{amount:g} {name} (there are {available.get(name, 0):g})" for name, amount in needed.items()
              if available.get(name, 0) < amount]
     if short:
-        raise ConfigurationError(f"{execution.workers} workers need {', '.join(short)}: use fewer workers, or smaller "
-                                 "shares")
-    trainer = TorchTrainer(
-        worker, train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="nccl" if execution.gpus else "gloo"),
-        scaling_config=ScalingConfig(num_workers=execution.workers, use_gpu=bool(execution.gpus),
-                                     resources_per_worker=each),
-        run_config=RunConfig(name="ray", storage_path=str(job.run_folder),
-                             failure_config=FailureConfig(max_failures=execution.failures)),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        _raise_noted(job.run_folder)
-        newest = checkpoint.latest(job.run_folder)
-        raise TrainingError(f"workers kept dying ({error}); the newest checkpoint is {newest}, the same command goes "
-                            f"on from there; worker logs: {job.run_folder / 'ray'}") from error
-    _raise_noted(job.run_folder)
+        told = f", {feed:g} CPU of them for the feed" if feed else ""
+        raise ConfigurationError(f"{least} workers need {', '.join(short)}{told}: use fewer workers, smaller shares "
+                                 "(--cpus, --feed-cpus, --feed-workers), or --feed inline")
 
 
 def _here(job: Job) -> None:
@@ -162,7 +234,7 @@ def _here(job: Job) -> None:
         dist.init_process_group("nccl" if job.execution.gpus else "gloo", init_method=f"file://{meeting}/store", rank=0,
                                 world_size=1)
         try:
-            _run(job)
+            run(job)
         finally:
             stop()
 
@@ -174,16 +246,25 @@ def worker(config: dict[str, Any]) -> None:
     import ray.train
 
     job, context = config["job"], ray.train.get_context()
-    if (job.run_folder / FAILURE).exists():
+    notes = Notes(job.run_folder)
+    if notes.failed() is not None:
         return
     try:
-        _run(job, context.get_local_rank())
+        run(job, context.get_local_world_size())
+    except Interrupted as ended:
+        if context.get_world_rank() == 0:
+            notes.fail(ended)
     except AnchorfaceError as error:
-        write_atomic(str(job.run_folder / FAILURE), json.dumps(errors.to_value(error)).encode())
+        notes.fail(error)
         raise
 
 
-def _run(job: Job, local_rank: int = 0) -> None:
+def run(job: Job, local_world: int = 1) -> None:
+    """A rank's part of a job; torch.distributed is initialised.
+
+    Args:
+        local_world: ranks on this machine, which share its cores.
+    """
     kind = "cuda" if job.execution.gpus else "cpu"
     os.environ.setdefault("DS_ACCELERATOR", kind)
     import torch
@@ -192,58 +273,18 @@ def _run(job: Job, local_rank: int = 0) -> None:
 
     device = torch.device("cpu")
     if kind == "cuda":
-        device = torch.device("cuda", local_rank)
+        import ray.train.torch
+
+        device = ray.train.torch.get_device() if job.execution.workers else torch.device("cuda", 0)
         torch.cuda.set_device(device)
+    torch.set_num_threads(job.execution.threads or max(1, len(os.sched_getaffinity(0)) // local_world))
     with warnings.catch_warnings():
         for harmless in HARMLESS:
             warnings.filterwarnings("ignore", message=harmless)
         loop(job, device)
 
 
-def _raise_noted(folder: Path) -> None:
-    note = folder / FAILURE
-    if note.exists():
-        raise errors.from_value(*json.loads(note.read_text()))
-
-
-class _Progress:
-    """Shows each new line of progress.jsonl while the workers write it."""
-
-    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
-        self.path, self.report = path, report
-        self.place = path.stat().st_size if path.exists() else 0
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-        self._show()
-
-    def _follow(self) -> None:
-        while not self.over.wait(1.0):
-            self._show()
-
-    def _show(self) -> None:
-        if not self.path.exists():
-            return
-        with self.path.open() as file:
-            file.seek(self.place)
-            while (text := file.readline()).endswith("\n"):
-                self.place = file.tell()
-                self.report(line(json.loads(text)))
-
-
-def line(values: dict[str, float]) -> str:
-    """One line of progress for a person."""
-    done, whole = int(values["clock"]), int(values["positions"])
-    if "loss" not in values:
-        return f"training {f'goes on at {done:,} of' if done else 'begins:'} {whole:,} samples"
-    minutes, seconds = divmod(round(values["seconds_left"]), 60)
-    words = {"flow": "flow {:.4f}", "identity_cosine": "likeness {:.2f}"}
-    parts = ", ".join(word.format(values[name]) for name, word in words.items() if name in values)
-    return (f"training {done:,}/{whole:,} samples, loss {values['loss']:.4f}{f' ({parts})' if parts else ''}, "
-            f"{values['samples_per_second']:.1f} samples/s, {minutes}:{seconds:02d} left")
+def _raise_noted(job: Job) -> None:
+    error = Notes(job.run_folder).failed()
+    if error is not None:
+        raise error

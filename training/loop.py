@@ -1,11 +1,14 @@
 """The training loop. One integer, the positions seen so far, is its clock: order, noise, learning rate, checkpoints
-and what is logged are functions of it, so a resumed run goes on as if nothing had happened.
+and what is logged are functions of it, so a resumed run goes on as if nothing had happened, with any number of workers.
 
 In: a Job; torch.distributed is initialised. Out: checkpoints, and what training.observer shows. Every rank runs this;
-each takes its share of every global batch.
+each takes its share of every global batch. At the end of a step's backward pass the ranks agree, in one small message,
+whether its losses are finite, whether somebody wishes to stop, and whether all stand at the same position.
 """
 
-import os
+import math
+import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,122 +16,275 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 
-from anchorface.models.checkpoint import Description
+from anchorface.models.checkpoint import EMA_FILE, Description, read_description
+from anchorface.models.weights import load
 from anchorface.pipelines.feed.batches import batches
 from anchorface.pipelines.feed.sample import Batch
-from anchorface.records import TrainingError
-from anchorface.training import checkpoint
-from anchorface.training.ema import MovingAverage
-from anchorface.training.engine import Autocast, configuration, start, trainable
+from anchorface.records import Interrupted, StorageError, TrainingError, derive
+from anchorface.records.storage import join
+from anchorface.training.checkpoints import layout, resume
+from anchorface.training.checkpoints.writer import Place, Writer
+from anchorface.training.description import fresh
+from anchorface.training.engine import Autocast, GuardedAdamW, configuration, gradient_norm, start
 from anchorface.training.job import Job
-from anchorface.training.networks import Networks, base_weights, load_networks, norm_calibration
+from anchorface.training.networks import Networks, load_networks
+from anchorface.training.notes import Notes, Wishes
 from anchorface.training.objective import objective
-from anchorface.training.observer import Measures, Observer
+from anchorface.training.observer import Observer, Step
+from anchorface.training.record import Record
+from anchorface.training.state import State
+from anchorface.training.watch import WAITING, Watch
+
+MOST_RETURNS = 3
+"""Returns to one checkpoint before a run that meets values that are not finite gives up (our choice)."""
+STARTING = 3600.0
+"""Seconds that loading the networks or writing a checkpoint may take before the watch speaks."""
+
+
+LEAVING = 60.0
+"""Seconds that a run which ends with an error leaves to the checkpoint that is being written."""
+
+
+class NotFinite(Exception):
+    """A step that was left out: its loss or gradient was not finite. words: which, and where."""
 
 
 def train(job: Job, device: torch.device) -> None:
     """Run a job to its end, from its newest checkpoint if it has one.
 
     Raises:
-        TrainingError: a loss that is not finite; names the positions.
+        TrainingError: values that are not finite, where the execution says stop; names the positions.
         CheckpointError: the run folder holds checkpoints of another configuration.
+        StorageError: checkpoints cannot be written.
+        Interrupted: somebody wished it to stop; a checkpoint stands.
     """
-    recipe, execution, rank, world = job.recipe, job.execution, dist.get_rank(), dist.get_world_size()
-    torch.set_num_threads(execution.threads or max(1, (os.cpu_count() or 1) // world))
-    networks = load_networks(recipe, device, execution)
-    engine = _engine(job, networks, world)
-    with trainable(engine) as parameters:
-        average = MovingAverage(parameters, recipe.ema_half_life)
-    description = fresh_description(job, world)
-    newest = checkpoint.latest(job.run_folder)
-    if newest is not None:
-        description = checkpoint.resume(newest, engine=engine, average=average, expected=description)
-    clock, chain, size = description.clock, description.digest, recipe.feed.batch
-    observer = Observer(job, networks, device, clock)
-
-    for batch in _feed(job, clock // size, rank, world):
-        rate = recipe.learning_rate_at(clock)
-        for group in engine.optimizer.param_groups:
-            group["lr"] = rate
-        parts = []
-        for piece in _pieces(batch, execution.micro_batch or size // world):
-            losses, logged = objective(recipe, networks, engine, piece, device)
-            engine.backward(losses.mean())
-            engine.step()
-            parts.append(logged)
-        positions = np.arange(clock, clock + size)
-        measures, digests = _gather(parts, batch["digest"], device)
-        _require_finite(measures["loss"], positions)
-        clock += size
-        chain = checkpoint.extend_chain(chain, positions, digests)
-        with trainable(engine) as parameters:
-            average.update(parameters, clock=clock, positions=size)
-        observer.stepped(clock, measures, references=batch["references"].shape[1], rate=rate,
-                         norm=engine.get_global_grad_norm(), network=engine.module)
-        if recipe.due(clock, recipe.checkpoint_every):
-            description = replace(description, clock=clock, digest=chain)
-            observer.saving()
-            observer.saved(checkpoint.save(job.run_folder, step=clock // size, engine=engine, average=average,
-                                           description=description, kept=recipe.checkpoints_kept))
-    observer.close()
+    notes = Notes(job.run_folder, dist.get_rank())
+    watch = Watch(job.execution.hang, notes.tell)
+    wishes = Wishes(notes)
+    try:
+        run = Run(job, device, notes, watch, wishes)
+        try:
+            while True:
+                try:
+                    run.to_the_end(run.take_up())
+                    return
+                except NotFinite as problem:
+                    run.go_back(str(problem))
+        finally:
+            run.writer.wait(LEAVING)
+    finally:
+        wishes.close()
+        watch.close()
 
 
-def fresh_description(job: Job, world: int) -> Description:
-    """What a checkpoint of this job would say before its first step."""
-    recipe, calibration = job.recipe, norm_calibration(job.recipe)
-    return Description(
-        model=recipe.model, weights=base_weights(recipe), embedder=recipe.embedder, anchor=recipe.anchor,
-        base_precision=recipe.base_precision, recipe=recipe.to_dict(), manifest_id=job.manifest_id,
-        digest=checkpoint.start_of_chain(recipe, job.manifest_id), git=job.git,
-        extra={"shaping": recipe.shaping(), "execution": job.execution.to_dict() | {"workers": world},
-               "norm_calibration": calibration.to_json() if calibration else None,
-               "mlflow": {"uri": job.tracking.uri, "run_id": job.tracking.run_id} if job.tracking else {}},
-    )
+class Run:
+    """One start of a job on this rank: its networks, engine and writer."""
+
+    def __init__(self, job: Job, device: torch.device, notes: Notes, watch: Watch, wishes: Wishes) -> None:
+        self.job, self.device, self.notes, self.watch, self.wishes = job, device, notes, watch, wishes
+        recipe, execution = job.recipe, job.execution
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        watch.doing(0, "loading the networks", STARTING)
+        self.networks = load_networks(recipe, device, execution)
+        if job.start:
+            adapters = join(job.start, EMA_FILE)
+            self.networks.network.load_adapter_state(load(adapters)[0], adapters)
+        self.pieces = execution.pieces(recipe.feed.batch, self.world)
+        self.engine, self.optimiser = _engine(job, self.networks, self.pieces, self.world)
+        self.state = State(self.engine)
+        self.writer = Writer(_place(job, self.rank, self.world), notes.tell)
+        self.observer: Observer | None = None
+        self.returns = (-1, 0)
+
+    def take_up(self) -> Description:
+        """The description to go on from: rank 0 says which checkpoint, all read it."""
+        job, folder = self.job, self.job.run_folder
+        self.watch.doing(0, "reading the newest checkpoint", STARTING)
+        if self.rank == 0:
+            layout.clean(folder)
+        newest = resume.agreed(layout.latest(folder) if self.rank == 0 else None)
+        description = fresh(job, self.world)
+        if newest is not None:
+            found = read_description(newest)
+            description = resume.continued(found, description, newest, job.recipe.defaults())
+            if self.returns[0] == found.clock:
+                description.extra["order"] = found.extra.get("order", 0) + self.returns[1]
+            resume.restore(newest, found, self.state)
+        return description
+
+    def to_the_end(self, description: Description) -> None:
+        """All steps from a description's clock on."""
+        recipe, size, state = self.job.recipe, self.job.recipe.feed.batch, self.state
+        clock, record = description.clock, Record(description.digest, size, self.device)
+        extra = dict(description.extra)
+        self.observer = observer = self.observer or Observer(self.job, self.networks, self.device, clock)
+        observer.begin(clock, extra)
+        waiting = time.monotonic()
+        for batch in self._feed(clock // size, extra.get("order", 0)):
+            waited, step = time.monotonic() - waiting, clock // size
+            rate = recipe.learning_rate_at(clock)
+            for group in self.engine.optimizer.param_groups:
+                group["lr"] = rate
+            logged = self._backward(batch, step)
+            problem, stop = self._agree(clock, logged, batch)
+            norm = self._step(step, refused=bool(problem))
+            if not problem and not math.isfinite(norm):
+                problem = f"the gradient is not finite at positions [{clock} ... {clock + size - 1}]"
+            record.add(clock, batch["position"], batch["digest"], logged)
+            clock += size
+            if problem:
+                extra["skipped"] = [*extra.get("skipped", ()), [clock - size, clock]]
+                self._not_finite(problem)
+            else:
+                state.average(clock=clock, positions=size, half_life=recipe.ema_half_life)
+            due = recipe.due(clock, recipe.checkpoint_every) or bool(stop)
+            observer.noted(Step(references=batch["references"].shape[1], rate=rate, norm=norm, waited=waited))
+            if due or recipe.due(clock, recipe.log_every):
+                self.watch.doing(step, "gathering what was logged")
+                observer.logged(clock, record.gather())
+            if observer.shows(clock):
+                self.watch.doing(step, "validating", STARTING)
+                with state.averaged():
+                    extra |= observer.show(clock, self.engine.module)
+            if due:
+                self._save(replace(description, clock=clock, digest=record.chain, extra=extra), step + 1)
+            for folder in self.writer.finished():
+                observer.saved(folder)
+            if stop or observer.exhausted:
+                break
+            self.watch.doing(step + 1, "waiting for the feed")
+            waiting = time.monotonic()
+        self._finish(clock, self.wishes.stop if self.rank == 0 else None)
+
+    def go_back(self, problem: str) -> None:
+        """To the newest checkpoint, and on from there with other samples: its record then says a higher `order`.
+
+        Raises:
+            TrainingError: there is none, or the same one was gone back to too often.
+        """
+        self.writer.wait()
+        newest = resume.agreed(layout.latest(self.job.run_folder) if self.rank == 0 else None)
+        clock = read_description(newest).clock if newest else -1
+        self.returns = (clock, self.returns[1] + 1 if self.returns[0] == clock else 1)
+        if newest is None or self.returns[1] > MOST_RETURNS:
+            raise TrainingError(f"{problem}. There is no checkpoint to go back to" if newest is None else
+                                f"{problem}. The run went back to {newest} {MOST_RETURNS} times, and met it again")
+        self.notes.tell(f"warning: {problem}: back to {newest}, and on with other samples")
+
+    def _feed(self, first: int, order: int) -> Iterator[Batch]:
+        recipe, execution = self.job.recipe, self.job.execution
+        if first >= recipe.steps:
+            return iter(())
+        fed = recipe.fed if not order else replace(recipe.fed, seed=derive(recipe.seed, "order", order))
+        return batches(self.job.dataset, fed, first, recipe.steps, rank=self.rank, world=self.world,
+                       engine=execution.feed if execution.workers else "inline", concurrency=execution.feed_workers,
+                       num_cpus=execution.feed_cpus)
+
+    def _backward(self, batch: Batch, step: int) -> list[dict[str, torch.Tensor]]:
+        """Losses and gradients of this rank's samples; what was logged, a dictionary of values [n] for each piece.
+
+        The engine divides by pieces and ranks, so a piece counts by its share of the global batch.
+        """
+        recipe, logged, share = self.job.recipe, [], len(batch["position"])
+        for number in range(self.pieces):
+            rows = slice(share * number // self.pieces, share * (number + 1) // self.pieces)
+            self.watch.doing(step, f"forward and backward, {number + 1} of {self.pieces}")
+            empty = rows.start == rows.stop  # every rank takes part in every backward pass; this one counts nothing
+            piece = {name: array[:1] if empty else array[rows] for name, array in batch.items()}
+            losses, said = objective(recipe, self.networks, self.engine, piece, self.device)
+            counted = 0 if empty else len(losses)
+            self.engine.backward(losses.mean() * (counted * self.world * self.pieces / recipe.feed.batch))
+            if number + 1 < self.pieces:
+                self.engine.step()
+            if not empty:
+                logged.append(said)
+        return logged
+
+    def _agree(self, clock: int, logged: list[dict[str, torch.Tensor]], batch: Batch) -> tuple[str, int]:
+        """What all ranks say at the end of a backward pass: which losses are not finite, and whether to stop here.
+
+        Raises:
+            TrainingError: ranks at different positions. StorageError: a rank cannot write its checkpoint.
+        """
+        self.watch.doing(clock // self.job.recipe.feed.batch, WAITING)
+        losses = torch.cat([part["loss"] for part in logged])
+        bad = bool((~torch.isfinite(losses)).any())
+        said = [clock, -clock, int(bad), int(bool(self.wishes.stop)), int(self.writer.problem is not None)]
+        told = torch.tensor(said, device=self.device)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        ahead, behind, bad_somewhere, stop, unwritten = told.tolist()
+        if ahead != -behind:
+            raise TrainingError(f"ranks stand at positions {-behind} and {ahead}: they did not take up the same checkpoint")
+        if unwritten:
+            raise StorageError(self.writer.problem or "another rank cannot write its checkpoint; earlier ones stand")
+        if not bad_somewhere:
+            return "", stop
+        found: list[list[int]] = [[] for _ in range(self.world)]
+        mine = batch["position"][~np.isfinite(losses.double().cpu().numpy())].tolist()
+        dist.all_gather_object(found, mine)
+        positions = sorted(position for some in found for position in some)
+        more = " ..." if len(positions) > 16 else ""
+        ranks = [rank for rank, some in enumerate(found) if some]
+        return (f"the loss is not finite at positions {positions[:16]}{more} (rank "
+                f"{', '.join(str(rank) for rank in ranks)})"), stop
+
+    def _step(self, step: int, *, refused: bool) -> float:
+        """The optimiser's step, or none if it is refused or its gradient is not finite; the gradient's norm."""
+        norm = gradient_norm(self.engine) if self.state.stage == 0 else None
+        self.optimiser.refused = refused or (norm is not None and not math.isfinite(norm))
+        self.engine.step()
+        if norm is None:
+            norm = gradient_norm(self.engine)
+            if not self.engine.was_step_applied():
+                norm = math.inf
+        return math.nan if norm is None else norm
+
+    def _not_finite(self, problem: str) -> None:
+        policy = self.job.execution.not_finite
+        if policy == "back":
+            raise NotFinite(problem)
+        if policy == "stop":
+            raise TrainingError(f"{problem}. The step was left out and no checkpoint was written after it. Look at these "
+                                "samples with the feed, lower learning_rate, set precision=fp32, or go on with "
+                                "--not-finite skip or back")
+        if self.rank == 0:
+            self.notes.tell(f"warning: {problem}: the step was left out")
+
+    def _save(self, description: Description, step: int) -> None:
+        self.watch.doing(step, "copying a checkpoint", STARTING + self.job.execution.patience)
+        assert self.observer is not None
+        self.observer.saving()
+        self.writer.save(self.state, description, step)
+
+    def _finish(self, clock: int, stop: str | None) -> None:
+        self.watch.doing(clock // self.job.recipe.feed.batch, "writing the last checkpoint",
+                         STARTING + self.job.execution.patience)
+        self.writer.wait()
+        assert self.observer is not None
+        for folder in self.writer.finished():
+            self.observer.saved(folder)
+        self.observer.close(self.writer.paused)
+        if self.writer.problem is not None:
+            raise StorageError(self.writer.problem)
+        done = self.job.recipe.steps * self.job.recipe.feed.batch
+        why = resume.agreed(stop)
+        if why is not None and clock < done:
+            raise Interrupted(f"{why}: the run ended in good order at {clock:,} of {done:,} samples; its newest checkpoint "
+                              f"is {layout.latest(self.job.run_folder)}, the same command goes on from there")
 
 
-def _engine(job: Job, networks: Networks, world: int) -> Any:
+def _engine(job: Job, networks: Networks, pieces: int, world: int) -> tuple[Any, GuardedAdamW]:
     recipe, adapters = job.recipe, networks.network.trainable_parameters()
-    optimiser = torch.optim.AdamW(adapters, lr=recipe.learning_rate, betas=recipe.betas,
-                                  weight_decay=recipe.weight_decay)
+    optimiser = GuardedAdamW(adapters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay)
     network = Autocast(networks.network, enabled=recipe.precision == "bf16")
-    return start(network, optimiser, configuration(job.execution, batch=recipe.feed.batch, world=world,
-                                                   clip=recipe.gradient_clip))
+    settings = configuration(job.execution, pieces=pieces, world=world, clip=recipe.gradient_clip,
+                             trained=sum(parameter.numel() for parameter in adapters))
+    return start(network, optimiser, settings), optimiser
 
 
-def _feed(job: Job, first: int, rank: int, world: int) -> Iterator[Batch]:
-    recipe, execution = job.recipe, job.execution
-    if first >= recipe.steps:
-        return iter(())
-    return batches(job.dataset, recipe.fed, first, recipe.steps, rank=rank, world=world,
-                   engine=execution.feed if execution.workers else "inline", concurrency=execution.feed_workers)
-
-
-def _pieces(batch: Batch, micro: int) -> Iterator[Batch]:
-    """The batch in micro-batches."""
-    for begin in range(0, len(batch["position"]), micro):
-        yield {name: array[begin : begin + micro] for name, array in batch.items()}
-
-
-def _gather(parts: list[dict[str, torch.Tensor]], digests: NDArray[np.str_],
-            device: torch.device) -> tuple[Measures, list[bytes]]:
-    """All ranks' logged values, name -> [batch], and sample digests, in order of position."""
-    names = list(parts[0])
-    stacked = torch.cat([torch.stack([part[name] for name in names], dim=1).double() for part in parts])
-    raw = np.frombuffer(b"".join(bytes.fromhex(digest) for digest in digests.tolist()), np.uint8).copy()
-    own = (stacked.contiguous(), torch.from_numpy(raw).to(device))
-    every = [[torch.empty_like(tensor) for _ in range(dist.get_world_size())] for tensor in own]
-    for tensor, places in zip(own, every, strict=True):
-        dist.all_gather(places, tensor)
-    values, flat = (torch.cat(places).cpu().numpy() for places in every)
-    return dict(zip(names, values.T, strict=True)), [row.tobytes() for row in flat.reshape(len(values), -1)]
-
-
-def _require_finite(losses: NDArray[np.float64], positions: NDArray[np.int64]) -> None:
-    bad = positions[~np.isfinite(losses)].tolist()
-    if bad:
-        raise TrainingError(
-            f"the loss is not finite at positions {bad[:16]}{' ...' if len(bad) > 16 else ''}. No checkpoint was "
-            "written after them. Look at these samples with the feed, lower learning_rate, or set precision=fp32."
-        )
+def _place(job: Job, rank: int, world: int) -> Place:
+    attempt = resume.agreed(uuid.uuid4().hex if rank == 0 else None)
+    assert attempt is not None
+    return Place(run_folder=job.run_folder, attempt=attempt, rank=rank, world=world, retention=job.recipe.retention,
+                 patience=job.execution.patience)

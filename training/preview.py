@@ -6,7 +6,6 @@ Every rank computes it (at ZeRO stage 3 the parameters are in pieces), rank 0 al
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -78,8 +77,8 @@ def grid(batch: Batch, restored: Images, gap: int = 4) -> Images:
     return np.concatenate(rows)
 
 
-def write_png(path: Path, image: Images) -> None:
+def write_png(path: str, image: Images) -> None:
     """Write a picture, whole or not at all."""
     done, content = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
     assert done
-    write_atomic(str(path), content.tobytes())
+    write_atomic(path, content.tobytes())

@@ -10,18 +10,19 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from anchorface.models.anchor import AnchorSettings
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
 from anchorface.pipelines.feed.settings import FeedSettings, MismatchPolicy
 from anchorface.records import ConfigurationError
+from anchorface.training.checkpoints.layout import Retention
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.objectives.prediction import Objective
 
-HOUSEKEEPING = ("checkpoint_every", "checkpoints_kept", "log_every", "grid_every", "grid_images", "grid_steps")
+HOUSEKEEPING = ("checkpoint_every", "checkpoints_kept", "checkpoints_best", "checkpoints_forever", "log_every", "grid_every", "grid_images", "grid_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class Recipe:
     sigma_sampler: `logit-normal`, `uniform` or `mode`. prompt_dropout: share of samples with the empty prompt.
     precision: `bf16` computes under autocast with float32 master adapters, `fp32` does not.
     base_precision: type of the frozen backbone's weights in memory. ema_half_life: positions. gradient_clip: 0 is none.
-    checkpoint_every, log_every, grid_every: positions, grid_every 0 for never; checkpoints_kept: newest so many.
+    checkpoint_every, log_every, grid_every: positions, grid_every 0 for never. checkpoints_kept: newest so many stay,
+    checkpoints_best: so many with the best validation, checkpoints_forever: all at multiples of so many positions.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Recipe:
     ema_half_life: int = 2000
     checkpoint_every: int = 2048
     checkpoints_kept: int = 2
+    checkpoints_best: int = 1
+    checkpoints_forever: int = 0
     log_every: int = 256
     grid_every: int = 4096
     grid_images: int = 4
@@ -116,6 +120,15 @@ class Recipe:
         """
         left_out = {"feed.dataset", "name", *HOUSEKEEPING}
         return {key: value for key, value in flat(self.to_dict()).items() if key not in left_out}
+
+    def defaults(self) -> dict[str, Any]:
+        """Dotted key -> default of every setting that has one: what a checkpoint older than a setting had for it."""
+        return flat(json.loads(json.dumps(_defaults(self))))
+
+    @property
+    def retention(self) -> Retention:
+        """Which checkpoints stay."""
+        return Retention(newest=self.checkpoints_kept, best=self.checkpoints_best, every=self.checkpoints_forever)
 
     @property
     def digest(self) -> str:
@@ -257,6 +270,21 @@ def _keys(value: Any, prefix: str = "") -> list[str]:
         found += _keys(inner, f"{prefix}{entry.name}.") if is_dataclass(inner) else []
         for kind, part in within.items():
             found += _keys(part, f"{prefix}{entry.name}.{kind}.")
+    return found
+
+
+def _defaults(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for entry in fields(value):
+        inner = getattr(value, entry.name)
+        if is_dataclass(inner):
+            found[entry.name] = _defaults(inner)
+        elif _are_objectives(inner):
+            found[entry.name] = {part.kind: _defaults(part) for part in inner}
+        elif entry.default is not MISSING:
+            found[entry.name] = entry.default
+        elif entry.default_factory is not MISSING:
+            found[entry.name] = entry.default_factory()
     return found
 
 

@@ -34,7 +34,7 @@ from anchorface.pipelines.feed.batches import batches, global_digest
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records import rng
 from anchorface.restoration import Reference, Restorer, SamplerSettings
-from anchorface.training.checkpoint import latest
+from anchorface.training.checkpoints.layout import latest
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import Recipe, recipe
@@ -115,8 +115,9 @@ def tiny_recipe() -> Recipe:
 def trained(what: str, folder: Path) -> dict[str, Any]:
     """The losses of each step of a run that ends in `folder`, and its adapters and averages; a process each."""
     subprocess.run([sys.executable, "-m", "tests.golden.measure", what, str(folder)], cwd=HERE.parents[1], check=True)
-    last = latest(folder)
-    assert last is not None
+    found = latest(str(folder))
+    assert found is not None
+    last = Path(found)
     lines = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
     parts = ("loss", "flow", "identity", "identity_cosine", "sigma")
     losses = [{part: line[part] for part in parts if part in line} for line in lines if "loss" in line]

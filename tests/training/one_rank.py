@@ -12,15 +12,15 @@ from pathlib import Path
 def main() -> None:
     jobs_file, rank, world, meeting = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4]
     os.environ.update({"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "DS_ACCELERATOR": "cpu"})
-    import torch
     import torch.distributed as dist
 
-    from anchorface.training.loop import train
+    from anchorface.records.storage import make_folder
+    from anchorface.training.launch import run
 
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
     for job in pickle.loads(Path(jobs_file).read_bytes()):
-        job.run_folder.mkdir(parents=True, exist_ok=True)
-        train(job, torch.device("cpu"))
+        make_folder(job.run_folder)
+        run(job, int(world))
     dist.destroy_process_group()
 
 

@@ -1,0 +1,116 @@
+"""One writer in a folder at a time, whoever comes second being told who is there.
+
+On a local or mounted disk the system holds the lock (`flock`) and drops it with the process, however that ends. In a
+bucket no system does: there the lock is an object with its holder's word in it, which he renews. Who finds none, or one
+that was not renewed for `STALE` seconds, writes his own, waits `SETTLED` seconds and reads it back: of several who come
+at once the last one's word stands. Two who come further apart than that see each other.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from anchorface.records.errors import ConfigurationError, StorageError
+from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, write_durable
+
+NAME = "lock.json"
+STALE, RENEWED, SETTLED = 120.0, 30.0, 1.0
+
+
+@contextlib.contextmanager
+def locked(folder: str, verb: str) -> Iterator[None]:
+    """Hold a folder's lock while inside.
+
+    Args:
+        folder: its URI. verb: what its holder does, for whoever comes second.
+
+    Raises:
+        ConfigurationError: somebody else holds it; names host, process, verb and time.
+        StorageError: the lock cannot be written.
+    """
+    holder = {"verb": verb, "host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
+    remote = "://" in folder and not folder.startswith("file://")
+    with _leased(folder, holder) if remote else _flocked(folder, holder):
+        yield
+
+
+@contextlib.contextmanager
+def _flocked(folder: str, holder: dict[str, Any]) -> Iterator[None]:
+    place = os.path.join(filesystem(folder)[1], NAME)
+    try:
+        file = open(place, "a+")  # noqa: SIM115 (closed below: the lock lives as long as the file is open)
+    except OSError as error:
+        raise StorageError(f"{place}: the lock cannot be written ({error})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise _taken(folder, file.read()) from None
+        file.truncate(0)
+        file.write(json.dumps(holder))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+@contextlib.contextmanager
+def _leased(folder: str, holder: dict[str, Any]) -> Iterator[None]:
+    uri, word = join(folder, NAME), uuid.uuid4().hex
+
+    def write() -> None:
+        write_durable(uri, json.dumps(holder | {"word": word, "renewed": time.time()}).encode())
+
+    there = _read(uri)
+    if time.time() - _said(there).get("renewed", 0.0) < STALE:
+        raise _taken(folder, there)
+    write()
+    time.sleep(SETTLED)
+    there = _read(uri)
+    if _said(there).get("word") != word:
+        raise _taken(folder, there)
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(RENEWED):
+            with contextlib.suppress(OSError):  # a store that is away for a while: the lease is longer
+                write()
+
+    thread = threading.Thread(target=renew, name="lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            delete(uri)
+
+
+def _read(uri: str) -> str:
+    return read_bytes(uri).decode(errors="replace") if exists(uri) else ""
+
+
+def _said(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _taken(folder: str, text: str) -> ConfigurationError:
+    said = _said(text)
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(said.get("since", 0)))
+    who = (f"{said.get('verb', 'another verb')} on {said.get('host', 'another host')}, process {said.get('process', '?')}, "
+           f"since {when}" if said else "another process")
+    return ConfigurationError(f"{folder} is in use: {who}. Wait for it, stop it, or take another folder")

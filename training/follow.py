@@ -1,0 +1,62 @@
+"""Shows a run to the user while its ranks work: new lines of `progress.jsonl`, and what ranks have to say."""
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from anchorface.records import AnchorfaceError
+from anchorface.records.lines import Lines
+from anchorface.records.storage import join
+from anchorface.training.job import PROGRESS
+from anchorface.training.notes import Notes
+
+
+class Follower:
+    """Follows a run folder while the block runs.
+
+    Args:
+        run_folder: its URI. report: takes one line for a person. every: seconds between looks.
+    """
+
+    def __init__(self, run_folder: str, report: Callable[[str], None], every: float = 1.0) -> None:
+        self.lines, self.notes = Lines(join(run_folder, PROGRESS)), Notes(run_folder)
+        self.report, self.every = report, every
+        self.place = self.lines.read()[1]
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._follow, name="progress", daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.over.set()
+        self.thread.join()
+        self._show()
+
+    def _follow(self) -> None:
+        while not self.over.wait(self.every):
+            self._show()
+
+    def _show(self) -> None:
+        try:
+            found, self.place = self.lines.read(self.place)
+            for values in found:
+                self.report(line(values))
+            for text in self.notes.told():
+                self.report(text)
+        except (AnchorfaceError, OSError):
+            return  # the storage is away for a moment; what it holds is shown at the next look
+
+
+def line(values: dict[str, Any]) -> str:
+    """One line of progress for a person."""
+    done, whole = int(values["clock"]), int(values["positions"])
+    if "loss" not in values:
+        return f"training {f'goes on at {done:,} of' if done else 'begins:'} {whole:,} samples"
+    minutes, seconds = divmod(round(values["seconds_left"]), 60)
+    words = {"flow": "flow {:.4f}", "identity_cosine": "likeness {:.2f}"}
+    parts = ", ".join(word.format(values[name]) for name, word in words.items() if name in values)
+    return (f"training {done:,}/{whole:,} samples, loss {values['loss']:.4f}{f' ({parts})' if parts else ''}, "
+            f"{values['samples_per_second']:.1f} samples/s, {minutes}:{seconds:02d} left")
