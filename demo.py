@@ -131,7 +131,7 @@ def run(
         say("this CPU has no instructions for bfloat16: the demo trains in float32")
         overrides["precision"] = "fp32"
     step("training the adapters on the frozen base: Ray Train, DeepSpeed ZeRO-2, MLflow")
-    checkpoint = str(train(recipe("iconface_tiny", **overrides), dataset, f"{out}/run", report=say))
+    checkpoint = train(recipe("iconface_tiny", **overrides), dataset, f"{out}/run", report=say)
 
     step(f"judging on held-out people ({PROFILE}, judge {chosen.judge})")
     folder = f"{out}/evaluation"

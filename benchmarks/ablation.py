@@ -134,8 +134,7 @@ def one_run(folder: Path, row: str, seed: int, samples: int) -> None:
     """Train one row with one seed, and judge it."""
     versions, out = json.loads((folder / "datasets.json").read_text()), folder / "runs" / f"{row}-{seed}"
     made = recipe("iconface_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
-    checkpoint = str(train(made, versions["train"], out / "run",
-                           Execution(workers=0, threads=1), track=False))
+    checkpoint = train(made, versions["train"], out / "run", Execution(workers=0, threads=1), track=False)
     restorer, settings = Restorer(checkpoint), SamplerSettings(precision="bf16")
     wanted = FIRST.get(row, ()) if seed == 0 else ()
     shown = [c for c in (*CONDITIONS, TWO) if c.slug in (wanted or ("without", "three"))]

@@ -10,7 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from anchorface.records import AnchorfaceError
+from anchorface.records import AnchorfaceError, Interrupted
+
+INTERRUPTED = 75
+"""The exit status of work that the same command takes up again (EX_TEMPFAIL of sysexits.h)."""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -24,12 +27,17 @@ Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the cur
 
 
 def told(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2."""
+    """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2. Work that a signal
+    ended in good order ends with INTERRUPTED, for whoever starts it again.
+    """
 
     @wraps(verb)
     def wrapped(*args: Any, **values: Any) -> Any:
         try:
             return verb(*args, **values)
+        except Interrupted as ended:
+            console.print(str(ended), highlight=False, soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from None
         except AnchorfaceError as error:
             console.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None

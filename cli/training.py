@@ -93,14 +93,29 @@ def train(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, as often as needed, over the recipe.")
     ] = None,
+    start: Annotated[str, typer.Option(help="A checkpoint whose averaged adapters a new run begins with.")] = "",
     workers: Annotated[int, typer.Option(help="Ray Train workers; 0 trains in this process.")] = 2,
+    least_workers: Annotated[
+        int, typer.Option(help="Go on with so many while machines are missing; 0: only with all.")
+    ] = 0,
+    cpus: Annotated[float, typer.Option(help="CPUs that Ray books for a worker.")] = 0.5,
+    threads: Annotated[int, typer.Option(help="torch's threads per worker; 0 divides the machine's cores.")] = 0,
     use_gpu: Annotated[bool, typer.Option("--gpu", help="One GPU for each worker.")] = False,
     zero_stage: Annotated[int, typer.Option(help="DeepSpeed ZeRO: 0, 1, 2 or 3.")] = 2,
     micro_batch: MicroBatch = 0,
     checkpointing: Checkpointing = False,
     offload: Annotated[bool, typer.Option("--offload", help="Moments and optimiser in the CPU's memory.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile for the network's blocks.")] = False,
-    failures: Annotated[int, typer.Option(help="How often dead workers are replaced.")] = 3,
+    feed: Annotated[str, typer.Option(help="Who makes batches: ray, ahead of the worker; or inline, the worker.")] = "ray",
+    feed_workers: Annotated[int, typer.Option(help="Ray workers of each worker's feed.")] = 1,
+    feed_cpus: Annotated[float, typer.Option(help="CPUs that Ray books for each of them.")] = 0.5,
+    failures: Annotated[int, typer.Option(help="How often dead workers are replaced before a new checkpoint.")] = 3,
+    not_finite: Annotated[
+        str, typer.Option(help="When a loss or gradient is not finite: stop, skip the step, or go back to the newest "
+                               "checkpoint and on with other samples.")
+    ] = "stop",
+    patience: Annotated[float, typer.Option(help="Seconds for which an unwritten checkpoint is tried again.")] = 600.0,
+    hang: Annotated[float, typer.Option(help="Seconds after which a rank that does nothing ends the attempt.")] = 1800.0,
     tracking: Annotated[str, typer.Option(help="MLflow tracking URI; a SQLite file beside RUN if not given.")] = "",
 ) -> None:
     """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
@@ -110,12 +125,14 @@ def train(
 
     made = _recipe(recipe, setting)
     execution = Execution(
-        workers=workers, gpus=int(use_gpu), zero_stage=zero_stage, micro_batch=micro_batch, compile=compiled,
-        checkpointing=checkpointing, offload=offload, failures=failures,
+        workers=workers, least_workers=least_workers, gpus=int(use_gpu), cpus=cpus, threads=threads,
+        zero_stage=zero_stage, micro_batch=micro_batch, compile=compiled, checkpointing=checkpointing, offload=offload,
+        feed=feed, feed_workers=feed_workers, feed_cpus=feed_cpus, failures=failures, not_finite=not_finite,
+        patience=patience, hang=hang,
     )
     if workers:
         connect()
-    newest = launch(made, dataset, run, execution, tracking_uri=tracking, report=console.print)
+    newest = launch(made, dataset, run, execution, start=start, tracking_uri=tracking, report=console.print)
     console.print(f"checkpoint: {newest}")
 
 

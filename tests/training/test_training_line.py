@@ -15,7 +15,7 @@ import torch
 from anchorface.models.checkpoint import read_description
 from anchorface.models.weights import load
 from anchorface.records import CheckpointError, ConfigurationError
-from anchorface.training.checkpoint import complete, latest
+from anchorface.training.checkpoints.layout import complete, latest, name_of
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import Recipe
@@ -37,7 +37,7 @@ class Run:
 def kill_rank_0_after_first_checkpoint(folder: Path, killed: list[int]) -> None:
     """SIGKILL the worker that wrote the first line of progress, as soon as a checkpoint is complete."""
     deadline = time.monotonic() + 600
-    while time.monotonic() < deadline and not complete(folder):
+    while time.monotonic() < deadline and not complete(str(folder)):
         time.sleep(0.01)
     pid = json.loads((folder / "progress.jsonl").read_text().splitlines()[0])["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -59,7 +59,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(recipe: Recipe, tiny_dataset: str, runs: Path) -> Run:
     lines: list[str] = []
     last = train(recipe, tiny_dataset, runs / "undisturbed", Execution(threads=1), report=lines.append)
-    return Run(runs / "undisturbed", last, lines)
+    return Run(runs / "undisturbed", Path(last), lines)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def disturbed(recipe: Recipe, tiny_dataset: str, runs: Path) -> Iterator[Run]:
     killer.start()
     last = train(recipe, tiny_dataset, folder, Execution(threads=1), report=lines.append)
     killer.join()
-    yield Run(folder, last, lines, killed)
+    yield Run(folder, Path(last), lines, killed)
 
 
 def test_a_killed_worker_costs_no_position_and_no_bit(undisturbed: Run, disturbed: Run) -> None:
@@ -86,9 +86,9 @@ def test_a_killed_worker_costs_no_position_and_no_bit(undisturbed: Run, disturbe
 
 
 def test_only_the_newest_checkpoints_stay(undisturbed: Run) -> None:
-    steps = [path.name for path in complete(undisturbed.folder)]
+    steps = [name_of(path) for path in complete(str(undisturbed.folder))]
     assert steps == ["step-00000036", "step-00000048", "step-00000060"]
-    assert not list((undisturbed.folder / "checkpoints").glob(".*"))
+    assert sorted(path.name for path in (undisturbed.folder / "checkpoints").iterdir()) == steps
 
 
 def test_progress_says_how_far_how_well_how_fast_how_long(undisturbed: Run) -> None:
@@ -122,15 +122,15 @@ def test_mlflow_holds_recipe_manifest_git_metrics_pictures_and_checkpoint(
 
 def test_the_same_command_again_does_nothing(undisturbed: Run, recipe: Recipe, tiny_dataset: str) -> None:
     before = undisturbed.last.stat().st_mtime_ns
-    assert train(recipe, tiny_dataset, undisturbed.folder, track=False) == undisturbed.last
+    assert train(recipe, tiny_dataset, undisturbed.folder, track=False) == str(undisturbed.last)
     assert undisturbed.last.stat().st_mtime_ns == before
 
 
 def test_another_recipe_in_the_same_folder_is_refused(undisturbed: Run, recipe: Recipe, tiny_dataset: str) -> None:
-    other = replace(recipe, learning_rate=0.5)
-    with pytest.raises(CheckpointError, match=r"learning_rate is 0\.01 there and 0\.5 here"):
+    other = replace(recipe, sigma_sampler="uniform")
+    with pytest.raises(CheckpointError, match=r"sigma_sampler is 'logit-normal' there and 'uniform' here"):
         train(other, tiny_dataset, undisturbed.folder, track=False)
-    assert latest(undisturbed.folder) == undisturbed.last
+    assert latest(str(undisturbed.folder)) == str(undisturbed.last)
 
 
 def test_more_workers_than_the_machine_has_are_refused_at_once(

@@ -55,7 +55,8 @@ def continued(found: Description, expected: Description, folder: str, defaults: 
         CheckpointError: another recipe, base or dataset; names every difference.
     """
     require_same_model(found, expected.model, folder)
-    there, here = ({**defaults, **_shaping(said)} for said in (found, expected))
+    there, here = _shaping(found), _shaping(expected)
+    there = {key: value for key, value in defaults.items() if key in here and _may_be_new(key, there)} | there
     weights = [{f"weights.{role}": (entry.name, entry.sha256) for role, entry in said.weights.items()}
                for said in (found, expected)]
     changed = _changes(there | weights[0], here | weights[1])
@@ -131,6 +132,13 @@ def _shaping(description: Description) -> dict[str, Any]:
         if name not in MOVED:
             shaping[name] = value
     return shaping
+
+
+def _may_be_new(key: str, there: Mapping[str, Any]) -> bool:
+    """Whether a setting that a checkpoint does not know can be newer than it; one of an objective that it lacks is not."""
+    group, _, rest = key.partition(".")
+    prefix = f"{group}.{rest.partition('.')[0]}."
+    return group != "losses" or any(other.startswith(prefix) for other in there)
 
 
 def _executed(description: Description) -> dict[str, Any]:

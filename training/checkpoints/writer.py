@@ -26,7 +26,7 @@ from anchorface.training.checkpoints.reader import Pieces
 from anchorface.training.state import MOMENTS, State
 
 PARAMETER, AVERAGE = "parameter", "average"
-RETRY_SECONDS, POLL_SECONDS = 5.0, 0.02
+RETRY_SECONDS, POLL_SECONDS = 2.0, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
