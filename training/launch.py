@@ -23,6 +23,7 @@ from typing import Any
 from anchorface.models.checkpoint import Description, read_description, require_same_model
 from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.pipelines.stages.cluster import connect
 from anchorface.records import AnchorfaceError, ConfigurationError, Interrupted, TrainingError
 from anchorface.records.addresses import redacted, sqlite_address
 from anchorface.records.lock import locked
@@ -83,6 +84,9 @@ def train(
                 send_left(folder, uri=tracking_uri, report=report)
             report(f"training is complete: {complete}")
             return complete
+        if execution.workers:
+            connect()  # before Signals: Ray takes SIGTERM for itself when it starts
+            _require_resources(execution)
         courier = _begin(job, tracking_uri, experiment, parent, report) if track else None
         job = replace(job, tracking=courier.tracking if courier else None)
         notes = Notes(folder)
@@ -161,10 +165,6 @@ def _on_ray(job: Job) -> None:
     """The job on Ray Train; a new budget of failures with every new checkpoint."""
     from ray.train import TrainingFailedError
 
-    from anchorface.pipelines.stages.cluster import connect
-
-    connect()
-    _require_resources(job.execution)
     while True:
         before = layout.latest(job.run_folder)
         try:

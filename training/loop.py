@@ -34,7 +34,7 @@ from anchorface.training.objective import objective
 from anchorface.training.observer import Observer, Step
 from anchorface.training.record import Record
 from anchorface.training.state import State
-from anchorface.training.watch import WAITING, Watch
+from anchorface.training.watch import Watch
 
 MOST_RETURNS = 3
 """Returns to one checkpoint before a run that meets values that are not finite gives up (our choice)."""
@@ -207,7 +207,7 @@ class Run:
         Raises:
             TrainingError: ranks at different positions. StorageError: a rank cannot write its checkpoint.
         """
-        self.watch.doing(clock // self.job.recipe.feed.batch, WAITING)
+        self.watch.doing(clock // self.job.recipe.feed.batch, "waiting for the other ranks")
         losses = torch.cat([part["loss"] for part in logged])
         bad = bool((~torch.isfinite(losses)).any())
         said = [clock, -clock, int(bad), int(bool(self.wishes.stop)), int(self.writer.problem is not None)]

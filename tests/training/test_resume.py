@@ -53,7 +53,8 @@ def test_half_and_half_are_the_whole_bit_for_bit(staged: Path, stage: int) -> No
 
 
 def plain_reference(recipe: Recipe, dataset: str, world: int) -> dict[str, dict[str, torch.Tensor]]:
-    """The same run without DeepSpeed, ranks or pieces of state: one process, torch's AdamW, an average held whole."""
+    """The same run without DeepSpeed's engine, ranks or pieces of state: one process, torch's AdamW, an average held
+    whole."""
     device = torch.device("cpu")
     torch.set_num_threads(1)
     networks = load_networks(recipe, device)
@@ -79,15 +80,22 @@ def plain_reference(recipe: Recipe, dataset: str, world: int) -> dict[str, dict[
     return {"adapter": {name: tensor.detach() for name, tensor in named.items()}, "ema": average}
 
 
-def test_every_stage_gives_the_averages_of_a_plain_loop(staged: Path, recipe: Recipe, tiny_dataset: str) -> None:
-    """Parameters move by up to a hundredth a step here; what is left is the order in which norms are summed."""
+@pytest.mark.parametrize("stages", [(0, 1, 2), (3,)], ids=["stages 0 to 2", "stage 3"])
+def test_every_stage_gives_the_averages_of_a_plain_loop(staged: Path, recipe: Recipe, tiny_dataset: str,
+                                                        stages: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At stage 3 DeepSpeed puts a linear function of its own in the place of torch's, which multiplies in another order;
+    the plain loop takes it too. Parameters move by up to a hundredth a step here."""
+    if 3 in stages:
+        from deepspeed.runtime.zero.linear import zero3_linear_wrap
+
+        monkeypatch.setattr(torch.nn.functional, "linear", zero3_linear_wrap)
     expected = plain_reference(recipe, tiny_dataset, world=2)
-    for stage in STAGES:
+    for stage in stages:
         found = weights(last(staged / f"2-{stage}"))
         distance = {kind: max(float((tensor - found[kind][name]).abs().max()) for name, tensor in tensors.items())
                     for kind, tensors in expected.items()}
         print(f"stage {stage}: {distance}")
-        assert distance["ema"] < 1e-6, (stage, distance)
+        assert max(distance.values()) < 1e-6, (stage, distance)
 
 
 def test_a_run_goes_on_with_other_workers_stages_and_pieces(staged: Path, recipe: Recipe, tiny_dataset: str) -> None:

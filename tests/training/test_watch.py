@@ -1,0 +1,58 @@
+"""A rank that stands still ends the attempt, and is named with what it was doing."""
+
+import re
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.training.ranks import job_of, start_ranks
+
+from anchorface.training.notes import Notes
+from anchorface.training.recipes import Recipe
+from anchorface.training.watch import EXIT_STATUS, Word, report
+
+pytestmark = pytest.mark.line
+
+
+def test_a_stopped_process_is_named_by_the_others(micro_recipe: Recipe, tiny_dataset: str, tmp_path: Path) -> None:
+    endless = replace(micro_recipe, positions=400_000, checkpoint_every=400_000, log_every=4)
+    job = job_of(endless, tiny_dataset, tmp_path / "run", 2, hang=4.0)
+    first, second = start_ranks([job], 2, tmp_path / "ranks")
+    try:
+        progress, deadline = tmp_path / "run" / "progress.jsonl", time.monotonic() + 300
+        while not (progress.exists() and "loss" in progress.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        second.send_signal(signal.SIGSTOP)
+        assert first.wait(timeout=60) == EXIT_STATUS
+        told = [text for text in Notes(str(tmp_path / "run")).told() if "nothing moved" in text]
+        assert len(told) == 1
+        assert re.search(r"--hang 4\): rank 1 does not answer; it was at step \d+, [a-z]", told[0]), told
+        assert "rank 0" not in told[0]
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate()
+
+
+def test_who_hangs_is_who_stands_outside_of_a_collective() -> None:
+    waits = "distributed_c10d.py, all_reduce"
+    before: dict[int, Word] = {rank: (7, 3, "waiting for the other ranks", 9.0, waits) for rank in range(3)}
+    before[1] = (7, 3, "waiting for the feed", 9.0, "x.py, line 3")
+    after: dict[int, Word] = {rank: (word[0] + 2, *word[1:]) for rank, word in before.items()}  # type: ignore[misc]
+    told = report(before, after, 9.0, 8.0, own=0)
+    assert "rank 1 has been at step 3, waiting for the feed, for 9 s (x.py, line 3)" in told
+    assert "rank 0" not in told
+    assert "rank 2" not in told
+
+
+def test_who_does_not_answer_hangs_wherever_he_stands() -> None:
+    waits = "distributed_c10d.py, all_reduce"
+    before: dict[int, Word] = {rank: (7, 3, "forward and backward", 9.0, waits) for rank in range(3)}
+    after: dict[int, Word] = {0: before[0], 1: (9, *before[1][1:]), 2: before[2]}  # type: ignore[dict-item]
+    told = report(before, after, 9.0, 8.0, own=0)
+    assert "rank 2 does not answer; it was at step 3, forward and backward" in told
+    assert "rank 0" not in told
+    assert "rank 1" not in told
