@@ -24,6 +24,7 @@ from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.records import AnchorfaceError, ConfigurationError, TrainingError, errors
 from anchorface.records.storage import make_folder, write_atomic
 from anchorface.training import checkpoint, tracking
+from anchorface.training.best import told
 from anchorface.training.execution import Execution
 from anchorface.training.job import PROGRESS, Job
 from anchorface.training.recipes import Recipe
@@ -240,6 +241,8 @@ class _Progress:
 def line(values: dict[str, float]) -> str:
     """One line of progress for a person."""
     done, whole = int(values["clock"]), int(values["positions"])
+    if "validation/flow" in values:
+        return told(values)
     if "loss" not in values:
         return f"training {f'goes on at {done:,} of' if done else 'begins:'} {whole:,} samples"
     minutes, seconds = divmod(round(values["seconds_left"]), 60)

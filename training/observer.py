@@ -1,6 +1,6 @@
 """What a run shows of itself: the loop tells one observer, which keeps `progress.jsonl`, sample grids and MLflow.
 
-Every rank has one. Rank 0's writes; all take part in drawing grids, since at ZeRO stage 3 the parameters are in pieces.
+Every rank has one. Rank 0's writes; all take their share in drawing grids.
 """
 
 import json
@@ -54,6 +54,12 @@ class Observer:
             if recipe.due(clock, recipe.log_every):
                 self._metrics(self.notes.write(clock), clock)
 
+    def validated(self, clock: int, values: dict[str, float]) -> None:
+        """A validation is done: its values (training.validation, with `validation/best`, the clock of the best)."""
+        if self.notes is not None:
+            self.notes.tell(clock, values)
+            self._metrics(values, clock)
+
     def saving(self) -> None:
         """A checkpoint is about to be written: what a resumed run will not see again must have arrived."""
         if self.tracker:
@@ -70,7 +76,8 @@ class Observer:
 
     def _draw(self, clock: int, network: Any) -> None:
         assert self.shown is not None
-        restored, judged = restore(self.job.recipe, self.networks, network, self.shown, self.device)
+        restored, judged = restore(self.job.recipe, self.networks, network, self.shown, self.device, dist.get_rank(),
+                                   dist.get_world_size())
         if self.notes is not None:
             path = self.job.run_folder / "samples" / f"step-{clock // self.job.recipe.feed.batch:08d}.png"
             write_png(path, grid(self.shown, restored))
@@ -117,6 +124,10 @@ class Notes:
         self._append({"clock": clock, "positions": self.positions, "seconds_left": left, **line})
         self.begin(clock)
         return line
+
+    def tell(self, clock: int, values: dict[str, float]) -> None:
+        """Append a line of other values than a step's."""
+        self._append({"clock": clock, "positions": self.positions, **values})
 
     def _append(self, values: dict[str, float]) -> None:
         with self.path.open("a") as file:
