@@ -28,6 +28,7 @@ from anchorface.faces.likeness import judge_crop, likeness
 from anchorface.faces.weights import find
 from anchorface.models.flow import mix, target_velocity
 from anchorface.models.pixels import tensor_to_levels
+from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch, Sample, collate
 from anchorface.records import ConfigurationError
 from anchorface.records.hashes import sha256
@@ -57,8 +58,10 @@ class Validation:
     def __init__(self, recipe: Recipe, networks: Networks, dataset_uri: str, device: torch.device) -> None:
         self.recipe, self.networks, self.device = recipe, networks, device
         settings = self.settings = recipe.validation
-        self.feed, self.held_out = held_out_feed(recipe, dataset_uri, GROUP)
-        counts = [len(self.feed.sample(first).references) for first in range(0, settings.samples, GROUP)]
+        self._feed: Feed | None
+        self.dataset_uri = dataset_uri
+        self._feed, self.held_out = held_out_feed(recipe, dataset_uri, GROUP)
+        counts = [len(self._feed.sample(first).references) for first in range(0, settings.samples, GROUP)]
         self._counts = [counts[position // GROUP] for position in range(settings.samples)]
         self._samples: dict[int, Sample] = {}
         self._seen: dict[int, NDArray[np.float64]] = {}
@@ -84,6 +87,7 @@ class Validation:
         values = self._flow(network, rank, world)
         if self.judge is not None:
             values |= self._likeness(network, self.judge, rank, world)
+        self._feed = None  # this rank has its samples: a large dataset's table need not stay
         return values | {"validation/held_out": float(self.held_out), "validation/seconds": time.monotonic() - begun}
 
     def _flow(self, network: Any, rank: int, world: int) -> dict[str, float]:
@@ -114,7 +118,7 @@ class Validation:
         for position in (positions[item] for item in own):
             images = restored(self.recipe, self.networks, network, self._batch(position), self.device,
                               steps=settings.steps, seeds=[position])
-            crops.append(judge_crop(tensor_to_levels(images)[0], self._sample(position).target_landmarks))
+            crops.append(judge_crop(tensor_to_levels(images)[0], self.sample(position).target_landmarks))
         units = judge.embed(np.stack(crops))[0].astype(np.float64)
         rows = []
         for item, unit in zip(own, units, strict=True):
@@ -133,18 +137,20 @@ class Validation:
     def _judged(self, judge: Embedder, position: int) -> NDArray[np.float64]:
         """The judge's unit embeddings of a sample's target and references, [1 + R, D]; looked at once."""
         if position not in self._seen:
-            sample = self._sample(position)
+            sample = self.sample(position)
             pairs = [(sample.target, sample.target_landmarks),
                      *zip(sample.references, sample.reference_landmarks, strict=True)]
             crops = np.stack([judge_crop(image, landmarks) for image, landmarks in pairs])
             self._seen[position] = judge.embed(crops)[0].astype(np.float64)
         return self._seen[position]
 
-    def _sample(self, position: int) -> Sample:
-        """A sample, kept: a rank holds those alone that it computes."""
+    def sample(self, position: int) -> Sample:
+        """A held-out sample, kept: a rank holds those alone that it computes."""
         if position not in self._samples:
-            self._samples[position] = self.feed.sample(position)
+            if self._feed is None:
+                self._feed, _ = held_out_feed(self.recipe, self.dataset_uri, GROUP)
+            self._samples[position] = self._feed.sample(position)
         return self._samples[position]
 
     def _batch(self, position: int) -> Batch:
-        return collate([self._sample(position)])
+        return collate([self.sample(position)])

@@ -137,7 +137,7 @@ def test_a_network_that_knows_the_answer_has_no_error(
 def test_every_person_is_held_out(validation: Validation, tiny_dataset: str) -> None:
     columns = open_dataset(tiny_dataset).columns
     trained = set(columns["identity"][columns["split"] == "train"].tolist())
-    people = {validation.feed.sample(position).pair.identity for position in range(SETTINGS.samples)}
+    people = {validation.sample(position).pair.identity for position in range(SETTINGS.samples)}
     assert people and not people & trained
 
 
