@@ -13,12 +13,10 @@ import numpy as np
 
 from anchorface.degradation import Plan, apply
 from anchorface.evaluation.protocol import Protocol, ProtocolRow
-from anchorface.faces.align import apply_matrix, arcface_matrix, warp
+from anchorface.faces.align import apply_matrix, warp
 from anchorface.faces.images import decode_jpeg
 from anchorface.records import DataError
 from anchorface.records.dataset import DatasetVersion
-
-JUDGE_SIZE = 112
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +78,3 @@ def face_picture(dataset: DatasetVersion, face_id: str, size: int) -> FacePictur
     return FacePicture(face_id=face_id, image=crop if scale == 1 else warp(crop, matrix, size),
                        landmarks=apply_matrix(matrix, landmarks),
                        raw_embedding=np.asarray(row["embedding"], dtype=np.float32) * np.float32(row["norm"]))
-
-
-def judge_crop(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The 112 px crop that the judge sees; outputs are cut with the clean target's landmarks in every condition."""
-    return warp(image, arcface_matrix(landmarks, JUDGE_SIZE), JUDGE_SIZE)

@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from anchorface.evaluation.cases import Case, FacePicture, cases, judge_crop
+from anchorface.evaluation.cases import Case, FacePicture, cases
 from anchorface.evaluation.conditions import CONDITIONS, Condition
 from anchorface.evaluation.judged import Judged, embed
-from anchorface.evaluation.metrics import likeness, psnr, ssim
+from anchorface.evaluation.metrics import psnr, ssim
 from anchorface.evaluation.protocol import Protocol, check_judge, freeze, weight_hash
 from anchorface.evaluation.tables import table, write_tables
 from anchorface.faces.embed import Embedder, embedder
 from anchorface.faces.images import encode_jpeg
+from anchorface.faces.likeness import judge_crop, likeness
 from anchorface.records import ConfigurationError, storage
 from anchorface.records.dataset import DatasetVersion
 from anchorface.records.table_stream import write_stream

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anchorface.evaluation.cases import cases, judge_crop
+from anchorface.evaluation.cases import cases
 from anchorface.evaluation.protocol import Protocol
 from anchorface.faces.embed import Embedder
+from anchorface.faces.likeness import judge_crop
 from anchorface.records.dataset import DatasetVersion
 
 

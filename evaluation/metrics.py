@@ -1,11 +1,10 @@
-"""What one restored picture is worth: fidelity in pixels, likeness to the person, and copying of the reference.
+"""How near one restored picture is to the clean one, pixel by pixel; faces.likeness says who it looks like.
 
-In: uint8 [N, S, S, 3] RGB pictures and their clean targets; unit embeddings [N, D] of a judge network that was
-neither in the anchor nor in the loss. Out: float64 [N], one value per picture (intervals.py takes the means).
+In: uint8 [N, S, S, 3] RGB pictures and their clean targets. Out: float64 [N], one value per picture (intervals.py
+takes the means).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -45,49 +44,6 @@ def ssim(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
     values = [torch.atleast_1d(structural_similarity_index_measure(a, b, data_range=1.0, reduction="none"))
               for a, b in _chunks(images, targets)]
     return torch.cat(values).double().numpy()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Likeness:
-    """How the judge sees one output (cosines of unit embeddings, -1..1).
-
-    target: to the clean target. first, mean: to the first reference, and the mean over all of them.
-    truth_first, truth_mean: what the clean target itself has to them.
-    surplus: first - truth_first. copied: nearer to the first reference than the target itself is. copied_any:
-    nearer to some reference than the target is to that one. All but `target` are None where there is no reference.
-    """
-
-    target: float
-    first: float | None = None
-    mean: float | None = None
-    truth_first: float | None = None
-    truth_mean: float | None = None
-    surplus: float | None = None
-    copied: bool | None = None
-    copied_any: bool | None = None
-
-
-def likeness(output: np.ndarray, target: np.ndarray, references: np.ndarray) -> Likeness:
-    """Compare an output with its target and with the protocol's references, whether it was shown them or not.
-
-    The share of outputs with `copied` is the copy rate. It is the disease of reference-aware restoration: a
-    likeness to the reference above the truth's own is no merit. Degraded input and outputs made without
-    references give the level that chance and blur explain.
-
-    Copy rate alone can mislead: an output equal to the truth but for tiny errors has about 50 %, with a surplus
-    near 0. Copying is a high rate with a clear surplus.
-
-    Args:
-        output, target: unit embeddings [D] by the judge.
-        references: unit embeddings [R, D], in the protocol's order; R may be 0.
-    """
-    to_target = float(output @ target)
-    if len(references) == 0:
-        return Likeness(target=to_target)
-    own, truth = references @ output, references @ target
-    return Likeness(target=to_target, first=float(own[0]), mean=float(own.mean()), truth_first=float(truth[0]),
-                    truth_mean=float(truth.mean()), surplus=float(own[0] - truth[0]), copied=bool(own[0] > truth[0]),
-                    copied_any=bool((own > truth).any()))
 
 
 def _chunks(images: np.ndarray, targets: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

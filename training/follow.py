@@ -8,8 +8,10 @@ from typing import Any
 from anchorface.records import AnchorfaceError
 from anchorface.records.lines import Lines
 from anchorface.records.storage import join
+from anchorface.training.best import told
 from anchorface.training.job import PROGRESS
 from anchorface.training.notes import Notes
+from anchorface.training.throughput import summary
 
 
 class Follower:
@@ -23,17 +25,21 @@ class Follower:
         self.lines, self.notes = Lines(join(run_folder, PROGRESS)), Notes(run_folder)
         self.report, self.every = report, every
         self.place = self.lines.read()[1]
+        self.shown: list[dict[str, Any]] = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Follower":
         self.thread.start()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.over.set()
         self.thread.join()
         self._show()
+        if said := summary(self.shown):
+            self.report(said)
 
     def _follow(self) -> None:
         while not self.over.wait(self.every):
@@ -44,6 +50,7 @@ class Follower:
             found, self.place = self.lines.read(self.place)
             for values in found:
                 self.report(line(values))
+            self.shown += found
             for text in self.notes.told():
                 self.report(text)
         except (AnchorfaceError, OSError):
@@ -53,6 +60,8 @@ class Follower:
 def line(values: dict[str, Any]) -> str:
     """One line of progress for a person."""
     done, whole = int(values["clock"]), int(values["positions"])
+    if "validation/flow" in values:
+        return told(values)
     if "loss" not in values:
         return f"training {f'goes on at {done:,} of' if done else 'begins:'} {whole:,} samples"
     minutes, seconds = divmod(round(values["seconds_left"]), 60)

@@ -29,6 +29,7 @@ from anchorface.records.addresses import redacted, sqlite_address
 from anchorface.records.lock import locked
 from anchorface.records.storage import filesystem, join, make_folder, write_atomic
 from anchorface.training import tracking
+from anchorface.training.best import Best
 from anchorface.training.checkpoints import layout, resume
 from anchorface.training.courier import RUN, Courier, known_run, send_left
 from anchorface.training.execution import Execution
@@ -127,7 +128,9 @@ def _prepare(recipe: Recipe, dataset_uri: str, folder: str, execution: Execution
     found = read_description(newest)
     continued = resume.continued(found, fresh(job, execution.world), newest, recipe.defaults())
     _tell_changes(found, continued, report)
-    return job, newest if found.clock // recipe.feed.batch >= recipe.steps else ""
+    best = Best.of(recipe.validation, found.extra.get("best"))
+    over = found.clock // recipe.feed.batch >= recipe.steps or best.exhausted(recipe.validation.patience)
+    return job, newest if over else ""
 
 
 def _begin(job: Job, uri: str, experiment: str, parent: str, report: Callable[[str], None]) -> Courier:

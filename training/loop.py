@@ -96,6 +96,7 @@ class Run:
         self.writer = Writer(_place(job, self.rank, self.world), notes.tell)
         self.observer: Observer | None = None
         self.returns = (-1, 0)
+        self.alone = 0.0
 
     def take_up(self) -> Description:
         """The description to go on from: rank 0 says which checkpoint, all read it."""
@@ -138,20 +139,24 @@ class Run:
                 self._not_finite(problem)
             else:
                 state.average(clock=clock, positions=size, half_life=recipe.ema_half_life)
-            due = recipe.due(clock, recipe.checkpoint_every) or bool(stop)
-            observer.noted(Step(references=batch["references"].shape[1], rate=rate, norm=norm, waited=waited))
-            if due or recipe.due(clock, recipe.log_every):
-                self.watch.doing(step, "gathering what was logged")
-                observer.logged(clock, record.gather())
+            observer.noted(Step(references=batch["references"].shape[1], rate=rate, norm=norm, waited=waited,
+                                took=time.monotonic() - waiting - waited, alone=self.alone))
+            shown: dict[str, Any] = {}
             if observer.shows(clock):
                 self.watch.doing(step, "validating", STARTING)
                 with state.averaged():
-                    extra |= observer.show(clock, self.engine.module)
+                    shown = observer.show(clock, self.engine.module)
+            extra = {key: value for key, value in extra.items() if key != "validation"} | shown
+            ends = bool(stop) or observer.exhausted
+            due = ends or recipe.due(clock, recipe.checkpoint_every)
+            if due or recipe.due(clock, recipe.log_every):
+                self.watch.doing(step, "gathering what was logged")
+                observer.logged(clock, record.gather())
             if due:
                 self._save(replace(description, clock=clock, digest=record.chain, extra=extra), step + 1)
             for folder in self.writer.finished():
                 observer.saved(folder)
-            if stop or observer.exhausted:
+            if ends:
                 break
             self.watch.doing(step + 1, "waiting for the feed")
             waiting = time.monotonic()
@@ -187,12 +192,15 @@ class Run:
         The engine divides by pieces and ranks, so a piece counts by its share of the global batch.
         """
         recipe, logged, share = self.job.recipe, [], len(batch["position"])
+        self.alone = 0.0
         for number in range(self.pieces):
             rows = slice(share * number // self.pieces, share * (number + 1) // self.pieces)
             self.watch.doing(step, f"forward and backward, {number + 1} of {self.pieces}")
             empty = rows.start == rows.stop  # every rank takes part in every backward pass; this one counts nothing
             piece = {name: array[:1] if empty else array[rows] for name, array in batch.items()}
+            begun = time.monotonic()
             losses, said = objective(recipe, self.networks, self.engine, piece, self.device)
+            self.alone += time.monotonic() - begun
             counted = 0 if empty else len(losses)
             self.engine.backward(losses.mean() * (counted * self.world * self.pieces / recipe.feed.batch))
             if number + 1 < self.pieces:
@@ -255,7 +263,9 @@ class Run:
         self.watch.doing(step, "copying a checkpoint", STARTING + self.job.execution.patience)
         assert self.observer is not None
         self.observer.saving()
+        before = self.writer.paused
         self.writer.save(self.state, description, step)
+        self.observer.paused("checkpoint", self.writer.paused - before)
 
     def _finish(self, clock: int, stop: str | None) -> None:
         self.watch.doing(clock // self.job.recipe.feed.batch, "writing the last checkpoint",
@@ -264,7 +274,7 @@ class Run:
         assert self.observer is not None
         for folder in self.writer.finished():
             self.observer.saved(folder)
-        self.observer.close(self.writer.paused)
+        self.observer.close()
         if self.writer.problem is not None:
             raise StorageError(self.writer.problem)
         done = self.job.recipe.steps * self.job.recipe.feed.batch

@@ -41,10 +41,10 @@ def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.devic
     return target, given
 
 
-def noise_of(recipe: Recipe, positions: NDArray[np.int64], shape: tuple[int, ...]) -> Tensor:
+def noise_of(recipe: Recipe, positions: NDArray[np.int64], shape: tuple[int, ...], purpose: str = "noise") -> Tensor:
     """Standard normal [b, *shape], drawn on the CPU, a row per position."""
     rows = [
-        torch.randn(shape, generator=torch.Generator().manual_seed(derive(recipe.seed, "noise", int(position))))
+        torch.randn(shape, generator=torch.Generator().manual_seed(derive(recipe.seed, purpose, int(position))))
         for position in positions
     ]
     return torch.stack(rows)

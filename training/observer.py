@@ -1,6 +1,7 @@
-"""What a run shows of itself: the loop tells one observer, which keeps `progress.jsonl`, sample grids and tracking.
+"""What a run shows of itself: the loop tells one observer, which keeps `progress.jsonl`, sample grids, validations and
+tracking.
 
-Every rank has one. Rank 0's writes; all take part in drawing grids, since at ZeRO stage 3 the parameters are in pieces.
+Every rank has one. Rank 0's writes; all take their share in drawing grids and in validating.
 """
 
 import math
@@ -16,23 +17,36 @@ import torch.distributed as dist
 from anchorface.models.checkpoint import DESCRIPTION_FILE
 from anchorface.records.lines import Lines
 from anchorface.records.storage import join
+from anchorface.training.best import Best
 from anchorface.training.job import PROGRESS, Job
 from anchorface.training.networks import Networks
 from anchorface.training.preview import fixed_batch, grid, restore, write_png
 from anchorface.training.record import Measures
 from anchorface.training.system_metrics import SystemMetrics
+from anchorface.training.throughput import (
+    RayGauges,
+    Throughput,
+    device_rate,
+    operations_per_sample,
+    tokens_per_sample,
+)
 from anchorface.training.tracking import Tracker
+from anchorface.training.validation import Validation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """What a rank knows of a step without asking others. references: of each sample. rate: the learning rate. norm: of
-    the gradient, infinite for a step that was left out. waited: seconds for the feed."""
+    the gradient, infinite for a step that was left out. Seconds: waited for the feed; took, the step without that;
+    alone, of these, in which this rank waited for no other.
+    """
 
     references: int
     rate: float
     norm: float
     waited: float
+    took: float
+    alone: float
 
 
 class Observer:
@@ -52,42 +66,87 @@ class Observer:
         self.node_tracker = self.tracker or (Tracker(job.run_folder, node) if first and tells and node else None)
         self.progress = Progress(join(job.run_folder, PROGRESS), recipe.positions) if writes else None
         self.shown = fixed_batch(recipe, job.dataset) if recipe.grid_every else None
+        self.validation = Validation(recipe, networks, job.dataset, device) if recipe.validation.every else None
+        self.best = Best.of(recipe.validation)
+        self.throughput = Throughput(lambda n: tokens_per_sample(recipe, n), lambda n: operations_per_sample(recipe, n),
+                                     device_rate(device, recipe.precision))
+        self.gauges = RayGauges(job.run_folder) if writes and job.execution.workers else None
         self.steps: list[Step] = []
-        self.exhausted = False
 
     def begin(self, clock: int, extra: dict[str, Any]) -> None:
         """The run goes on at a clock, with what the checkpoint's description had in `extra`."""
         self.steps = []
+        self.best = Best.of(self.job.recipe.validation, extra.get("best"))
         if self.progress is not None:
             self.progress.begin(clock)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the run shall end early: validation has not become better for too long."""
+        return self.best.exhausted(self.job.recipe.validation.patience)
 
     def noted(self, step: Step) -> None:
         """A step is done."""
         self.steps.append(step)
+        self.throughput.waited(step.waited)
+        self.throughput.stepped(self.job.recipe.feed.batch, step.took, references=step.references, alone=step.alone)
+
+    def paused(self, what: str, seconds: float) -> None:
+        """Training stood still for something."""
+        self.throughput.paused(what, seconds)
 
     def logged(self, clock: int, measures: list[Measures]) -> None:
         """All ranks' values of the steps since the last call, which ended at a clock."""
         steps, self.steps = self.steps, []
+        own = torch.tensor(self.throughput.own(self.device), dtype=torch.float64, device=self.device)
+        ranks = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(ranks, own)
         if self.system and self.node_tracker:
             self.node_tracker.metrics(self.system.sample(), clock)
-        if self.progress is not None:
-            self._metrics(self.progress.write(clock, steps, measures), clock)
+        if self.progress is not None and steps:
+            told = self.throughput.line([rank.tolist() for rank in ranks])
+            self._metrics(self.progress.write(clock, steps, measures, told), clock)
+            if self.gauges:
+                self.gauges.set(told)
 
     def shows(self, clock: int) -> bool:
         """Whether something is due that needs the averaged network."""
-        return self.shown is not None and self.job.recipe.due(clock, self.job.recipe.grid_every)
+        return self._draws(clock) or (self.validation is not None and self.validation.due(clock))
 
     def show(self, clock: int, network: Any) -> dict[str, Any]:
-        """Draw what is due, with the network as the engine holds it; what a checkpoint's description shall keep."""
+        """Draw and validate what is due, with the network as the engine holds it, averages in it; every rank calls this.
+
+        Returns:
+            What the checkpoint of this clock shall say: the validation's values, and the best so far.
+        """
+        begun, kept = time.monotonic(), {}
+        if self.validation is not None and self.validation.due(clock):
+            values = self.validation.measure(network, dist.get_rank(), dist.get_world_size())
+            self.best = self.best.taken(values, clock)
+            if self.best.clock is not None:
+                values["validation/best"] = float(self.best.clock)
+            kept = {"validation": values, "best": self.best.to_json()}
+            if self.progress is not None:
+                self.progress.tell(clock, values)
+            self._metrics(values, clock)
+        if self._draws(clock):
+            self._draw(clock, network)
+        self.paused("validation", time.monotonic() - begun)
+        return kept
+
+    def _draws(self, clock: int) -> bool:
+        return self.shown is not None and self.job.recipe.due(clock, self.job.recipe.grid_every)
+
+    def _draw(self, clock: int, network: Any) -> None:
         assert self.shown is not None
-        restored, judged = restore(self.job.recipe, self.networks, network, self.shown, self.device)
+        restored, judged = restore(self.job.recipe, self.networks, network, self.shown, self.device, dist.get_rank(),
+                                   dist.get_world_size())
         if self.progress is not None:
             path = join(self.job.run_folder, "samples", f"step-{clock // self.job.recipe.feed.batch:08d}.png")
             write_png(path, grid(self.shown, restored))
             if self.tracker:
                 self.tracker.picture(path)
             self._metrics(judged, clock)
-        return {}
 
     def saving(self) -> None:
         """A checkpoint is about to be written: what a resumed run will not see again must stand on the disk."""
@@ -101,8 +160,8 @@ class Observer:
         if self.tracker:
             self.tracker.checkpoint(folder, join(folder, DESCRIPTION_FILE))
 
-    def close(self, paused: float) -> None:
-        """The run is over; checkpoints made it wait for so many seconds."""
+    def close(self) -> None:
+        """The run is over."""
         self.saving()
 
     def _metrics(self, values: dict[str, float], clock: int) -> None:
@@ -126,8 +185,12 @@ class Progress:
         self.clock, self.time = clock, time.monotonic()
         self.lines.append({"clock": clock, "positions": self.positions, "pid": os.getpid()})
 
-    def write(self, clock: int, steps: list[Step], measures: list[Measures]) -> dict[str, float]:
-        """Append a line with the means of some steps; returns the metrics in it."""
+    def tell(self, clock: int, values: dict[str, float]) -> None:
+        """Append a line of other values than a step's."""
+        self.lines.append({"clock": clock, "positions": self.positions, **values})
+
+    def write(self, clock: int, steps: list[Step], measures: list[Measures], told: dict[str, float]) -> dict[str, float]:
+        """Append a line with the means of some steps, and what is `told` besides; returns the metrics in it."""
         columns = {name: np.concatenate([step[name] for step in measures]) for name in measures[0]}
         line = {name: float(np.nanmean(column)) for name, column in columns.items() if not np.isnan(column).all()}
         by_count: dict[int, list[float]] = {}
@@ -138,8 +201,7 @@ class Progress:
         line |= {"learning_rate": steps[-1].rate, "gradient_norm": steps[-1].norm}
         line["steps_left_out"] = float(sum(math.isinf(step.norm) for step in steps))
         seconds = max(time.monotonic() - self.time, 1e-9)
-        line |= {"samples_per_second": (clock - self.clock) / seconds,
-                 "data_wait": sum(step.waited for step in steps) / seconds}
+        line |= {"samples_per_second": (clock - self.clock) / seconds, **told}
         finite = {key: value for key, value in line.items() if math.isfinite(value)}
         left = (self.positions - clock) / max(line["samples_per_second"], 1e-9)
         self.lines.append({"clock": clock, "positions": self.positions, "seconds_left": left, **finite})

@@ -2,30 +2,30 @@
 
 In: a few fixed samples of the validation split, with as many references as they can have. Out: one uint8 picture,
 a row per sample: degraded | references | restored | target; and two numbers that a curve can be drawn of.
-Every rank computes it (at ZeRO stage 3 the parameters are in pieces), rank 0 alone writes it.
+The ranks share the samples and restore them one by one, so pictures and numbers do not depend on how many they are.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anchorface.models.encode import identity_embedding
 from anchorface.models.flow import shift_schedule
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, sample
-from anchorface.pipelines.feed.dataset import open_dataset
-from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch
-from anchorface.records import DataError
 from anchorface.records.storage import write_atomic
+from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
 from anchorface.training.objective import encode
 from anchorface.training.objectives.prediction import crop_matrices
 from anchorface.training.recipes import Recipe
+from anchorface.training.shares import dealt, gathered
 
 Images = NDArray[np.uint8]
 
@@ -34,37 +34,49 @@ def fixed_batch(recipe: Recipe, dataset_uri: str) -> Batch:
     """The samples that every grid of a run shows: of split `val`, or of the training split where that is empty."""
     most = len(recipe.feed.reference_count_probabilities)
     shares = tuple(float(count == most - 1) for count in range(most))
-    settings = replace(recipe.fed, dataset=dataset_uri, batch=recipe.grid_images, flip=False,
-                       reference_count_probabilities=shares)
-    dataset = open_dataset(dataset_uri)
-    try:
-        return Feed(dataset, replace(settings, split="val", identities=None)).batch(0)
-    except DataError:
-        return Feed(dataset, settings).batch(0)
+    return held_out_feed(recipe, dataset_uri, recipe.grid_images, shares)[0].batch(0)
 
 
 @torch.no_grad()
-def restore(recipe: Recipe, networks: Networks, network: Any, batch: Batch,
-            device: torch.device) -> tuple[Images, dict[str, float]]:
-    """Restore a batch with the sampler.
+def restore(recipe: Recipe, networks: Networks, network: Any, batch: Batch, device: torch.device, rank: int = 0,
+            world: int = 1) -> tuple[Images, dict[str, float]]:
+    """Restore a batch with the sampler; every rank calls this.
 
     Args:
         network: the system under autocast, as the engine holds it.
 
     Returns:
-        uint8 [b, S, S, 3], and `sample/identity_cosine` to the target (by the training's own embedder, so not a
-        judgement) and `sample/psnr` in dB.
+        On every rank: uint8 [b, S, S, 3], and `sample/identity_cosine` to the target (by the training's own embedder,
+        so not a judgement) and `sample/psnr` in dB.
+    """
+    count, encoders = len(batch["position"]), networks.encoders
+    own, pictures, measures = dealt([0] * count, rank, world), [], []
+    for index in own:
+        one = {name: array[index : index + 1] for name, array in batch.items()}
+        images = restored(recipe, networks, network, one, device, steps=recipe.grid_steps, seeds=[index])
+        truth = torch.nn.functional.normalize(torch.from_numpy(one["target_embedding"]).to(device), dim=-1)
+        cosine = (identity_embedding(encoders, images, crop_matrices(one["landmarks"])) * truth).sum()
+        error = (images - levels_to_tensor(one["target"], device)).square().mean() / 4.0
+        measures.append(torch.stack([cosine, error]).double())
+        pictures.append(torch.from_numpy(tensor_to_levels(images)[0]).to(device))
+    cosines, errors = gathered(own, torch.stack(measures), count, world).numpy().T
+    judged = {"sample/identity_cosine": float(cosines.mean()), "sample/psnr": float(-10.0 * np.log10(errors.mean()))}
+    return gathered(own, torch.stack(pictures), count, world).numpy(), judged
+
+
+@torch.no_grad()
+def restored(recipe: Recipe, networks: Networks, network: Any, batch: Batch, device: torch.device, *, steps: int,
+             seeds: Sequence[int]) -> Tensor:
+    """A batch's pictures by the sampler, [b, 3, S, S] in -1..1.
+
+    Args:
+        steps: of the sampler. seeds: of each picture's first noise, [b].
     """
     target, given = encode(recipe, networks, batch, device)
-    side, encoders = recipe.model.tokens_per_side, networks.encoders
-    noise = initial_noise(list(range(len(target))), tuple(target.shape[1:]), device)
-    clean = sample(lambda z, sigma: network(z, sigma, given), noise, shift_schedule(recipe.grid_steps, side * side))
-    images = encoders.autoencoder.decode(clean, side, side).clamp(-1, 1)
-    truth = torch.nn.functional.normalize(torch.from_numpy(batch["target_embedding"]).to(device), dim=-1)
-    cosine = (identity_embedding(encoders, images, crop_matrices(batch["landmarks"])) * truth).sum(dim=-1).mean()
-    error = (images - levels_to_tensor(batch["target"], device)).square().mean() / 4.0
-    judged = {"sample/identity_cosine": float(cosine), "sample/psnr": float(-10.0 * torch.log10(error))}
-    return tensor_to_levels(images), judged
+    side = recipe.model.tokens_per_side
+    noise = initial_noise(seeds, tuple(target.shape[1:]), device)
+    clean = sample(lambda z, sigma: network(z, sigma, given), noise, shift_schedule(steps, side * side))
+    return networks.encoders.autoencoder.decode(clean, side, side).clamp(-1, 1)
 
 
 def grid(batch: Batch, restored: Images, gap: int = 4) -> Images:

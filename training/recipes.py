@@ -21,8 +21,10 @@ from anchorface.training.checkpoints.layout import Retention
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.objectives.prediction import Objective
+from anchorface.training.validation_settings import METRICS, ValidationSettings
 
-HOUSEKEEPING = ("checkpoint_every", "checkpoints_kept", "checkpoints_best", "checkpoints_forever", "log_every", "grid_every", "grid_images", "grid_steps")
+HOUSEKEEPING = ("checkpoint_every", "checkpoints_kept", "checkpoints_best", "checkpoints_forever", "log_every",
+                "grid_every", "grid_images", "grid_steps", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class Recipe:
     base_precision: type of the frozen backbone's weights in memory. ema_half_life: positions. gradient_clip: 0 is none.
     checkpoint_every, log_every, grid_every: positions, grid_every 0 for never. checkpoints_kept: newest so many stay,
     checkpoints_best: so many with the best validation, checkpoints_forever: all at multiples of so many positions.
+    validation: what is asked of held-out samples, and how often.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Recipe:
     grid_every: int = 4096
     grid_images: int = 4
     grid_steps: int = 12
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
 
     def __post_init__(self) -> None:
         _require(self.feed.size in (0, self.model.image_size), f"feed.size {self.feed.size} is not model.image_size "
@@ -93,6 +97,8 @@ class Recipe:
         _require(0 <= self.prompt_dropout <= 1, "prompt_dropout must lie in [0, 1]")
         _require(min(self.checkpoint_every, self.log_every, self.checkpoints_kept, self.ema_half_life) > 0,
                  "checkpoint_every, log_every, checkpoints_kept and ema_half_life must be positive")
+
+        self.validation.require_apart(self.embedder)
 
     @property
     def steps(self) -> int:
@@ -116,10 +122,11 @@ class Recipe:
 
     def shaping(self) -> dict[str, Any]:
         """What decides the weights, flat: dotted key -> value. Where the dataset stands and how often the run is
-        saved, logged and drawn is left out.
+        saved, logged, drawn and validated is left out.
         """
-        left_out = {"feed.dataset", "name", *HOUSEKEEPING}
-        return {key: value for key, value in flat(self.to_dict()).items() if key not in left_out}
+        left_out = {"feed.dataset", "name"}
+        return {key: value for key, value in flat(self.to_dict()).items()
+                if key not in left_out and key.partition(".")[0] not in HOUSEKEEPING}
 
     def defaults(self) -> dict[str, Any]:
         """Dotted key -> default of every setting that has one: what a checkpoint older than a setting had for it."""
@@ -128,7 +135,9 @@ class Recipe:
     @property
     def retention(self) -> Retention:
         """Which checkpoints stay."""
-        return Retention(newest=self.checkpoints_kept, best=self.checkpoints_best, every=self.checkpoints_forever)
+        asked = self.validation
+        return Retention(newest=self.checkpoints_kept, best=self.checkpoints_best, every=self.checkpoints_forever,
+                         metric=f"validation/{asked.metric}", largest=METRICS[asked.metric] == "greatest")
 
     @property
     def digest(self) -> str:
@@ -163,14 +172,15 @@ def iconface_tiny() -> Recipe:
         feed=FeedSettings(dataset="", batch=16, profile="refldm-severe", flip=True,
                           reference_count_probabilities=(0.2, 0.2, 0.2, 0.4)),
         learning_rate=1e-3, warmup=512, cooldown=6144, final_rate=0.05,
-        ema_half_life=1000,
+        ema_half_life=1000, validation=ValidationSettings(every=3072),
     )
 
 
 def iconface_tiny_short() -> Recipe:
     """`iconface_tiny` for continuous integration: the same line, too few samples to learn much."""
     return replace(iconface_tiny(), name="iconface_tiny_short", positions=256, warmup=64, cooldown=128,
-                   ema_half_life=64, checkpoint_every=128, log_every=64, grid_every=256, grid_images=2, grid_steps=4)
+                   ema_half_life=64, checkpoint_every=128, log_every=64, grid_every=256, grid_images=2, grid_steps=4,
+                   validation=ValidationSettings(every=256, samples=4, pictures=2, steps=4))
 
 
 def iconface() -> Recipe:
@@ -186,7 +196,8 @@ def iconface() -> Recipe:
         embedder="adaface_ir50_ms1mv2",
         feed=FeedSettings(dataset="", batch=4, profile="refldm-train", flip=True, policy=MismatchPolicy()),
         learning_rate=1e-5, base_precision="bf16", ema_half_life=8000, checkpoint_every=4000, log_every=80,
-        grid_every=8000,
+        grid_every=8000, validation=ValidationSettings(every=4000),
+        validation=ValidationSettings(every=8000, samples=64, pictures=16, steps=12, judge="mobilefacenet_y1_ms1m_112"),
     )
 
 

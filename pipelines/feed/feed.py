@@ -80,6 +80,7 @@ class Feed:
         reference_rows = [candidates[choice.face_id] for choice in chosen]
         mirrored = settings.flip and rng(settings.seed, "flip", position).random() < 0.5
         target, landmarks = self._crop(row, mirrored)
+        references = [self._crop(r, mirrored) for r in reference_rows]
         plan = self._plan(position)
         norms = columns["norm"][[row, *reference_rows]].astype(np.float32)
         raw = columns["embedding"][[row, *reference_rows]] * norms[:, None]
@@ -90,8 +91,9 @@ class Feed:
         )
         return Sample(
             position=position, target=target, degraded=degradation.apply(target, plan),
-            references=tuple(self._crop(r, mirrored)[0] for r in reference_rows), target_landmarks=landmarks,
-            target_embedding=raw[0], reference_embeddings=raw[1:], pair=pair,
+            references=tuple(image for image, _ in references), target_landmarks=landmarks,
+            target_embedding=raw[0], reference_embeddings=raw[1:],
+            reference_landmarks=tuple(points for _, points in references), pair=pair,
         )
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:

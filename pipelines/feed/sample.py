@@ -26,7 +26,9 @@ Batch = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One training sample; the arrays are as the module describes, without the first axis. pair: how it was made."""
+    """One training sample; the arrays are as the module describes, without the first axis. pair: how it was made.
+    reference_landmarks: float32 [5, 2] of each reference, in its own picture.
+    """
 
     position: int
     target: NDArray[np.uint8]
@@ -35,6 +37,7 @@ class Sample:
     target_landmarks: NDArray[np.float32]
     target_embedding: NDArray[np.float32]
     reference_embeddings: NDArray[np.float32]
+    reference_landmarks: tuple[NDArray[np.float32], ...]
     pair: Pair
 
     @property

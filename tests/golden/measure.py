@@ -109,7 +109,7 @@ def tiny_recipe() -> Recipe:
     """Ten steps of the demo's recipe, on the carried base."""
     return recipe("iconface_tiny", **{
         "positions": STEPS * 2, "feed.batch": 2, "warmup": 4, "cooldown": 8, "log_every": 2, "grid_every": 0,
-        "checkpoint_every": STEPS * 2, "ema_half_life": 16})
+        "checkpoint_every": STEPS * 2, "ema_half_life": 16, "validation.every": 0})
 
 
 def trained(what: str, folder: Path) -> dict[str, Any]:

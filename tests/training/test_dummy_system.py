@@ -30,7 +30,7 @@ def dummy_recipe() -> Recipe:
     plain = recipe("iconface_tiny", **{
         "positions": STEPS * BATCH, "feed.batch": BATCH, "checkpoint_every": STEPS // 2 * BATCH, "log_every": BATCH,
         "grid_every": STEPS * BATCH, "grid_images": 1, "grid_steps": 1, "learning_rate": 0.01, "warmup": 0,
-        "cooldown": 0, "precision": "fp32"})
+        "cooldown": 0, "precision": "fp32", "validation.samples": 2, "validation.pictures": 1, "validation.steps": 1})
     return replace(plain, model=replace(plain.model, system=DummySettings(strength=2.0)), losses=(Distance(),))
 
 

@@ -1,0 +1,204 @@
+"""Validation: numbers that depend on the weights alone, not on ranks, stages or the time of day."""
+
+import hashlib
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import torch
+
+from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.records import ConfigurationError, WeightsError
+from anchorface.training.engine import Autocast
+from anchorface.training.launch import line
+from anchorface.training.networks import Networks, load_networks
+from anchorface.training.preview import fixed_batch, restore
+from anchorface.training.recipes import Recipe
+from anchorface.training.shares import dealt, gathered
+from anchorface.training.validation import Validation
+from anchorface.training.validation_settings import ValidationSettings
+from tests.training.measuring_rank import moved
+
+CPU = torch.device("cpu")
+SETTINGS = ValidationSettings(every=8, samples=7, sigmas=(0.2, 0.8), pictures=3, steps=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def recipe(micro_recipe: Recipe) -> Recipe:
+    return replace(micro_recipe, validation=SETTINGS, grid_images=3)
+
+
+@pytest.fixture(scope="module")
+def networks(recipe: Recipe) -> Networks:
+    found = load_networks(recipe, CPU)
+    moved(found.network)
+    return found
+
+
+@pytest.fixture(scope="module")
+def validation(recipe: Recipe, networks: Networks, tiny_dataset: str) -> Validation:
+    return Validation(recipe, networks, tiny_dataset, CPU)
+
+
+@pytest.fixture(scope="module")
+def values(validation: Validation, networks: Networks) -> dict[str, float]:
+    return validation.measure(Autocast(networks.network, enabled=False))
+
+
+def without_time(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name != "validation/seconds"}
+
+
+@pytest.mark.line
+def test_two_ranks_at_stage_3_give_the_bits_of_one_plain_process(
+    recipe: Recipe, networks: Networks, values: dict[str, float], tiny_dataset: str, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe").write_bytes(pickle.dumps(recipe))
+    root = Path(__file__).resolve().parents[2]
+    started = [
+        subprocess.Popen([sys.executable, str(Path(__file__).with_name("measuring_rank.py")), str(tmp_path / "recipe"),
+                          tiny_dataset, str(rank), "2", str(tmp_path / "meeting"), str(tmp_path / f"out{rank}")],
+                         cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True) for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    assert all(process.returncode == 0 for process in started), "\n".join(outputs)[-4000:]
+    batch = fixed_batch(recipe, tiny_dataset)
+    pictures, judged = restore(recipe, networks, Autocast(networks.network, enabled=False), batch, CPU)
+    for rank in range(2):
+        found, drawn, numbers = pickle.loads((tmp_path / f"out{rank}").read_bytes())
+        assert without_time(found) == without_time(values)
+        assert numbers == judged
+        np.testing.assert_array_equal(drawn, pictures)
+
+
+def test_it_tells_flow_at_each_level_likeness_and_copying(values: dict[str, float]) -> None:
+    assert values.keys() == {
+        "validation/flow", "validation/flow/sigma_0.2", "validation/flow/sigma_0.8", "validation/likeness",
+        "validation/copy_rate", "validation/surplus", "validation/held_out", "validation/seconds"}
+    assert values["validation/flow"] == pytest.approx(
+        (values["validation/flow/sigma_0.2"] + values["validation/flow/sigma_0.8"]) / 2)
+    assert -1 <= values["validation/likeness"] <= 1 and 0 <= values["validation/copy_rate"] <= 1
+    assert values["validation/held_out"] == 1
+
+
+def test_other_weights_give_other_numbers_and_the_same_ones_the_same(
+    validation: Validation, networks: Networks, values: dict[str, float]
+) -> None:
+    network = Autocast(networks.network, enabled=False)
+    assert without_time(validation.measure(network)) == without_time(values)
+    parameter = networks.network.trainable_parameters()[0]
+    with torch.no_grad():
+        parameter.add_(1.0)
+    other = validation.measure(network)
+    with torch.no_grad():
+        parameter.sub_(1.0)
+    assert other["validation/flow"] != values["validation/flow"]
+
+
+def test_a_network_that_knows_the_answer_has_no_error(
+    validation: Validation, recipe: Recipe, networks: Networks
+) -> None:
+    """An oracle of the velocity: held-out error 0, and the restored faces look like the autoencoder's own."""
+    from anchorface.training.objective import encode, noise_of
+
+    clean = {}
+    for position in range(SETTINGS.samples):
+        batch = validation._batch(position)
+        target, given = encode(recipe, networks, batch, CPU)
+        noise = noise_of(recipe, batch["position"], tuple(target.shape[1:]), "validation noise")
+        clean[given.degraded.numpy().tobytes()] = target, noise
+
+    def oracle(z: torch.Tensor, sigma: torch.Tensor, given: Any) -> torch.Tensor:
+        target, _ = clean[given.degraded.numpy().tobytes()]
+        return (z - target) / sigma[:, None, None]
+
+    found = validation.measure(oracle)
+    assert found["validation/flow"] == pytest.approx(0, abs=1e-10)
+
+
+def test_every_person_is_held_out(validation: Validation, tiny_dataset: str) -> None:
+    columns = open_dataset(tiny_dataset).columns
+    trained = set(columns["identity"][columns["split"] == "train"].tolist())
+    people = {validation.sample(position).pair.identity for position in range(SETTINGS.samples)}
+    assert people and not people & trained
+
+
+def test_the_training_split_stands_in_where_nobody_is_held_out_and_that_is_said(
+    recipe: Recipe, networks: Networks, tiny_dataset: str, tmp_path: Path
+) -> None:
+    source, alone = Path(open_dataset(tiny_dataset).uri), tmp_path / "version"
+    shutil.copytree(source, alone)
+    faces = parquet.read_table(alone / "faces.parquet")
+    faces = faces.set_column(faces.column_names.index("split"), "split", pa.array(["train"] * len(faces)))
+    before = hashlib.sha256((alone / "faces.parquet").read_bytes()).hexdigest()
+    parquet.write_table(faces, alone / "faces.parquet")
+    after = hashlib.sha256((alone / "faces.parquet").read_bytes()).hexdigest()
+    manifest = alone / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(before, after))
+    small = replace(recipe, validation=replace(SETTINGS, samples=1, pictures=0))
+    found = Validation(small, networks, str(alone), CPU).measure(Autocast(networks.network, enabled=False))
+    assert found["validation/held_out"] == 0 and "validation/likeness" not in found
+    assert "on persons of the training split" in line({"clock": 8, "positions": 32, **found})
+
+
+def test_it_is_due_at_its_multiples_and_at_the_end(validation: Validation, recipe: Recipe) -> None:
+    due = [clock for clock in range(4, recipe.positions + 4, 4) if validation.due(clock)]
+    assert due == [8, 16, 24, 32]
+
+
+def test_items_are_dealt_equally_in_rounds_of_one_kind() -> None:
+    kinds = [3, 0, 3, 1, 0, 3, 3]
+    for world in (1, 2, 3, 8):
+        own = [dealt(kinds, rank, world) for rank in range(world)]
+        assert len({len(items) for items in own}) == 1
+        assert set().union(*own) == set(range(7))
+        for together in zip(*own, strict=True):
+            assert len({kinds[item] for item in together}) == 1
+    assert gathered([2, 0, 1], torch.tensor([2.0, 0.0, 1.0]), 3, 1).tolist() == [0.0, 1.0, 2.0]
+
+
+def test_validation_is_no_part_of_what_shapes_a_run(recipe: Recipe, micro_recipe: Recipe) -> None:
+    assert recipe.digest == micro_recipe.digest and recipe != micro_recipe
+    assert not any(key.startswith("validation") for key in recipe.shaping())
+
+
+@pytest.mark.parametrize(("changes", "text"), [
+    ({"sigmas": (0.5, 1.0)}, "sigmas"), ({"sigmas": ()}, "sigmas"), ({"sigmas": (0.5, float("nan"))}, "sigmas"),
+    ({"samples": 0}, "samples"), ({"pictures": 17}, "pictures"), ({"every": -1}, "every"), ({"patience": 1}, "every"),
+    ({"metric": "loss"}, "flow.*likeness"), ({"metric": "likeness", "pictures": 0}, "pictures"),
+])
+def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        ValidationSettings(**changes)
+
+
+def test_a_judge_that_is_unknown_or_took_part_in_training_is_refused(micro_recipe: Recipe) -> None:
+    with pytest.raises(WeightsError, match="judge_smal"):
+        ValidationSettings(judge="judge_smal")
+    partial = ValidationSettings(every=8, judge=micro_recipe.embedder)
+    with pytest.raises(ConfigurationError, match="judge with another"):
+        replace(micro_recipe, validation=partial)
+
+
+def test_a_line_of_progress_says_what_was_found(values: dict[str, float]) -> None:
+    shown = line({"clock": 2048, "positions": 4096, **values, "validation/likeness": 0.415, "validation/flow": 0.25,
+                  "validation/copy_rate": 0.5, "validation/best": 1024})
+    assert shown == "validated at 2,048: flow 0.2500, likeness 0.41, copies 50%, best so far at 1,024"

@@ -1,0 +1,156 @@
+"""Validation while a run trains: how well the network does on persons it never saw.
+
+In: a run's networks, its dataset version, the network as it stands (the caller puts the averaged weights in). Out: a
+few numbers, the same bits on every rank and at every number of ranks of equally many threads on one kind of machine.
+
+    validation/flow                mean squared error of the velocity, over all samples and noise levels
+    validation/flow/sigma_0.3      of one noise level
+    validation/likeness            cosine of the restored picture to the target, by the judge
+    validation/copy_rate           share of restored pictures nearer to the first reference than the target itself is
+    validation/surplus             by how much, as a cosine (faces.likeness)
+    validation/held_out            1, or 0 where split `val` is empty and the training split stands in
+    validation/seconds             what it took
+
+Samples, their degradations, references and noise are functions of (seed, position), so two validations differ by the
+weights alone. copy_rate and surplus are of the pictures that have references, and missing where none has.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anchorface.faces.embed import Embedder, embedder
+from anchorface.faces.likeness import judge_crop, likeness
+from anchorface.faces.weights import find
+from anchorface.models.flow import mix, target_velocity
+from anchorface.models.pixels import tensor_to_levels
+from anchorface.pipelines.feed.feed import Feed
+from anchorface.pipelines.feed.sample import Batch, Sample, collate
+from anchorface.records import ConfigurationError
+from anchorface.records.hashes import sha256
+from anchorface.training.held_out import held_out_feed
+from anchorface.training.networks import Networks
+from anchorface.training.objective import encode, noise_of
+from anchorface.training.objectives.flow import flow_error
+from anchorface.training.preview import restored
+from anchorface.training.recipes import Recipe
+from anchorface.training.shares import dealt, gathered
+
+GROUP = 4
+"""Samples in a row that have equally many references; the number is drawn for each group as the feed draws it."""
+
+
+class Validation:
+    """The held-out samples of a run and the judge; made once, measured as often as `due` says.
+
+    Args:
+        recipe: its `validation` says what is measured. networks: the run's own. dataset_uri: the dataset version.
+
+    Raises:
+        ConfigurationError: the judge's file is that of the network in anchor and loss.
+        WeightsError: the judge's file is missing or damaged. DataError: a dataset without faces.
+    """
+
+    def __init__(self, recipe: Recipe, networks: Networks, dataset_uri: str, device: torch.device) -> None:
+        self.recipe, self.networks, self.device = recipe, networks, device
+        settings = self.settings = recipe.validation
+        self._feed: Feed | None
+        self.dataset_uri = dataset_uri
+        self._feed, self.held_out = held_out_feed(recipe, dataset_uri, GROUP)
+        counts = [len(self._feed.sample(first).references) for first in range(0, settings.samples, GROUP)]
+        self._counts = [counts[position // GROUP] for position in range(settings.samples)]
+        self._samples: dict[int, Sample] = {}
+        self._seen: dict[int, NDArray[np.float64]] = {}
+        self.judge: Embedder | None = None
+        if settings.pictures:
+            self.judge = embedder(settings.judge, device=str(device))
+            if self.judge.sha256 == sha256(find(recipe.embedder)):
+                raise ConfigurationError(f"validation.judge {settings.judge!r} is the file of {recipe.embedder!r}, the "
+                                         "network in anchor and loss; judge with another one")
+
+    def due(self, clock: int) -> bool:
+        """Whether the step that ended at `clock` is to be validated: each `every` positions, and the last."""
+        return self.recipe.due(clock, self.settings.every)
+
+    @torch.no_grad()
+    def measure(self, network: Any, rank: int = 0, world: int = 1) -> dict[str, float]:
+        """The numbers that the module describes, on every rank; all must call this.
+
+        Args:
+            network: the system under autocast, as the engine holds it, with the weights that are to be judged.
+        """
+        begun = time.monotonic()
+        values = self._flow(network, rank, world)
+        if self.judge is not None:
+            values |= self._likeness(network, self.judge, rank, world)
+        self._feed = None  # this rank has its samples: a large dataset's table need not stay
+        return values | {"validation/held_out": float(self.held_out), "validation/seconds": time.monotonic() - begun}
+
+    def _flow(self, network: Any, rank: int, world: int) -> dict[str, float]:
+        own = dealt(self._counts, rank, world)
+        errors = gathered(own, torch.stack([self._errors(network, position) for position in own]), len(self._counts),
+                          world).numpy()
+        levels = dict(zip(self.settings.sigmas, errors.mean(axis=0).tolist(), strict=True))
+        return {"validation/flow": float(errors.mean()),
+                **{f"validation/flow/sigma_{sigma:g}": error for sigma, error in levels.items()}}
+
+    def _errors(self, network: Any, position: int) -> Tensor:
+        """A sample's error at each noise level, float64 [sigmas]; the noise is the same at all of them."""
+        batch = self._batch(position)
+        target, given = encode(self.recipe, self.networks, batch, self.device)
+        noise = noise_of(self.recipe, batch["position"], tuple(target.shape[1:]), "validation noise").to(self.device)
+        errors = []
+        for sigma in self.settings.sigmas:
+            level = torch.full((1,), sigma, device=self.device)
+            velocity = network(mix(target, noise, level), level, given)
+            errors.append(flow_error(velocity, target_velocity(target, noise)).double())
+        return torch.cat(errors)
+
+    def _likeness(self, network: Any, judge: Embedder, rank: int, world: int) -> dict[str, float]:
+        settings = self.settings
+        positions = [number * settings.samples // settings.pictures for number in range(settings.pictures)]
+        own = dealt([self._counts[position] for position in positions], rank, world)
+        crops = []
+        for position in (positions[item] for item in own):
+            images = restored(self.recipe, self.networks, network, self._batch(position), self.device,
+                              steps=settings.steps, seeds=[position])
+            crops.append(judge_crop(tensor_to_levels(images)[0], self.sample(position).target_landmarks))
+        units = judge.embed(np.stack(crops))[0].astype(np.float64)
+        rows = []
+        for item, unit in zip(own, units, strict=True):
+            target, *references = self._judged(judge, positions[item])
+            found = likeness(unit, target, np.array(references))
+            rows.append([np.nan if value is None else float(value)
+                         for value in (found.target, found.copied, found.surplus)])
+        table = torch.tensor(rows, dtype=torch.float64, device=self.device)
+        to_target, copied, surplus = gathered(own, table, len(positions), world).numpy().T
+        values = {"validation/likeness": float(to_target.mean())}
+        if not np.isnan(copied).all():
+            values |= {"validation/copy_rate": float(np.nanmean(copied)),
+                       "validation/surplus": float(np.nanmean(surplus))}
+        return values
+
+    def _judged(self, judge: Embedder, position: int) -> NDArray[np.float64]:
+        """The judge's unit embeddings of a sample's target and references, [1 + R, D]; looked at once."""
+        if position not in self._seen:
+            sample = self.sample(position)
+            pairs = [(sample.target, sample.target_landmarks),
+                     *zip(sample.references, sample.reference_landmarks, strict=True)]
+            crops = np.stack([judge_crop(image, landmarks) for image, landmarks in pairs])
+            self._seen[position] = judge.embed(crops)[0].astype(np.float64)
+        return self._seen[position]
+
+    def sample(self, position: int) -> Sample:
+        """A held-out sample, kept: a rank holds those alone that it computes."""
+        if position not in self._samples:
+            if self._feed is None:
+                self._feed, _ = held_out_feed(self.recipe, self.dataset_uri, GROUP)
+            self._samples[position] = self._feed.sample(position)
+        return self._samples[position]
+
+    def _batch(self, position: int) -> Batch:
+        return collate([self.sample(position)])

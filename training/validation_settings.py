@@ -1,0 +1,62 @@
+"""What a run is asked while it trains: how often, on how many held-out samples, by which judge, and what is best."""
+
+import math
+from dataclasses import dataclass
+
+from anchorface.faces.weights import weight
+from anchorface.records import ConfigurationError
+
+METRICS = {"flow": "least", "likeness": "greatest"}
+"""What can decide which checkpoint is best, and which end of it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSettings:
+    """Validation of one run. It reads weights and changes none; `patience` alone can shorten a run.
+
+    every: positions, 0 for never; the end of the run is validated as well. samples: of split `val`, the same each time.
+    sigmas: noise levels in (0, 1) at which each sample's velocity is asked. pictures: how many of the samples are
+    restored with `steps` steps of the sampler and shown to the judge, 0 for none. judge: a face network that is neither
+    in the anchor nor in the loss. metric: what decides which validation is best: `flow`, the least, or `likeness`, the
+    greatest. patience: the run ends after so many validations in a row without a better one; 0 for never.
+
+    One validation costs samples x sigmas + pictures x steps forward passes of the network, shared by the ranks; a
+    training step costs about three per sample. All numbers are our choice.
+    """
+
+    every: int = 0
+    samples: int = 16
+    sigmas: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    pictures: int = 8
+    steps: int = 6
+    judge: str = "judge_small"
+    metric: str = "flow"
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        self._require(self.every >= 0 and self.patience >= 0,
+                      f"every {self.every}, patience {self.patience}: none or more")
+        self._require(self.samples > 0 and self.steps > 0, f"samples {self.samples}, steps {self.steps}: at least one")
+        self._require(0 <= self.pictures <= self.samples, f"pictures {self.pictures}: 0 to samples, {self.samples}")
+        self._require(bool(self.sigmas) and len(set(self.sigmas)) == len(self.sigmas)
+                      and all(math.isfinite(sigma) and 0 < sigma < 1 for sigma in self.sigmas),
+                      f"sigmas {self.sigmas}: different noise levels between 0 and 1")
+        self._require(self.metric in METRICS, f"metric {self.metric!r}: it is {' or '.join(map(repr, METRICS))}")
+        self._require(self.metric != "likeness" or self.pictures > 0, "metric likeness: pictures must be above 0")
+        self._require(not self.patience or self.every > 0, f"patience {self.patience}: `every` must be above 0")
+        weight(self.judge, "embedder")
+
+    def require_apart(self, embedder: str) -> None:
+        """Refuse a judge that anchor and loss were made with.
+
+        Raises:
+            ConfigurationError: it is that network.
+        """
+        self._require(not (self.every and self.pictures) or self.judge != embedder,
+                      f"judge {self.judge!r} is the network in anchor and loss; judge with another one: judge_small "
+                      "(synthetic) or mobilefacenet_y1_ms1m_112 (photographs)")
+
+    @staticmethod
+    def _require(condition: bool, text: str) -> None:
+        if not condition:
+            raise ConfigurationError(f"validation: {text}")
