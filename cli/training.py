@@ -101,7 +101,11 @@ def train(
     offload: Annotated[bool, typer.Option("--offload", help="Moments and optimiser in the CPU's memory.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile for the network's blocks.")] = False,
     failures: Annotated[int, typer.Option(help="How often dead workers are replaced.")] = 3,
-    tracking: Annotated[str, typer.Option(help="MLflow tracking URI; a SQLite file beside RUN if not given.")] = "",
+    tracking: Annotated[
+        str, typer.Option(help="MLflow tracking URI; if not given the one RUN knows, or a SQLite file beside RUN.")
+    ] = "",
+    track: Annotated[bool, typer.Option("--track/--no-track", help="Whether MLflow hears of the run.")] = True,
+    parent: Annotated[str, typer.Option(help="Id of an MLflow run under which a new run is nested.")] = "",
 ) -> None:
     """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
     from anchorface.pipelines.stages.cluster import connect
@@ -115,7 +119,8 @@ def train(
     )
     if workers:
         connect()
-    newest = launch(made, dataset, run, execution, tracking_uri=tracking, report=console.print)
+    newest = launch(made, dataset, run, execution, track=track, tracking_uri=tracking, parent=parent,
+                    report=console.print)
     console.print(f"checkpoint: {newest}")
 
 

@@ -1,8 +1,9 @@
 """A dataset version as MLflow's dataset tracking knows it: name, digest, source, schema and profile.
 
-In: the version's folder and its Manifest. Out: a DatasetInput for `MlflowClient.log_inputs`; name `anchorface`, digest
-= the manifest's id, source = the folder, schema = the columns of its face table, profile = counts, licences, consents,
-parents, weights and code, so that a run says by itself which faces it saw. MLflow's pages and searches show it.
+In: the version's folder and its Manifest. Out: values of JSON, and from them a DatasetInput for
+`MlflowClient.log_inputs`; name `anchorface`, digest = the manifest's id, source = the folder, schema = the columns of
+its face table, profile = counts, licences, consents, parents, weights and code, so that a run says by itself which
+faces it saw. MLflow's pages and searches show it.
 """
 
 import json
@@ -13,10 +14,12 @@ from typing import Any
 import pyarrow as pa
 from mlflow.data.dataset import Dataset
 from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.entities import Dataset as Entity
 from mlflow.entities import DatasetInput, InputTag
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
+from anchorface.records.addresses import redacted
 from anchorface.records.manifest import FACE_COLUMNS, Manifest
 from anchorface.records.nouns import FACE_SCHEMA
 
@@ -61,15 +64,23 @@ class VersionDataset(Dataset):
         return super().to_dict() | said
 
 
-def dataset_input(uri: str, manifest: Manifest, context: str = "training") -> DatasetInput:
+def dataset_values(uri: str, manifest: Manifest) -> dict[str, str]:
+    """What MLflow stores of a dataset version, ready for JSON.
+
+    Args:
+        uri: the version's folder; credentials in it are left out. manifest: its.
+    """
+    return {key: str(value) for key, value in VersionDataset(redacted(uri), manifest).to_dict().items()}
+
+
+def dataset_input(values: dict[str, str], context: str = "training") -> DatasetInput:
     """A dataset version as a run's input.
 
     Args:
-        uri: the version's folder. manifest: its.
+        values: from `dataset_values`.
         context: what the run does with it.
     """
-    entity = VersionDataset(uri, manifest)._to_mlflow_entity()
-    return DatasetInput(dataset=entity, tags=[InputTag(key=CONTEXT, value=context)])
+    return DatasetInput(dataset=Entity(**values), tags=[InputTag(key=CONTEXT, value=context)])
 
 
 def _mlflow_type(kind: pa.DataType) -> Any:

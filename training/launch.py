@@ -14,6 +14,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,16 @@ from anchorface.models.checkpoint import read_description, require_same_model
 from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.records import AnchorfaceError, ConfigurationError, TrainingError, errors
+from anchorface.records.addresses import redacted, sqlite_address
 from anchorface.records.storage import make_folder, write_atomic
 from anchorface.training import checkpoint, tracking
+from anchorface.training.courier import RUN, Courier, known_run, send_left
 from anchorface.training.execution import Execution
 from anchorface.training.job import PROGRESS, Job
 from anchorface.training.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 FAILURE = "failure.json"
-RUN = "run.json"
 HARMLESS = (
     r".*torch\.distributed\..* is deprecated.*",  # DeepSpeed's collectives under torch 2.13
     r".*Cannot dispatch to fused implementation.*",  # diffusers' RMS norms under autocast
@@ -39,7 +41,8 @@ HARMLESS = (
 
 def train(
     recipe: Recipe, dataset_uri: str, run_folder: str | Path, execution: Execution | None = None, *,
-    track: bool = True, tracking_uri: str = "", experiment: str = "anchorface", report: Callable[[str], None] = print,
+    track: bool = True, tracking_uri: str = "", experiment: str = "anchorface", parent: str = "",
+    report: Callable[[str], None] = print,
 ) -> Path:
     """Train a recipe.
 
@@ -47,7 +50,8 @@ def train(
         dataset_uri: a dataset version, or the folder with `latest`.
         run_folder: a local or mounted folder that all workers see.
         execution: workers, memory and speed.
-        track: write to MLflow. tracking_uri: empty for a SQLite file beside the run folder.
+        track: write to MLflow. tracking_uri: empty for the one that the run folder knows, or for a SQLite file beside
+            it. parent: id of an MLflow run under which a new run is nested.
         report: takes one line of progress.
 
     Returns:
@@ -67,7 +71,7 @@ def train(
     dataset = open_dataset(dataset_uri)
     place = dataset.uri if "://" in dataset.uri else str(Path(dataset.uri).resolve())
     job = Job(
-        recipe=replace(recipe, feed=replace(recipe.feed, dataset=place)), execution=execution, dataset=place,
+        recipe=replace(recipe, feed=replace(recipe.feed, dataset=redacted(place))), execution=execution, dataset=place,
         manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
     )
     if recipe.precision == "bf16" and not execution.gpus and not cpu_computes_bfloat16():
@@ -79,42 +83,38 @@ def train(
         require_same_model(found, recipe.model, newest)
         checkpoint.require_same_run(found, fresh_description(job, execution.world), newest)
         if found.clock // recipe.feed.batch >= recipe.steps:
+            if track:
+                send_left(folder, uri=tracking_uri, report=report)
             report(f"training is complete: {newest}")
             return newest
-    mlflow = _begin(job, dataset, tracking_uri, experiment) if track else None
-    job = replace(job, tracking=mlflow)
+    courier = _begin(job, dataset, tracking_uri, experiment, parent, report) if track else None
+    job = replace(job, tracking=courier.tracking if courier else None)
     (folder / FAILURE).unlink(missing_ok=True)
-    finished = False
-    try:
-        with _Progress(folder / PROGRESS, report):
-            if execution.workers:
-                _on_ray(job)
-            else:
-                _here(job)
-        finished = True
-    finally:
-        if mlflow is not None:
-            tracking.end(mlflow, finished=finished)
+    with courier or nullcontext(), _Progress(folder / PROGRESS, report):
+        if execution.workers:
+            _on_ray(job)
+        else:
+            _here(job)
     newest = checkpoint.latest(folder)
     if newest is None:
         raise TrainingError(f"{folder}: the run ended without a checkpoint")
     return newest
 
 
-def _begin(job: Job, dataset: Dataset, uri: str, experiment: str) -> tracking.Tracking:
-    """The MLflow run of this folder, new or the one that `run.json` names."""
+def _begin(job: Job, dataset: Dataset, uri: str, experiment: str, parent: str,
+           report: Callable[[str], None]) -> Courier:
+    """The MLflow run of this folder, new or the one that `run.json` names, and who carries to it."""
     recipe, folder = job.recipe, job.run_folder
-    uri = uri or f"sqlite:///{folder.parent / 'mlflow.db'}"
-    note, known = folder / RUN, {}
-    if note.exists():
-        known = json.loads(note.read_text())
-    run_id = known.get("run_id") if known.get("uri") == uri else None
+    known = known_run(folder)
+    uri = uri or (known.uri if known else sqlite_address(folder.parent / "mlflow.db"))
     tags = {"manifest": dataset.manifest_id, "git": job.git, "recipe_digest": recipe.digest, "run_folder": str(folder),
             "execution": job.execution.to_dict()}
-    begun = tracking.begin(recipe, uri=uri, experiment=experiment, artifacts=folder.parent / "mlflow-artifacts",
-                           run_id=run_id, run_name=f"{recipe.name} {folder.name}", tags=tags, dataset=dataset)
-    write_atomic(str(note), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
-    return begun
+    begun = tracking.begin(
+        recipe, uri=uri, experiment=experiment, artifacts=folder.parent / "mlflow-artifacts", tags=tags,
+        run_id=known.run_id if known and known.uri == redacted(uri) else None, run_name=f"{recipe.name} {folder.name}",
+        dataset=dataset, parent=parent, folder=folder, report=report)
+    write_atomic(str(folder / RUN), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
+    return Courier(folder, begun, uri=uri, report=report)
 
 
 def _on_ray(job: Job) -> None:

@@ -19,6 +19,7 @@ from anchorface.models.checkpoint import DESCRIPTION_FILE
 from anchorface.training.job import PROGRESS, Job
 from anchorface.training.networks import Networks
 from anchorface.training.preview import fixed_batch, grid, restore, write_png
+from anchorface.training.system_metrics import SystemMetrics
 from anchorface.training.tracking import Tracker
 
 Measures = dict[str, NDArray[np.float64]]
@@ -34,7 +35,11 @@ class Observer:
     def __init__(self, job: Job, networks: Networks, device: torch.device, clock: int) -> None:
         self.job, self.networks, self.device = job, networks, device
         recipe, writes = job.recipe, dist.get_rank() == 0
-        self.tracker = Tracker(job.tracking) if writes and job.tracking is not None else None
+        node, tells = int(os.environ.get("NODE_RANK", "0")), job.tracking is not None
+        self.tracker = Tracker(job.run_folder) if writes and tells else None
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        self.system = SystemMetrics(node, str(job.run_folder), device) if first and tells else None
+        self.node_tracker = self.tracker or (Tracker(job.run_folder, node) if first and tells and node else None)
         self.notes = Notes(job.run_folder / PROGRESS, recipe.positions, clock) if writes else None
         self.shown = fixed_batch(recipe, job.dataset) if recipe.grid_every else None
 
@@ -49,15 +54,17 @@ class Observer:
         recipe = self.job.recipe
         if self.shown is not None and recipe.due(clock, recipe.grid_every):
             self._draw(clock, network)
+        if self.system and self.node_tracker and recipe.due(clock, recipe.log_every):
+            self.node_tracker.metrics(self.system.sample(), clock)
         if self.notes is not None:
             self.notes.add(measures, rate=rate, norm=norm, references=references)
             if recipe.due(clock, recipe.log_every):
                 self._metrics(self.notes.write(clock), clock)
 
     def saving(self) -> None:
-        """A checkpoint is about to be written: what a resumed run will not see again must have arrived."""
-        if self.tracker:
-            self.tracker.flush()
+        """A checkpoint is about to be written: what a resumed run will not see again must stand on the disk."""
+        if self.node_tracker:
+            self.node_tracker.flush()
 
     def saved(self, folder: Path) -> None:
         """A checkpoint stands in this folder."""

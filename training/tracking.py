@@ -1,27 +1,51 @@
-"""MLflow: one run per training run, continued when the training is resumed.
+"""A run as MLflow knows it, and the spool through which it hears of it: training never waits for MLflow.
 
 In: a tracking URI (a SQLite file, a server), metrics as dictionaries with the clock (positions) as their step.
-Out: a run with the recipe as parameters, manifest and git state as tags, the dataset version as its input, metrics,
-sample grids and the checkpoint.
-The launcher begins and ends the run; rank 0 alone writes to it, in batches and without waiting.
+Out: an MLflow run with the recipe as parameters, and events, one a line, in the run folder:
+
+    tracking.jsonl           what rank 0 and the launcher have to say, in order
+    tracking-node-1.jsonl    system metrics of the other nodes
+    tracking-sent.json       how far MLflow has taken them (training.courier)
+
+    {"kind": "metrics", "time": ms, "clock": positions, "values": {name: number}}
+    {"kind": "picture", "time": ms, "path": "samples/step-00000128.png"}
+    {"kind": "checkpoint", "time": ms, "name": "step-00000128", "place": uri, "description": text of checkpoint.json}
+    {"kind": "tags", "time": ms, "tags": {name: text}}
+    {"kind": "dataset", "time": ms, "dataset": {what MLflow stores of it}, "context": text}
+    {"kind": "status", "time": ms, "status": RUNNING, FINISHED, FAILED or KILLED}
+
+Only `begin` speaks to MLflow, once, before anything is trained; the courier does so in the launcher's process.
 """
 
+import os
 import subprocess
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.records import TrainingError
+from anchorface.records.addresses import redacted, sqlite_file
+from anchorface.records.lines import Lines
+from anchorface.records.storage import join, read_bytes
 from anchorface.training.recipes import Recipe, flat
 
+SPOOL = "tracking.jsonl"
 LONGEST_VALUE = 5000
+FIRST_ANSWER = 15.0
+"""Seconds that a store has for its first answer."""
+REQUEST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""How long MLflow's client tries, unless the environment says otherwise: whoever calls it tries again by himself."""
+PARENT = "mlflow.parentRunId"
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """Where a run is tracked: MLflow's URI and the run's id."""
+    """Where a run is tracked: MLflow's URI without credentials, and the run's id."""
 
     uri: str
     run_id: str
@@ -43,111 +67,189 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id: str | None, run_name: str,
-          tags: dict[str, Any], dataset: Dataset | None = None) -> Tracking:
-    """Create the run, or take up `run_id` again.
+          tags: dict[str, Any], dataset: Dataset | None = None, parent: str = "", folder: str | Path,
+          report: Callable[[str], None] = print) -> Tracking:
+    """Create the run, or take up `run_id` again; its tags, its dataset and RUNNING wait in the spool.
+
+    A store that is away costs a run that goes on nothing but a line; a new run needs it.
 
     Args:
         uri: `sqlite:///...`, `http://...`, or whatever MLflow knows.
         artifacts: folder for grids and checkpoint descriptions, used when the URI is a local database.
         tags: manifest id, git state, weights.
         dataset: the dataset version that it trains on; a run that has it already keeps it once.
+        parent: id of an MLflow run under which a new run is nested, in its experiment.
+        folder: the run folder, for the spool.
 
     Raises:
-        TrainingError: the store cannot be reached.
+        TrainingError: a new run, and the store does not answer; or there is no such parent.
     """
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import Param
+
+    def first_answer() -> Any:
+        client = connect(uri)
+        if run_id is not None:
+            return client, find_run(client, run_id), None
+        above = find_run(client, parent) if parent else None
+        return client, None, above or client.get_experiment_by_name(experiment)
+
+    labels = {key: redacted(str(value))[:LONGEST_VALUE] for key, value in flat(tags).items()}
+    tracker = Tracker(folder)
+    try:
+        # A new SQLite file takes its time to get its tables.
+        client, known, found = within(FIRST_ANSWER if sqlite_file(uri) is None else None, first_answer)
+    except Exception as error:  # a store raises what its database, its network or MLflow raises
+        if run_id is None:
+            raise TrainingError(f"MLflow at {redacted(uri)} cannot be used ({shortened(error)}); check the tracking "
+                                "URI, or train without tracking: --no-track") from error
+        report(f"MLflow at {redacted(uri)} is away ({shortened(error)}); training goes on, and what it says waits in "
+               f"{redacted(join(str(folder), SPOOL))}")
+        known, found = run_id, None
+    if known is None:
+        if parent and found is None:
+            raise TrainingError(f"MLflow at {redacted(uri)} has no run {parent}: give the id of a run to --parent")
+        if run_id is not None:
+            report(f"MLflow at {redacted(uri)} has no run {run_id} any more: a new run there gets all that was told")
+        run_id = _create(client, uri, found, experiment, artifacts, run_name, labels, parent)
+        client.log_batch(run_id, params=[Param(key, redacted(str(value))[:LONGEST_VALUE])
+                                         for key, value in flat(recipe.to_dict()).items()])
+    tracker.event("status", status="RUNNING")
+    tracker.event("tags", tags=labels)
+    if dataset is not None:
+        tracker.dataset(dataset)
+    tracker.flush()
+    assert run_id is not None
+    return Tracking(uri=redacted(uri), run_id=run_id)
+
+
+def _create(client: Any, uri: str, found: Any, experiment: str, artifacts: Path, run_name: str,
+            labels: dict[str, str], parent: str) -> str:
+    """A new run, in the parent's experiment or in the named one."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client = _client(uri)
-        if run_id is not None:
-            client.update_run(run_id, status="RUNNING")
-            _log_dataset(client, run_id, dataset)
-            return Tracking(uri=uri, run_id=run_id)
-        found = client.get_experiment_by_name(experiment)
-        place = artifacts.resolve().as_uri() if uri.startswith("sqlite:") else None
-        number = found.experiment_id if found else client.create_experiment(experiment, artifact_location=place)
-        run = client.create_run(number, run_name=run_name)
-        parameters = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in flat(recipe.to_dict()).items()]
-        labels = [RunTag(key, str(value)[:LONGEST_VALUE]) for key, value in flat(tags).items()]
-        client.log_batch(run.info.run_id, params=parameters, tags=labels)
-        _log_dataset(client, run.info.run_id, dataset)
+        if parent:
+            number, labels = found.info.experiment_id, labels | {PARENT: parent}
+        elif found is not None:
+            number = found.experiment_id
+        else:
+            place = artifacts.resolve().as_uri() if sqlite_file(uri) is not None else None
+            number = client.create_experiment(experiment, artifact_location=place)
+        return str(client.create_run(number, run_name=run_name, tags=labels).info.run_id)
     except (MlflowException, OSError) as error:
-        raise TrainingError(f"MLflow at {uri} cannot be used ({error}); check the tracking URI, or train without "
-                            "tracking") from error
-    return Tracking(uri=uri, run_id=run.info.run_id)
-
-
-def _log_dataset(client: Any, run_id: str, dataset: Dataset | None) -> None:
-    if dataset is None:
-        return
-    from anchorface.training.dataset_input import dataset_input
-
-    known = {(given.dataset.name, given.dataset.digest) for given in client.get_run(run_id).inputs.dataset_inputs}
-    given = dataset_input(dataset.uri, dataset.manifest)
-    if (given.dataset.name, given.dataset.digest) not in known:
-        client.log_inputs(run_id, datasets=[given])
-
-
-def end(tracking: Tracking, *, finished: bool) -> None:
-    """Close the run."""
-    _client(tracking.uri).set_terminated(tracking.run_id, status="FINISHED" if finished else "FAILED")
+        raise TrainingError(f"MLflow at {redacted(uri)} refuses a new run ({shortened(error)}); check experiment and "
+                            "rights, or train without tracking: --no-track") from error
 
 
 class Tracker:
-    """Rank 0's pen: it gathers metrics and sends them in batches. A store that fails later costs a warning."""
+    """The pen of rank 0, and of one rank on each other node: it appends events to the spool and waits for nobody.
 
-    def __init__(self, tracking: Tracking, every_seconds: float = 5.0) -> None:
-        self.tracking, self.every = tracking, every_seconds
-        self.client = _client(tracking.uri)
-        self.waiting: list[Any] = []
-        self.sent: list[Any] = []
-        self.last = time.monotonic()
+    Args:
+        folder: the run folder. node: the node's number among the run's; 0 is rank 0's.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], node: int = 0) -> None:
+        self.folder = os.fspath(folder)
+        self.lines = Lines(join(self.folder, f"tracking-node-{node}.jsonl" if node else SPOOL))
 
     def metrics(self, values: dict[str, float], clock: int) -> None:
-        """Note metrics at a clock; they have arrived, at the latest, before the next checkpoint is written."""
-        from mlflow.entities import Metric
+        """Note metrics at a clock."""
+        self.event("metrics", clock=clock, values={key: float(value) for key, value in values.items()})
 
-        now = int(time.time() * 1000)
-        self.waiting += [Metric(key, float(value), now, clock) for key, value in values.items()]
-        if time.monotonic() - self.last > self.every:
-            self._send()
+    def picture(self, path: str | os.PathLike[str]) -> None:
+        """Attach a sample grid; it stands in the run folder."""
+        place = os.fspath(path).removeprefix(self.folder.rstrip("/") + "/")
+        self.event("picture", path=place)
 
-    def picture(self, path: Path) -> None:
-        """Attach a sample grid."""
-        self._try(lambda: self.client.log_artifact(self.tracking.run_id, str(path), "samples"))
+    def checkpoint(self, folder: str | os.PathLike[str], description: str | os.PathLike[str]) -> None:
+        """Refer to a checkpoint: its place as a tag, its description as a file, whether it still stands then or not."""
+        place = os.fspath(folder).rstrip("/")
+        text = redacted(read_bytes(os.fspath(description)).decode())
+        self.event("checkpoint", name=place.rpartition("/")[2], place=redacted(place), description=text)
 
-    def checkpoint(self, folder: Path, description: Path) -> None:
-        """Refer to a checkpoint: its place as a tag, its description as a file."""
-        self._try(lambda: self.client.set_tag(self.tracking.run_id, "checkpoint", str(folder)))
-        place = f"checkpoints/{folder.name}"
-        self._try(lambda: self.client.log_artifact(self.tracking.run_id, str(description), place))
+    def tags(self, tags: dict[str, Any]) -> None:
+        """Set tags, nested ones with dots; a later value replaces an earlier one."""
+        self.event("tags", tags={key: redacted(str(value))[:LONGEST_VALUE] for key, value in flat(tags).items()})
+
+    def dataset(self, dataset: Dataset, context: str = "training") -> None:
+        """Name a dataset version as the run's input."""
+        from anchorface.training.dataset_input import dataset_values
+
+        self.event("dataset", dataset=dataset_values(dataset.uri, dataset.manifest), context=context)
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Append one event.
+
+        Raises:
+            StorageError: the run folder cannot be written.
+        """
+        self.lines.append({"kind": kind, "time": int(time.time() * 1000), **values})
 
     def flush(self) -> None:
-        """Send the rest and wait until it has arrived: what a resumed run will not see again must not be lost."""
-        self._send()
-        for operation in self.sent:
-            self._try(operation.wait)
-        self.sent = []
-
-    def _send(self) -> None:
-        waiting, self.waiting, self.last = self.waiting, [], time.monotonic()
-        if waiting:
-            self._try(lambda: self.sent.append(
-                self.client.log_batch(self.tracking.run_id, metrics=waiting, synchronous=False)))
-
-    def _try(self, action: Any) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            action()
-        except (MlflowException, OSError) as error:
-            print(f"warning: MLflow at {self.tracking.uri}: {error}", flush=True)
+        """Return when all of it stands on the disk: what a resumed run will not see again must not be lost."""
+        self.lines.flush()
 
 
-def _client(uri: str) -> Any:
+def connect(uri: str) -> Any:
+    """MLflow's client for a store.
+
+    MLflow makes the folder of a SQLite file by its address, not by its name: where the two differ, what it made is
+    taken away again.
+    """
+    for name, value in REQUEST.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri)
+    file = sqlite_file(uri)
+    if file is None:
+        return MlflowClient(tracking_uri=uri)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    written = Path(uri.partition(":///")[2].partition("?")[0]).parent
+    made = [folder for folder in (written, *written.parents) if not folder.exists()]
+    try:
+        return MlflowClient(tracking_uri=uri)
+    finally:
+        for folder in made:
+            folder.rmdir()
+
+
+def find_run(client: Any, run_id: str) -> Any:
+    """An MLflow run, None where the store has none of this id or it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_run(run_id)
+        return found if found.info.lifecycle_stage == "active" else None
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def within(seconds: float | None, action: Callable[[], Answer]) -> Answer:
+    """What `action` returns or raises; TimeoutError if it takes longer, None for as long as it takes."""
+    if seconds is None:
+        return action()
+    answers: list[Answer] = []
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(action())
+        except Exception as error:  # raised again below, where somebody hears it
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not answers:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return answers[0]
+
+
+def shortened(error: Exception) -> str:
+    """The first line of an error, without credentials."""
+    text = redacted(str(error).strip() or type(error).__name__).splitlines()[0]
+    return text if len(text) <= 200 else text[:200] + "..."
