@@ -4,7 +4,8 @@ In: a tracked run's folder and one of its checkpoints. Out: a version of a regis
 `mlflow.pyfunc.load_model("models:/NAME@ALIAS")` turns into something that restores photographs (infra.pyfunc_restorer).
 
 The model holds the description, the adapters and their average. The base weights stay outside: they have names, hashes
-and licences of their own.
+and licences of their own. From a store of local files whose path holds `%`, `#` or `?` MLflow 3.17 loads a model only
+into a folder of its own (`load_model(..., dst_path=...)`).
 """
 
 import importlib.metadata
@@ -21,7 +22,7 @@ from anchorface.records.addresses import redacted
 from anchorface.records.storage import join, read_bytes
 from anchorface.training.courier import known_run, sync
 from anchorface.training.run_folders import look
-from anchorface.training.tracking import LONGEST_VALUE, connect, find_run, shortened
+from anchorface.training.tracking import LONGEST_VALUE, connect, find_run, shortened, sqlite_folder
 
 SCRIPT = Path(__file__).with_name("pyfunc_restorer.py")
 FILES = (DESCRIPTION_FILE, ADAPTER_FILE, EMA_FILE)
@@ -61,7 +62,7 @@ def register(run_folder: str, *, name: str, alias: str = "", checkpoint: str = "
     sync(run_folder, uri=uri)
     store = uri or tracking.uri
     try:
-        with _stores(store), tempfile.TemporaryDirectory() as near:
+        with _store(store), tempfile.TemporaryDirectory() as near:
             return _log(run_folder, wanted, Path(near), store, tracking.run_id, name, alias)
     except (TrainingError, CheckpointError):
         raise
@@ -123,15 +124,16 @@ def _signature() -> Any:
 
 
 @contextmanager
-def _stores(uri: str) -> Iterator[None]:
-    """MLflow's own idea of its stores, which its functions for models need, for the length of a block."""
+def _store(uri: str) -> Iterator[None]:
+    """MLflow's own idea of its store, which its functions for models need, for the length of a block. The registry is
+    the same store, or the one of $MLFLOW_REGISTRY_URI.
+    """
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     try:
-        yield
+        with sqlite_folder(uri):
+            yield
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(before)

@@ -21,8 +21,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -204,23 +204,31 @@ class Tracker:
 
 
 def connect(uri: str) -> Any:
-    """MLflow's client for a store.
-
-    MLflow makes the folder of a SQLite file by its address, not by its name: where the two differ, what it made is
-    taken away again.
-    """
+    """MLflow's client for a store."""
     for name, value in REQUEST.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
+    with sqlite_folder(uri):
+        return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def sqlite_folder(uri: str) -> Iterator[None]:
+    """The folder of a SQLite file, for whoever opens a store inside the block.
+
+    MLflow makes that folder by its address, not by its name (mlflow/mlflow#4785): where the two differ, what it made is
+    taken away again.
+    """
     file = sqlite_file(uri)
     if file is None:
-        return MlflowClient(tracking_uri=uri)
+        yield
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     written = Path(uri.partition(":///")[2].partition("?")[0]).parent
     made = [folder for folder in (written, *written.parents) if not folder.exists()]
     try:
-        return MlflowClient(tracking_uri=uri)
+        yield
     finally:
         for folder in made:
             with suppress(OSError):  # it was not made this time, or somebody has put something into it

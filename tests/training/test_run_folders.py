@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,8 +132,8 @@ def test_a_run_that_fails_is_failed_in_mlflow_with_its_own_error(runs: Path, tmp
     known = known_run(runs / "first")
     assert known is not None
     with pytest.raises(OSError, match="samples"):
-        train(dummy_recipe(), DATASET, tmp_path / "run", Execution(workers=0), tracking_uri=known.uri,
-              report=lambda line: None)
+        train(replace(dummy_recipe(), grid_every=BATCH), DATASET, tmp_path / "run", Execution(workers=0),
+              tracking_uri=known.uri, report=lambda line: None)
     failed = known_run(tmp_path / "run")
     assert failed is not None
     assert MlflowClient(tracking_uri=known.uri).get_run(failed.run_id).info.status == "FAILED"
