@@ -1,9 +1,21 @@
 """The one command `anchorface`: a module per line of work, a verb a few lines each."""
 
-from anchorface.cli import curation, datasets, machine, people, pictures, quality, references, search, training, weights
+from anchorface.cli import (
+    curation,
+    datasets,
+    machine,
+    people,
+    pictures,
+    quality,
+    references,
+    runs,
+    search,
+    training,
+    weights,
+)
 from anchorface.cli.app import app
 
 __all__ = [
-    "app", "curation", "datasets", "machine", "people", "pictures", "quality", "references", "search", "training",
-    "weights",
+    "app", "curation", "datasets", "machine", "people", "pictures", "quality", "references", "runs", "search",
+    "training", "weights",
 ]

@@ -116,7 +116,11 @@ def train(
     ] = "stop",
     patience: Annotated[float, typer.Option(help="Seconds for which an unwritten checkpoint is tried again.")] = 600.0,
     hang: Annotated[float, typer.Option(help="Seconds after which a rank that does nothing ends the attempt.")] = 1800.0,
-    tracking: Annotated[str, typer.Option(help="MLflow tracking URI; a SQLite file beside RUN if not given.")] = "",
+    tracking: Annotated[
+        str, typer.Option(help="MLflow tracking URI; if not given the one RUN knows, or a SQLite file beside RUN.")
+    ] = "",
+    track: Annotated[bool, typer.Option("--track/--no-track", help="Whether MLflow hears of the run.")] = True,
+    parent: Annotated[str, typer.Option(help="Id of an MLflow run under which a new run is nested.")] = "",
 ) -> None:
     """Train with DeepSpeed ZeRO on Ray Train, tracked in MLflow."""
     from anchorface.pipelines.stages.cluster import connect
@@ -132,7 +136,8 @@ def train(
     )
     if workers:
         connect()
-    newest = launch(made, dataset, run, execution, start=start, tracking_uri=tracking, report=console.print)
+    newest = launch(made, dataset, run, execution, start=start, track=track, tracking_uri=tracking, parent=parent,
+                    report=console.print)
     console.print(f"checkpoint: {newest}")
 
 

@@ -11,15 +11,21 @@
     ├── Interrupted          work that a signal ended, and that the same command takes up again
     └── ConsentError         data whose licence or consent a recipe does not allow
 
-The text says what was wrong, where (file, row, key) and what to do. `assert` is for the programmer.
+The text says what was wrong, where (file, row, key) and what to do; it shows no password of a URI (`redacted`).
+`assert` is for the programmer.
 
 Where an exception would lose its class on the way (a Ray worker, a file), it goes as a value, (name, message):
 `to_value` there, `raise from_value(name, message)` here.
 """
 
+from anchorface.records.addresses import redacted
+
 
 class AnchorfaceError(Exception):
     """Base of all errors raised on purpose."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(redacted(word) if isinstance(word, str) else word for word in words))
 
 
 class ConfigurationError(AnchorfaceError, ValueError):

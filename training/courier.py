@@ -34,7 +34,7 @@ NODES = "tracking-node-*.jsonl"
 CHUNK = 1 << 18
 BATCH = 1000
 """Bytes of the spool, and metrics, that go at once; MLflow takes 1,000 metrics in a request."""
-SLOWEST = 60.0
+SLOWEST = 30.0
 PATIENCE, PATIENCE_WHEN_KILLED = 30.0, 5.0
 INVALID = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 

@@ -103,7 +103,9 @@ class Observer:
         dist.all_gather(ranks, own)
         if self.system and self.node_tracker:
             self.node_tracker.metrics(self.system.sample(), clock)
-        if self.progress is not None and steps:
+        if self.progress is None:
+            self.throughput.line([own.tolist()])  # its counters begin anew as well
+        elif steps:
             told = self.throughput.line([rank.tolist() for rank in ranks])
             self._metrics(self.progress.write(clock, steps, measures, told), clock)
             if self.gauges:

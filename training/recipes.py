@@ -172,7 +172,7 @@ def iconface_tiny() -> Recipe:
         feed=FeedSettings(dataset="", batch=16, profile="refldm-severe", flip=True,
                           reference_count_probabilities=(0.2, 0.2, 0.2, 0.4)),
         learning_rate=1e-3, warmup=512, cooldown=6144, final_rate=0.05,
-        ema_half_life=1000, validation=ValidationSettings(every=3072),
+        ema_half_life=1000, validation=ValidationSettings(every=2048),
     )
 
 

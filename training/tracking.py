@@ -21,7 +21,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,29 +89,29 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
 
     def first_answer() -> Any:
         client = connect(uri)
-        if run_id is not None:
-            return client, find_run(client, run_id), None
+        if run_id is not None and find_run(client, run_id) is not None:
+            return client, True, None, None
         above = find_run(client, parent) if parent else None
-        return client, None, above or client.get_experiment_by_name(experiment)
+        return client, False, above, client.get_experiment_by_name(experiment)
 
     labels = {key: redacted(str(value))[:LONGEST_VALUE] for key, value in flat(tags).items()}
     tracker = Tracker(folder)
     try:
         # A new SQLite file takes its time to get its tables.
-        client, known, found = within(FIRST_ANSWER if sqlite_file(uri) is None else None, first_answer)
+        client, goes_on, above, found = within(FIRST_ANSWER if sqlite_file(uri) is None else None, first_answer)
     except Exception as error:  # a store raises what its database, its network or MLflow raises
         if run_id is None:
             raise TrainingError(f"MLflow at {redacted(uri)} cannot be used ({shortened(error)}); check the tracking "
                                 "URI, or train without tracking: --no-track") from error
         report(f"MLflow at {redacted(uri)} is away ({shortened(error)}); training goes on, and what it says waits in "
                f"{redacted(join(str(folder), SPOOL))}")
-        known, found = run_id, None
-    if known is None:
-        if parent and found is None:
+        goes_on = True
+    if not goes_on:
+        if parent and above is None:
             raise TrainingError(f"MLflow at {redacted(uri)} has no run {parent}: give the id of a run to --parent")
         if run_id is not None:
             report(f"MLflow at {redacted(uri)} has no run {run_id} any more: a new run there gets all that was told")
-        run_id = _create(client, uri, found, experiment, artifacts, run_name, labels, parent)
+        run_id = _create(client, uri, above, found, experiment, artifacts, run_name, labels)
         client.log_batch(run_id, params=[Param(key, redacted(str(value))[:LONGEST_VALUE])
                                          for key, value in flat(recipe.to_dict()).items()])
     tracker.event("status", status="RUNNING")
@@ -122,23 +123,35 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
     return Tracking(uri=redacted(uri), run_id=run_id)
 
 
-def _create(client: Any, uri: str, found: Any, experiment: str, artifacts: Path, run_name: str,
-            labels: dict[str, str], parent: str) -> str:
-    """A new run, in the parent's experiment or in the named one."""
+def _create(client: Any, uri: str, above: Any, found: Any, experiment: str, artifacts: Path, run_name: str,
+            labels: dict[str, str]) -> str:
+    """A new run, in the experiment of the run above it, or in the named one."""
     from mlflow.exceptions import MlflowException
 
     try:
-        if parent:
-            number, labels = found.info.experiment_id, labels | {PARENT: parent}
+        if above is not None:
+            number, labels = above.info.experiment_id, labels | {PARENT: above.info.run_id}
         elif found is not None:
             number = found.experiment_id
         else:
             place = artifacts.resolve().as_uri() if sqlite_file(uri) is not None else None
-            number = client.create_experiment(experiment, artifact_location=place)
+            number = _experiment(client, experiment, place)
         return str(client.create_run(number, run_name=run_name, tags=labels).info.run_id)
     except (MlflowException, OSError) as error:
         raise TrainingError(f"MLflow at {redacted(uri)} refuses a new run ({shortened(error)}); check experiment and "
                             "rights, or train without tracking: --no-track") from error
+
+
+def _experiment(client: Any, name: str, place: str | None) -> str:
+    """A new experiment, or the one that somebody else made at the same moment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, artifact_location=place))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(client.get_experiment_by_name(name).experiment_id)
 
 
 class Tracker:
@@ -191,26 +204,35 @@ class Tracker:
 
 
 def connect(uri: str) -> Any:
-    """MLflow's client for a store.
-
-    MLflow makes the folder of a SQLite file by its address, not by its name: where the two differ, what it made is
-    taken away again.
-    """
+    """MLflow's client for a store."""
     for name, value in REQUEST.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
+    with sqlite_folder(uri):
+        return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def sqlite_folder(uri: str) -> Iterator[None]:
+    """The folder of a SQLite file, for whoever opens a store inside the block.
+
+    MLflow makes that folder by its address, not by its name (mlflow/mlflow#4785): where the two differ, what it made is
+    taken away again.
+    """
     file = sqlite_file(uri)
     if file is None:
-        return MlflowClient(tracking_uri=uri)
+        yield
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     written = Path(uri.partition(":///")[2].partition("?")[0]).parent
     made = [folder for folder in (written, *written.parents) if not folder.exists()]
     try:
-        return MlflowClient(tracking_uri=uri)
+        yield
     finally:
         for folder in made:
-            folder.rmdir()
+            with suppress(OSError):  # it was not made this time, or somebody has put something into it
+                folder.rmdir()
 
 
 def find_run(client: Any, run_id: str) -> Any:

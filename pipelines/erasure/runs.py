@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anchorface.records.addresses import local_path, redacted, sqlite_file
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.storage import delete, exists, read_table, write_table
 
@@ -68,10 +69,8 @@ def pictures(folders: Sequence[str], runs: Sequence[dict[str, Any]], face_ids: f
             else:
                 found += _judged(Path(run["folder"]), face_ids)
     for run in runs:
-        place = run.get("artifacts", "://")
-        if place.startswith("file://") or "://" not in place:
-            samples = Path(place.removeprefix("file://"), "samples")
-            found += [(str(path), []) for path in samples.glob("*.png")]
+        place = local_path(run["artifacts"]) if "artifacts" in run else None
+        found += [(str(path), []) for path in place.joinpath("samples").glob("*.png")] if place else []
     return sorted({path: (path, numbers) for path, numbers in found}.values())
 
 
@@ -105,7 +104,8 @@ def tracked_runs(uri: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
         raise ConfigurationError(f"{uri}: there is no such MLflow store")
     try:
         client = MlflowClient(tracking_uri=uri)
@@ -117,7 +117,7 @@ def tracked_runs(uri: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
     except (MlflowException, OSError) as error:
         raise ConfigurationError(f"{uri}: the MLflow store cannot be read: {error}") from error
     return [
-        {"kind": "mlflow", "store": uri, "run_id": run.info.run_id, "name": run.info.run_name or "",
+        {"kind": "mlflow", "store": redacted(uri), "run_id": run.info.run_id, "name": run.info.run_name or "",
          "manifest": manifest, "artifacts": run.info.artifact_uri}
         for run, manifest in sorted(found, key=lambda pair: pair[0].info.run_id)
     ]

@@ -39,8 +39,8 @@ def main() -> None:
     recipe, device = pickle.loads(Path(recipe_file).read_bytes()), torch.device("cpu")
     networks = load_networks(recipe, device)
     adapters = moved(networks.network).trainable_parameters()
-    settings = configuration(Execution(workers=int(world), zero_stage=3), batch=recipe.feed.batch, world=int(world),
-                             clip=0.0)
+    settings = configuration(Execution(workers=int(world), zero_stage=3), pieces=1, world=int(world), clip=0.0,
+                             trained=sum(parameter.numel() for parameter in adapters))
     engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
     values = Validation(recipe, networks, dataset, device).measure(engine.module, int(rank), int(world))
     pictures, judged = restore(recipe, networks, engine.module, fixed_batch(recipe, dataset), device, int(rank),

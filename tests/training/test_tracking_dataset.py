@@ -12,6 +12,8 @@ from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
 from anchorface.training import tracking
+from anchorface.training.courier import Courier
+from anchorface.training.dataset_input import dataset_values
 from anchorface.training.recipes import recipe
 
 
@@ -32,9 +34,11 @@ def version(folder: Path, faces: int) -> Dataset:
 
 
 def begin(store, folder, dataset, run_id=None):
-    return tracking.begin(
+    begun = tracking.begin(
         recipe("iconface_tiny"), uri=store, experiment="tests", artifacts=folder, run_id=run_id, run_name="run",
-        tags={"manifest": dataset.manifest_id}, dataset=dataset)
+        tags={"manifest": dataset.manifest_id}, dataset=dataset, folder=folder)
+    assert Courier(folder, begun, uri=store, report=print).step()
+    return begun
 
 
 def test_a_run_has_its_dataset_version_as_input_and_a_resumed_run_has_it_once(store, tmp_path):
@@ -51,11 +55,13 @@ def test_a_run_has_its_dataset_version_as_input_and_a_resumed_run_has_it_once(st
     assert columns == [*FACE_COLUMNS]
     source = mlflow.data.get_source(given)
     assert Path(source.load()) == tmp_path
+    assert json.loads(dataset_values("s3://key:s3cret@bucket/faces", dataset.manifest)["source"]) == {
+        "uri": "s3://bucket/faces"}
     assert run.data.tags["manifest"] == dataset.manifest_id
 
 
 def test_runs_of_two_versions_have_two_inputs(store, tmp_path):
-    runs = [begin(store, tmp_path, version(tmp_path, faces)) for faces in (3, 4)]
+    runs = [begin(store, tmp_path / str(faces), version(tmp_path, faces)) for faces in (3, 4)]
     client = mlflow.MlflowClient(tracking_uri=store)
     digests = [client.get_run(run.run_id).inputs.dataset_inputs[0].dataset.digest for run in runs]
     assert len(set(digests)) == 2
