@@ -5,11 +5,12 @@ In: keyword arguments, mappings and lists as a recipe's JSON has them. Out: Feed
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from anchorface import degradation
 from anchorface.degradation.balance import Severity
 from anchorface.identity_index import MismatchPolicy
+from anchorface.records.bounds import SEED, SHARE, SIZE, Bounds, check
 from anchorface.records.errors import ConfigurationError
 
 
@@ -29,26 +30,27 @@ class FeedSettings:
 
     dataset: str
     split: str = "train"
-    seed: int = 0
-    batch: int = 16
+    seed: Annotated[int, SEED] = 0
+    batch: Annotated[int, SIZE] = 16
     profile: str = "refldm-train"
     degradation_overrides: tuple[tuple[str, Any], ...] = ()
-    severity: tuple[tuple[float, float, float], ...] = ()
+    severity: Annotated[tuple[tuple[float, float, float], ...], Bounds(-1000, 1000)] = ()
     policy: MismatchPolicy = field(default_factory=MismatchPolicy)
-    reference_count_probabilities: tuple[float, ...] = (0.3, 0.3, 0.2, 0.2)
-    size: int = 0
+    reference_count_probabilities: Annotated[tuple[float, ...], SHARE] = (0.3, 0.3, 0.2, 0.2)
+    size: Annotated[int, Bounds(0, 16384)] = 0
     flip: bool = False
     embedder: str | None = None
     identities: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        shares = self.reference_count_probabilities
-        if not shares or min(shares) < 0 or abs(sum(shares) - 1.0) > 1e-6:
-            raise ConfigurationError(f"reference_count_probabilities {shares}: shares that add up to 1 are needed")
-        if self.batch < 1 or 0 < self.size < 16:
-            raise ConfigurationError(f"batch {self.batch}, size {self.size}: at least 1 sample and 16 px are needed")
         object.__setattr__(self, "degradation_overrides", _as_pairs(self.degradation_overrides))
         object.__setattr__(self, "severity", _as_tuples(self.severity))
+        check(self, "feed.")
+        shares = self.reference_count_probabilities
+        if not shares or abs(sum(shares) - 1.0) > 1e-6:
+            raise ConfigurationError(f"feed.reference_count_probabilities {shares}: shares that add up to 1 are needed")
+        if 0 < self.size < 16:
+            raise ConfigurationError(f"feed.size {self.size}: 0 or at least 16 px are needed")
         self.degradations()
         if self.severity:
             Severity(self.severity)
