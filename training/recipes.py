@@ -128,10 +128,10 @@ class Recipe:
         return json.loads(json.dumps(values))
 
     def shaping(self) -> dict[str, Any]:
-        """What decides the weights, flat: dotted key -> value. Where the dataset stands and how often the run is
-        saved, logged and drawn is left out.
+        """What decides the weights, flat: dotted key -> value. Where the dataset stands, which classes it must be of
+        and how often the run is saved, logged and drawn is left out.
         """
-        left_out = {"feed.dataset", "name", *HOUSEKEEPING}
+        left_out = {"feed.dataset", "feed.requires", "name", *HOUSEKEEPING}
         return {key: value for key, value in flat(self.to_dict()).items() if key not in left_out}
 
     @property
