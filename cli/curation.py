@@ -90,6 +90,23 @@ def curate(
 
 @app.command()
 @told
+def shards(
+    workspace: Workspace,
+    licence: Annotated[list[str] | None, typer.Option(help="A licence that goes in; others stay out.")] = None,
+    consent: Annotated[list[str] | None, typer.Option(help="A class of consent that goes in.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="A source that goes in.")] = None,
+) -> None:
+    """Write a curated workspace as a dataset version: all of it, or only what is of some licence, consent or source."""
+    from anchorface.pipelines.shards import shards as write
+    from anchorface.pipelines.stages.progress import Progress
+
+    only = {column: classes for column, classes in (("licence", licence), ("consent", consent), ("source", source))
+            if classes}
+    console.print(f"dataset version: {write(workspace, only=only, progress=Progress())}")
+
+
+@app.command()
+@told
 def dropped(out: Workspace) -> None:
     """What did not go on, and why."""
     from anchorface.pipelines.stages.stage import dropped as read

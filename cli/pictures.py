@@ -25,12 +25,17 @@ def restore(
     guidance: Annotated[float, typer.Option(help="Guidance; 1 is none.")] = 1.0,
     fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed; a photograph's name and this decide its noise.")] = 42,
+    erased: Annotated[
+        str, typer.Option(help="Where people whom the checkpoint saw were erased since: `warn` or `refuse`.")
+    ] = "warn",
 ) -> None:
     """Restore the faces of photographs, with zero or more references."""
     from anchorface.faces.detect import Detector
     from anchorface.faces.weights import find
     from anchorface.restoration import Restorer, SamplerSettings, restore_folder
+    from anchorface.restoration.erased import heed_erasures
 
+    heed_erasures(checkpoint, erased, console.print)
     counts = restore_folder(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
         faces=faces, seed=seed, settings=SamplerSettings(steps=steps, guidance=guidance, fidelity=fidelity),

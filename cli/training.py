@@ -57,13 +57,28 @@ def plan(
     gpus: Annotated[str, typer.Option(help="Numbers of GPUs, with commas.")] = "1,8,64",
     rate: Annotated[float, typer.Option(help="Operations per second of one GPU's matrix units (an H200's).")] = 989e12,
     efficiency: Annotated[float, typer.Option(help="The share of it that a run reaches: an assumption.")] = 0.4,
+    bandwidth: Annotated[
+        float, typer.Option(help="Bytes per second that a GPU sends; 0 for NVLink's 450e9 up to 8 GPUs, and one "
+                                 "400 Gb/s port for each GPU, 50e9, above: assumptions.")
+    ] = 0.0,
+    device: Annotated[float, typer.Option(help="Bytes of one GPU (an H200's).")] = 141e9,
+    host_copy: Annotated[
+        float, typer.Option(help="Bytes per second from a GPU to memory: measured on CPUs, memory to memory.")
+    ] = 4e9,
+    feed_rate: Annotated[
+        float, typer.Option(help="Samples per second of one feed CPU; 0 for what was measured at 512 px.")
+    ] = 0.0,
+    restart: Annotated[float, typer.Option(help="Seconds from a failure to the first step: an assumption.")] = 120.0,
 ) -> None:
-    """Memory per GPU at every ZeRO stage, operations and time of a recipe; counted, nothing is loaded or booked."""
+    """Memory, time of a step, checkpoints, feed and failures of a recipe by GPUs and ZeRO stage; nothing is booked."""
     from anchorface.training.execution import STAGES, Execution
-    from anchorface.training.plan import count, memory, samples_per_second
+    from anchorface.training.forecast import Assumptions, best, forecast, refusal, told
+    from anchorface.training.plan import count, memory
 
     made = _recipe(recipe, setting)
     execution = Execution(micro_batch=micro_batch, checkpointing=checkpointing)
+    assumed = Assumptions(rate=rate, efficiency=efficiency, bandwidth=bandwidth, device=device, host_copy=host_copy,
+                          feed_rate=feed_rate, restart=restart)
     numbers = [int(text) if text.strip().isdigit() else 0 for text in gpus.split(",")]
     if not all(numbers):
         raise ConfigurationError(f"--gpus {gpus}: write numbers with commas, such as 1,8,64")
@@ -71,17 +86,20 @@ def plan(
     console.print(f"{recipe}: {counted.backbone / 1e9:.3f} B frozen, {counted.adapters / 1e6:.1f} M trained; a sample "
                   f"with {references} references takes {counted.training / 1e12:.1f} TFLOP to train "
                   f"({counted.forward / 1e12:.1f} for one velocity)")
-    parts = ("backbone", "adapters", "gradients", "moments", "average", "others", "activations", "total")
-    table = Table("GPUs", "ZeRO", *parts, title="GiB on each GPU")
+    # Adapters, gradients, moments and averages; the bucket for gradients and what stage 3 has gathered.
+    parts = ("backbone", "trained", "buffers", "others", "activations", "total")
+    table = Table("GPUs", "ZeRO", *parts, "s/step", title="GiB on each GPU, and seconds of a step")
     for number in numbers:
-        for stage in STAGES:
+        for stage in STAGES if not refusal(made, number) else ():
             needed = memory(counted, gpus=number, stage=stage)
-            table.add_row(str(number), str(stage), *(f"{getattr(needed, part) / 2**30:.2f}" for part in parts))
+            step = forecast(counted, gpus=number, stage=stage, assumed=assumed).step
+            table.add_row(str(number), str(stage), *(f"{getattr(needed, part) / 2**30:.2f}" for part in parts),
+                          f"{step:.2f}")
     Console().print(table)
     for number in numbers:
-        speed = samples_per_second(counted, gpus=number, rate=rate, efficiency=efficiency)
-        console.print(f"{number} GPUs at {efficiency:.0%} of {rate / 1e12:.0f} TFLOP/s (assumed): {speed:.2f} samples "
-                      f"a second, {made.positions / speed / 3600:.1f} h for the recipe's {made.positions:,} samples")
+        console.print(refusal(made, number) or told(best(counted, gpus=number, assumed=assumed), made, assumed))
+    console.print(f"assumed: {efficiency:.0%} of {rate / 1e12:.0f} TFLOP/s, what a GPU sends in a second, and "
+                  f"{restart:g} s to begin again after a failure")
 
 
 @app.command()

@@ -32,12 +32,12 @@ from typing import Any, Self
 import numpy as np
 
 from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.records.erasures import FOLDER as REPORTS
+from anchorface.records.erasures import PENDING
 from anchorface.records.errors import DataError
 from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, write_atomic
 
 FOLDER = "tombstones"
-REPORTS = "erased"
-PENDING = f"{REPORTS}/pending"
 SALT = "salt"
 ID_DIGITS = 24
 BITS = 512

@@ -8,6 +8,7 @@ A larger T evens the weights out, a smaller one listens to the best reference al
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,24 +16,25 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anchorface.models.settings import Settings, choice, require
+from anchorface.models.settings import Settings, choice
 from anchorface.records import DataError
+from anchorface.records.bounds import Bounds, check
 
 Quality = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorSettings(Settings):
-    """temperature: T above, above 0. norm_weights: what weighs a reference: `norm`, its embedding's length as in the
+    """temperature: T above. norm_weights: what weighs a reference: `norm`, its embedding's length as in the
     paper, or `quality`, what that length lets expect of the picture by the embedder's stored calibration (our choice).
     """
 
-    temperature: float = 1.0
+    temperature: Annotated[float, Bounds(1e-6, 10**6)] = 1.0
     norm_weights: str = "norm"
 
     def __post_init__(self) -> None:
         choice("norm_weights", self.norm_weights, ("norm", "quality"))
-        require(self.temperature > 0, f"temperature {self.temperature}: it must be above 0")
+        check(self, "anchor.")
 
 
 def anchor(raw: Tensor, temperature: float = 1.0, quality: Quality | None = None) -> Tensor:

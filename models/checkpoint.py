@@ -69,6 +69,18 @@ class Description:
     extra: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
+    @property
+    def dataset(self) -> str:
+        """Where the dataset version stood that the run saw; empty where the checkpoint does not say."""
+        return str(self.recipe.get("feed", {}).get("dataset", ""))
+
+    @property
+    def demanded(self) -> dict[str, list[str]]:
+        """What the run demanded of its dataset: column (`licence`, `consent`, `source`) -> allowed classes; empty where
+        it demanded nothing, or was made before recipes could."""
+        pairs = self.recipe.get("feed", {}).get("requires", ())
+        return {str(column): [str(word) for word in allowed] for column, allowed in pairs}
+
     def to_json(self) -> str:
         """JSON with sorted keys."""
         return json.dumps({**asdict(self), "model": self.model.to_dict()}, sort_keys=True, indent=1)

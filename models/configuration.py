@@ -6,9 +6,11 @@ each system's settings stand in its folder. What a paper does not publish is a f
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from anchorface.models.iconface.settings import IConFaceSettings
 from anchorface.models.settings import Settings, SystemSettings, require
+from anchorface.records.bounds import SEED, SIZE, SIZE_OR_NONE, Bounds, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +22,16 @@ class AutoencoderSettings(Settings):
     linear code (our choice).
     """
 
-    block_out_channels: tuple[int, ...]
-    decoder_block_out_channels: tuple[int, ...] | None = None
-    layers_per_block: int = 2
-    latent_channels: int = 32
-    norm_num_groups: int = 32
+    block_out_channels: Annotated[tuple[int, ...], SIZE]
+    decoder_block_out_channels: Annotated[tuple[int, ...] | None, SIZE] = None
+    layers_per_block: Annotated[int, SIZE] = 2
+    latent_channels: Annotated[int, SIZE] = 32
+    norm_num_groups: Annotated[int, SIZE] = 32
     mid_block_attention: bool = True
-    pixel_fold: int = 1
+    pixel_fold: Annotated[int, Bounds(1, 8)] = 1
 
     def __post_init__(self) -> None:
+        check(self, "model.autoencoder.")
         require(self.pixel_fold in (1, 2, 4, 8), f"pixel_fold is {self.pixel_fold}; it must be 1, 2, 4 or 8")
         channels = (*self.block_out_channels, *(self.decoder_block_out_channels or ()))
         require(all(c % self.norm_num_groups == 0 for c in channels),
@@ -49,21 +52,22 @@ class AutoencoderSettings(Settings):
 class BackboneSettings(Settings):
     """Shape of the FLUX.2 transformer. text_tokens: length of the fixed prompt."""
 
-    num_layers: int
-    num_single_layers: int
-    attention_head_dim: int
-    num_attention_heads: int
-    joint_attention_dim: int
-    axes_dims_rope: tuple[int, ...]
-    text_tokens: int
-    in_channels: int = 128
-    timestep_guidance_channels: int = 256
-    mlp_ratio: float = 3.0
-    rope_theta: int = 2000
-    eps: float = 1e-6
+    num_layers: Annotated[int, SIZE_OR_NONE]
+    num_single_layers: Annotated[int, SIZE_OR_NONE]
+    attention_head_dim: Annotated[int, SIZE]
+    num_attention_heads: Annotated[int, SIZE]
+    joint_attention_dim: Annotated[int, SIZE]
+    axes_dims_rope: Annotated[tuple[int, ...], Bounds(0, 10**6, count=4)]
+    text_tokens: Annotated[int, SIZE]
+    in_channels: Annotated[int, SIZE] = 128
+    timestep_guidance_channels: Annotated[int, SIZE] = 256
+    mlp_ratio: Annotated[float, Bounds(0, 1000, above=True)] = 3.0
+    rope_theta: Annotated[int, Bounds(1, 10**9)] = 2000
+    eps: Annotated[float, Bounds(0, 1, below=True)] = 1e-6
 
     def __post_init__(self) -> None:
-        require(len(self.axes_dims_rope) == 4 and sum(self.axes_dims_rope) == self.attention_head_dim,
+        check(self, "model.backbone.")
+        require(sum(self.axes_dims_rope) == self.attention_head_dim,
                  f"axes_dims_rope {self.axes_dims_rope} must be four numbers (t, h, w, l) that add up to "
                  f"attention_head_dim {self.attention_head_dim}")
 
@@ -79,13 +83,14 @@ class ModelSettings(Settings):
     prompts of the tiny twin.
     """
 
-    image_size: int
+    image_size: Annotated[int, Bounds(16, 16384)]
     autoencoder: AutoencoderSettings
     backbone: BackboneSettings
     system: SystemSettings = field(default_factory=IConFaceSettings)
-    text_seed: int = 0
+    text_seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
+        check(self, "model.")
         channels, expected = self.autoencoder.token_channels, self.backbone.in_channels
         require(channels == expected,
                  f"the autoencoder's tokens have {channels} channels, the backbone takes {expected}")

@@ -5,11 +5,13 @@ In: a checkpoint folder (models.checkpoint). Out: safetensors.
     adapter    one file: every adapter, and in its header the whole description (settings, recipe, base weights and
                their hashes, dataset version, clock, git state); `read_adapter` makes a checkpoint folder of it again
     lora       diffusers' names (`transformer.<module>.lora_A.weight`, `.lora_B.weight`, `.alpha`): the LoRA alone. The
-               identity and structure anchors have no place in other tools and are left out, which the header says
+               identity and structure anchors have no place in other tools and are left out, which the header says;
+               it says too what licences and consents the run demanded of its dataset (`demanded`)
     merged     the backbone with the LoRA added to its weights, in diffusers' layout; the anchors, which cannot be
                merged, go beside it as an adapter file of their own
 """
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -85,7 +87,8 @@ def write_lora(folder: str | os.PathLike[str], path: str | os.PathLike[str], *, 
         named[f"transformer.{module}.{'lora_A' if part == 'down' else 'lora_B'}.weight"] = tensor
         named[f"transformer.{module}.alpha"] = alpha.clone()
     left_out = sorted({name.partition(".")[0] for name in state.keys() - lora.keys()})
-    header = {"format": "pt", "kind": "diffusers lora", "left_out": ", ".join(left_out)}
+    header = {"format": "pt", "kind": "diffusers lora", "left_out": ", ".join(left_out),
+              "demanded": json.dumps(description.demanded, sort_keys=True)}
     save(path, named, header)
     return left_out
 

@@ -2,9 +2,10 @@
 
 import difflib
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from anchorface.records import ConfigurationError
+from anchorface.records.bounds import AMOUNT, SIZE_OR_NONE, check
 
 
 class Settings:
@@ -60,16 +61,17 @@ class SystemSettings(Settings):
     """
 
     kind: str
-    identity_dimension: int = 0
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
-    degraded_time: int = 2
-    reference_time: int = 10
-    reference_step: int = 1
+    identity_dimension: Annotated[int, SIZE_OR_NONE] = 0
+    lora_rank: Annotated[int, SIZE_OR_NONE] = 0
+    lora_alpha: Annotated[float, AMOUNT] = 16.0
+    degraded_time: Annotated[int, SIZE_OR_NONE] = 2
+    reference_time: Annotated[int, SIZE_OR_NONE] = 10
+    reference_step: Annotated[int, SIZE_OR_NONE] = 1
 
     def __post_init__(self) -> None:
         own = type(self).own_kind()
         require(self.kind == own, f"kind {self.kind!r}: the settings are those of {own!r}; choose another recipe")
+        check(self, "model.system.")
 
     @classmethod
     def own_kind(cls) -> str:

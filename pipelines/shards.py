@@ -12,7 +12,7 @@ equal bytes: no times, owners or random names in a tar. A version is never writt
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,13 +39,15 @@ INDEX_COLUMNS = [name for name in FACE_COLUMNS if name not in ("shard", "offset"
 
 
 def shards(
-    out: str, *, shard_bytes: int = SHARD_BYTES, progress: Progress | None = None, concurrency: int | None = None
+    out: str, *, shard_bytes: int = SHARD_BYTES, only: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress | None = None, concurrency: int | None = None,
 ) -> str:
     """Write the workspace's faces as a dataset version.
 
     Args:
         out: a workspace that `group` filled.
         shard_bytes: a tar is closed before it grows beyond this; one group of faces always fits.
+        only: `licence`, `consent` or `source` -> the classes that go in, letter by letter; faces of others stay out.
         progress: where to report.
         concurrency: Ray workers; 0 works in this process, without Ray.
 
@@ -53,13 +55,13 @@ def shards(
         The URI of the version's folder. The same faces, settings, code and parent give the same version, byte for byte.
 
     Raises:
-        DataError: `group` has not finished here.
+        DataError: `group` has not finished here, or no face is of the classes asked for.
         StorageError: the workspace cannot be written.
     """
     if shard_bytes < 1:
         raise ConfigurationError(f"shard_bytes {shard_bytes}: must be positive")
     settle(out)
-    settings = shard_settings(shard_bytes)
+    settings = shard_settings(shard_bytes, only)
     plan, plan_key = planned(out, settings)
     there = finished(out, plan_key)
     if there is not None:

@@ -47,6 +47,19 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Descent:
+    """How a dataset version comes from another. path: ids from the newer to the older, both included. erased: nothing
+    but erasures lie between them, so the newer one holds only faces of the older."""
+
+    path: tuple[str, ...]
+    erased: bool
+
+    def __str__(self) -> str:
+        how = "by erasure alone" if self.erased else "with changes beside erasures"
+        return f"{self.path[0]} comes from {self.path[-1]} in {len(self.path) - 1} steps, {how}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """How `after` differs from `before`: rows of DIFFERENCE_SCHEMA by face id, and what the manifests say of how they
     were made, as name -> (before, after)."""
@@ -100,6 +113,36 @@ def versions(dataset: str) -> list[Version]:
                 latest=name == latest)
         for name in sorted(parents, key=lambda name: (depths[name], name))
     ]
+
+
+def descends(new: Manifest, old_id: str, dataset: str = "") -> Descent | None:
+    """Whether one dataset version comes from another.
+
+    Args:
+        new: the version here. old_id: the id of the other, which may be gone.
+        dataset: the folder with both (`<workspace>/dataset`): its manifests tell further ancestors. Empty asks the new
+            version's manifest alone, which knows its parents and every version that erasures replaced on the way to it.
+
+    Returns:
+        How, or None: it is the same version, or no descendant.
+
+    Raises:
+        DataError: as for `versions`.
+    """
+    if old_id == new.manifest_id:
+        return None
+    gone = new.extra.get("ancestors", {}) if "erased" in new.extra else {}
+    known = {version.manifest_id: version.parents for version in versions(dataset)} if dataset else {}
+    known |= {name: tuple(before) for name, before in gone.items()} | {new.manifest_id: new.parents}
+    paths = {new.manifest_id: (new.manifest_id,)}
+    for name in (waiting := [new.manifest_id]):
+        for parent in known.get(name, ()):
+            if parent not in paths:
+                paths[parent] = (*paths[name], parent)
+                waiting.append(parent)
+    if old_id not in paths:
+        return None
+    return Descent(path=paths[old_id], erased=old_id in gone)
 
 
 def manifests(dataset: str) -> list[Manifest]:

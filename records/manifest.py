@@ -22,6 +22,9 @@ FACE_COLUMNS = (
     "embedding", "perceptual_hash", "taken", "licence", "consent", "source",
 )
 
+CLASSES = ("licence", "consent", "source")
+"""The columns that say under what terms a face is here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:

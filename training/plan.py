@@ -1,13 +1,13 @@
-"""What a run will need before anybody books a machine: memory per GPU by ZeRO stage, operations, time.
+"""What a run will need before anybody books a machine: memory per GPU by ZeRO stage, and operations.
 
 In: a recipe and its execution. Out: bytes and operations, counted on networks of the recipe's shapes out of torch's
 fake tensors: shapes and types are real, numbers are not, so a laptop plans for a cluster. What each state holds follows
-training.engine: float32 adapters, gradients, master copies and moments, averages whole on every rank; ZeRO shards by
-its stage.
+training.engine: float32 adapters, gradients, master copies and moments, which ZeRO shards by its stage; averages in
+shards at every stage; DeepSpeed's bucket for gradients (training.buckets) whole on every rank. Time: training.forecast.
 
 Counted exactly: parameters, what autograd keeps, multiplications of matrices, convolutions and attention. Not counted:
-the allocator's waste, NCCL's buffers, the block that stage 3 has gathered, element-wise work. Activations are counted
-with everything in the compute type; autocast keeps some norms in float32 besides.
+the allocator's waste, NCCL's buffers, element-wise work. Activations are counted with everything in the compute type;
+autocast keeps some norms in float32 besides.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +30,7 @@ from anchorface.models.checkpoint import DTYPES
 from anchorface.models.conditions import Conditions
 from anchorface.models.encode import CROP
 from anchorface.records import ConfigurationError
+from anchorface.training.buckets import bucket_size, live_size
 from anchorface.training.execution import STAGES, Execution
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.recipes import Recipe
@@ -76,21 +77,44 @@ class Counted:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes on one GPU. `others` are the autoencoder, the embedder and the stored prompts; `activations` those of the
-    network or of the identity loss after it, both of which stand when the backward pass begins."""
+    """Bytes on one GPU. `bucket` is what gradients are reduced in; `gathered` the weights that stage 3 holds whole at
+    most while it computes. `others` are the autoencoder, the embedder and the stored prompts; `activations` those of
+    the network or of the identity loss after it, both of which stand when the backward pass begins."""
 
     backbone: int
     adapters: int
     gradients: int
     moments: int
     average: int
+    bucket: int
+    gathered: int
     others: int
     activations: int
+
+    @property
+    def trained(self) -> int:
+        """What is trained, and what the optimiser and the averages hold for it."""
+        return self.adapters + self.gradients + self.moments + self.average
+
+    @property
+    def buffers(self) -> int:
+        """What DeepSpeed holds while it reduces and gathers."""
+        return self.bucket + self.gathered
 
     @property
     def total(self) -> int:
         """All of it."""
         return sum(vars(self).values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What the busiest rank does in a step. samples: its part of the batch. micro: samples of a backward pass. passes:
+    how many there are."""
+
+    samples: int
+    micro: int
+    passes: int
 
 
 def count(recipe: Recipe, references: int = 3, execution: Execution | None = None) -> Counted:
@@ -143,12 +167,13 @@ def memory(counted: Counted, *, gpus: int = 1, stage: int | None = None) -> Memo
             copy, 2 the gradients too, 3 the parameters too, the frozen ones included; None: the execution's.
 
     Raises:
-        ConfigurationError: another stage, or no GPU.
+        ConfigurationError: another stage, no GPU, or more GPUs than the batch has samples.
     """
     recipe, execution = counted.recipe, counted.execution
     stage = execution.zero_stage if stage is None else stage
-    if stage not in STAGES or gpus < 1:
-        raise ConfigurationError(f"ZeRO stage {stage} on {gpus} GPUs: stages are 0..3, GPUs at least 1")
+    if stage not in STAGES:
+        raise ConfigurationError(f"ZeRO stage {stage}: stages are 0..3")
+    busiest = share_of(counted, gpus)
     backbone, adapters = counted.backbone * DTYPES[recipe.base_precision].itemsize, counted.adapters * 4
 
     def share(size: int, from_stage: int) -> int:
@@ -156,21 +181,28 @@ def memory(counted: Counted, *, gpus: int = 1, stage: int | None = None) -> Memo
 
     # From stage 1 on DeepSpeed's optimiser works on a flat float32 copy of its shard.
     master = share(adapters, 1) if stage else 0
+    numbers = counted.backbone + counted.adapters
+    live = (backbone + adapters) * live_size(numbers) // numbers
     return Memory(
         backbone=share(backbone, 3), adapters=share(adapters, 3) + master, gradients=share(adapters, 2),
-        moments=share(2 * adapters, 1), average=adapters, others=counted.others * 4,
-        activations=(counted.activations + counted.identity) * (execution.micro_batch or -(-recipe.feed.batch // gpus)),
+        moments=share(2 * adapters, 1), average=share(adapters, 0), bucket=4 * bucket_size(counted.adapters),
+        gathered=live if stage == 3 and gpus > 1 else 0, others=counted.others * 4,
+        activations=(counted.activations + counted.identity) * busiest.micro,
     )
 
 
-def samples_per_second(counted: Counted, *, gpus: int = 1, rate: float, efficiency: float = 0.4) -> float:
-    """Training samples per second.
+def share_of(counted: Counted, gpus: int) -> Share:
+    """How a step's samples fall on the ranks: as evenly as may be, cut into the execution's micro-batches.
 
-    Args:
-        counted: from `count`. gpus: how many. rate: of one GPU's matrix units, operations per second.
-        efficiency: the share of that rate that a run reaches (an assumption until it is measured).
+    Raises:
+        ConfigurationError: no GPU, or more GPUs than the batch has samples.
     """
-    return gpus * rate * efficiency / counted.training
+    batch = counted.recipe.feed.batch
+    if not 1 <= gpus <= batch:
+        raise ConfigurationError(f"{gpus} GPUs: from 1 to {batch}, the samples of feed.batch, can take part")
+    samples = -(-batch // gpus)
+    micro = min(counted.execution.micro_batch or samples, samples)
+    return Share(samples=samples, micro=micro, passes=-(-samples // micro))
 
 
 class _Kept:

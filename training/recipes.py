@@ -5,22 +5,24 @@ end of the run) is stated in positions, so it does not change with the number of
 publish says "our choice".
 """
 
-import difflib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Annotated, Any
 
+from anchorface.faces.weights import WEIGHTS
 from anchorface.models.anchor import AnchorSettings
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
 from anchorface.pipelines.feed.settings import FeedSettings, MismatchPolicy
 from anchorface.records import ConfigurationError
+from anchorface.records.bounds import AMOUNT, COUNT, COUNT_OR_NONE, SHARE, Bounds, check
 from anchorface.training.checkpoints.layout import Retention
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.objectives.prediction import Objective
+from anchorface.training.overrides import defaults, hint, keys, replaced
 from anchorface.training.validation_settings import METRICS, ValidationSettings
 
 HOUSEKEEPING = ("checkpoint_every", "checkpoints_kept", "checkpoints_best", "checkpoints_forever", "log_every",
@@ -49,36 +51,38 @@ class Recipe:
     name: str
     model: ModelSettings
     feed: FeedSettings
-    positions: int
+    positions: Annotated[int, COUNT]
     autoencoder: str = "autoencoder_tiny"
     backbone: str = "base_tiny"
     text: str = ""
     embedder: str = "adaface_small"
-    learning_rate: float = 1e-5
-    warmup: int = 0
-    cooldown: int = 0
-    final_rate: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    gradient_clip: float = 1.0
+    learning_rate: Annotated[float, Bounds(0, 1, above=True)] = 1e-5
+    warmup: Annotated[int, COUNT_OR_NONE] = 0
+    cooldown: Annotated[int, COUNT_OR_NONE] = 0
+    final_rate: Annotated[float, SHARE] = 0.0
+    betas: Annotated[tuple[float, float], Bounds(0, 1, below=True, count=2)] = (0.9, 0.99)
+    weight_decay: Annotated[float, AMOUNT] = 0.0
+    gradient_clip: Annotated[float, AMOUNT] = 1.0
     sigma_sampler: str = "logit-normal"
-    prompt_dropout: float = 0.0
+    prompt_dropout: Annotated[float, SHARE] = 0.0
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     losses: tuple[Objective, ...] = (Flow(), Identity())
     precision: str = "bf16"
     base_precision: str = "fp32"
-    ema_half_life: int = 2000
-    checkpoint_every: int = 2048
-    checkpoints_kept: int = 2
-    checkpoints_best: int = 1
-    checkpoints_forever: int = 0
-    log_every: int = 256
-    grid_every: int = 4096
-    grid_images: int = 4
-    grid_steps: int = 12
+    ema_half_life: Annotated[int, COUNT] = 2000
+    checkpoint_every: Annotated[int, COUNT] = 2048
+    checkpoints_kept: Annotated[int, COUNT] = 2
+    checkpoints_best: Annotated[int, COUNT_OR_NONE] = 1
+    checkpoints_forever: Annotated[int, COUNT_OR_NONE] = 0
+    log_every: Annotated[int, COUNT] = 256
+    grid_every: Annotated[int, COUNT_OR_NONE] = 4096
+    grid_images: Annotated[int, Bounds(1, 1024)] = 4
+    grid_steps: Annotated[int, Bounds(1, 1000)] = 12
     validation: ValidationSettings = field(default_factory=ValidationSettings)
 
     def __post_init__(self) -> None:
+        check(self, "recipe: ")
+        self._require_networks()
         _require(self.feed.size in (0, self.model.image_size), f"feed.size {self.feed.size} is not model.image_size "
                  f"{self.model.image_size}; leave feed.size out")
         _require(self.feed.embedder in (None, self.embedder), f"feed.embedder {self.feed.embedder!r} gives the "
@@ -89,16 +93,28 @@ class Recipe:
                  f"base_precision {self.base_precision!r}: it is 'bf16' or 'fp32'")
         _require(self.sigma_sampler in ("logit-normal", "uniform", "mode"),
                  f"sigma_sampler {self.sigma_sampler!r}: it is 'logit-normal', 'uniform' or 'mode'")
-        _require(self.positions >= self.feed.batch, f"positions {self.positions}: at least one batch of "
-                 f"{self.feed.batch} is needed")
+        batch, (steps, rest) = self.feed.batch, divmod(self.positions, self.feed.batch)
+        nearest = " or ".join(f"{batch * near:,}" for near in (steps, steps + 1) if near)
+        _require(not rest, f"positions {self.positions:,} is no multiple of feed.batch {batch}, and a part of a batch "
+                 f"is never trained on: the nearest are {nearest}")
         kinds = [part.kind for part in self.losses]
         _require(len(set(kinds)) == len(kinds) and any(part.weight for part in self.losses),
                  f"losses {', '.join(kinds) or 'none'}: each once, and one of a weight that is not 0")
-        _require(0 <= self.prompt_dropout <= 1, "prompt_dropout must lie in [0, 1]")
-        _require(min(self.checkpoint_every, self.log_every, self.checkpoints_kept, self.ema_half_life) > 0,
-                 "checkpoint_every, log_every, checkpoints_kept and ema_half_life must be positive")
-
+        for part in self.losses:  # also those of other people, whose fields declare no bounds
+            _require(AMOUNT.hold(part.weight),
+                     f"losses.{part.kind}.weight is {part.weight!r}: a number {AMOUNT} is needed")
         self.validation.require_apart(self.embedder)
+
+    def _require_networks(self) -> None:
+        """Refuse names that the table of weights does not know as what the recipe takes them for. An embedder must pass
+        gradients, so it is none of the ONNX networks; it is the only one that cannot be left empty.
+        """
+        for role, kind in (("autoencoder", "autoencoder"), ("backbone", "base"), ("text", "text"),
+                           ("embedder", "embedder")):
+            name = getattr(self, role)
+            known = [entry.name for entry in WEIGHTS if entry.kind == kind and not entry.file.endswith(".onnx")]
+            _require(name in known or (not name and role != "embedder"),
+                     f"{role} {name!r} is no network that training knows as such{hint(str(name), known)}")
 
     @property
     def steps(self) -> int:
@@ -121,16 +137,16 @@ class Recipe:
         return json.loads(json.dumps(values))
 
     def shaping(self) -> dict[str, Any]:
-        """What decides the weights, flat: dotted key -> value. Where the dataset stands and how often the run is
-        saved, logged, drawn and validated is left out.
+        """What decides the weights, flat: dotted key -> value. Where the dataset stands, which classes it must be of
+        and how often the run is saved, logged, drawn and validated is left out.
         """
-        left_out = {"feed.dataset", "name"}
+        left_out = {"feed.dataset", "feed.requires", "name"}
         return {key: value for key, value in flat(self.to_dict()).items()
                 if key not in left_out and key.partition(".")[0] not in HOUSEKEEPING}
 
     def defaults(self) -> dict[str, Any]:
         """Dotted key -> default of every setting that has one: what a checkpoint older than a setting had for it."""
-        return flat(json.loads(json.dumps(_defaults(self))))
+        return flat(json.loads(json.dumps(defaults(self))))
 
     @property
     def retention(self) -> Retention:
@@ -196,7 +212,7 @@ def iconface() -> Recipe:
         embedder="adaface_ir50_ms1mv2",
         feed=FeedSettings(dataset="", batch=4, profile="refldm-train", flip=True, policy=MismatchPolicy()),
         learning_rate=1e-5, base_precision="bf16", ema_half_life=8000, checkpoint_every=4000, log_every=80,
-        grid_every=8000, validation=ValidationSettings(every=4000),
+        grid_every=8000,
         validation=ValidationSettings(every=8000, samples=64, pictures=16, steps=12, judge="mobilefacenet_y1_ms1m_112"),
     )
 
@@ -217,13 +233,12 @@ def recipe(name: str, **overrides: Any) -> Recipe:
     """
     known = {function.__name__: function for function in RECIPES}
     if name not in known:
-        raise ConfigurationError(f"unknown recipe {name!r}{_hint(name, list(known))}")
+        raise ConfigurationError(f"unknown recipe {name!r}{hint(name, list(known))}")
     made = known[name]()
-    keys = list(_keys(made))
     for key in overrides:
-        if key not in keys:
-            raise ConfigurationError(f"unknown key {key!r}{_hint(key, keys)}")
-    return _replaced(made, overrides)
+        if key not in keys(made):
+            raise ConfigurationError(f"unknown key {key!r}{hint(key, keys(made))}")
+    return replaced(made, overrides)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -234,85 +249,9 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _replaced(value: Any, overrides: Mapping[str, Any], prefix: str = "") -> Any:
-    """A frozen value with several of its fields replaced at once, so that their order says nothing."""
-    if isinstance(value, tuple):
-        return tuple(_replaced(part, _below(overrides, part.kind), f"{prefix}{part.kind}.") for part in value)
-    changes = {}
-    for head in {key.partition(".")[0] for key in overrides}:
-        old, inner = getattr(value, head), _below(overrides, head)
-        if head in overrides:
-            old = _as(old, overrides[head], f"{prefix}{head}")
-        changes[head] = _replaced(old, inner, f"{prefix}{head}.") if inner else old
-    try:
-        return replace(value, **changes)
-    except TypeError as error:
-        raise ConfigurationError(f"{', '.join(prefix + name for name in changes)}: {error}") from error
-
-
-def _below(overrides: Mapping[str, Any], head: str) -> dict[str, Any]:
-    return {key.removeprefix(f"{head}."): new for key, new in overrides.items() if key.startswith(f"{head}.")}
-
-
-def _as(old: Any, new: Any, key: str) -> Any:
-    """`new` in the type of `old`."""
-    if isinstance(new, str) and not isinstance(old, str | None):
-        try:
-            new = json.loads(new)
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(f"{key}={new!r}: a {type(old).__name__} is needed, written as in JSON") from error
-    if isinstance(new, dict) and isinstance(old, tuple):
-        new = list(new.items())
-    if isinstance(new, list):
-        new = tuple(new)
-    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
-        new = float(new)
-    if old is not None and new is not None and type(new) is not type(old):
-        raise ConfigurationError(f"{key}={new!r}: a {type(old).__name__} is needed, as in {old!r}")
-    return new
-
-
-def _keys(value: Any, prefix: str = "") -> list[str]:
-    found = []
-    for entry in fields(value):
-        inner = getattr(value, entry.name)
-        within = {part.kind: part for part in inner} if _are_objectives(inner) else {}
-        found += [] if within else [f"{prefix}{entry.name}"]
-        found += _keys(inner, f"{prefix}{entry.name}.") if is_dataclass(inner) else []
-        for kind, part in within.items():
-            found += _keys(part, f"{prefix}{entry.name}.{kind}.")
-    return found
-
-
-def _defaults(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for entry in fields(value):
-        inner = getattr(value, entry.name)
-        if is_dataclass(inner):
-            found[entry.name] = _defaults(inner)
-        elif _are_objectives(inner):
-            found[entry.name] = {part.kind: _defaults(part) for part in inner}
-        elif entry.default is not MISSING:
-            found[entry.name] = entry.default
-        elif entry.default_factory is not MISSING:
-            found[entry.name] = entry.default_factory()
-    return found
-
-
-def _are_objectives(value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(is_dataclass(part) for part in value)
-
-
 def _values(part: Any) -> dict[str, Any]:
     """A frozen setting's fields; an objective is one, whatever else it can do."""
     return {entry.name: getattr(part, entry.name) for entry in fields(part)}
-
-
-def _hint(name: str, known: list[str]) -> str:
-    # Compared by the last part as well, so that `learning_rte` and `feed.bach` both find their neighbour.
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    near += [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2] and key not in near]
-    return f"; did you mean {', '.join(near[:4])}?" if near else f"; known are {', '.join(known)}"
 
 
 def _require(condition: bool, text: str) -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from numbers import Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anchorface.records.bounds import AMOUNT, SHARE, Bounds, check
 from anchorface.records.errors import ConfigurationError
 
 MODES = ("mismatch", "random", "asked")
@@ -71,37 +72,37 @@ class MismatchPolicy:
     """
 
     mode: str = "mismatch"
-    yaw_bins: tuple[float, ...] = (8.0, 15.0, 25.0, 40.0)
-    pitch_bins: tuple[float, ...] = (6.0, 12.0, 20.0)
-    age_bins: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0)
-    brightness_bins: tuple[float, ...] = (15.0, 30.0, 60.0)
-    light_bins: tuple[float, ...] = (0.05, 0.1, 0.2)
-    smile_bins: tuple[float, ...] = (0.05, 0.1, 0.2)
-    quality_bins: tuple[float, ...] = (0.8, 0.9)
-    yaw_asked: tuple[float, ...] = ()
-    pitch_asked: tuple[float, ...] = ()
-    age_asked: tuple[float, ...] = ()
-    brightness_asked: tuple[float, ...] = ()
-    light_asked: tuple[float, ...] = ()
-    smile_asked: tuple[float, ...] = ()
-    quality_asked: tuple[float, ...] = ()
-    drawn: tuple[tuple[str, tuple[float, ...]], ...] = ()
-    yaw_weight: float = 1.0
-    pitch_weight: float = 0.5
-    age_weight: float = 1.0
-    brightness_weight: float = 0.5
-    light_weight: float = 0.25
-    smile_weight: float = 0.25
-    quality_weight: float = 0.5
-    diversity_weight: float = 0.5
-    spread: float = 0.15
-    minimum_norm: float = 0.0
-    minimum_sharpness: float = 0.0
-    minimum_score: float = 0.0
-    duplicate_cosine: float = 0.9
-    duplicate_bits: int = 8
-    duplicate_smile: float = 0.08
-    clip_seconds: float = 1.0
+    yaw_bins: Annotated[tuple[float, ...], AMOUNT] = (8.0, 15.0, 25.0, 40.0)
+    pitch_bins: Annotated[tuple[float, ...], AMOUNT] = (6.0, 12.0, 20.0)
+    age_bins: Annotated[tuple[float, ...], AMOUNT] = (2.0, 5.0, 10.0, 20.0)
+    brightness_bins: Annotated[tuple[float, ...], AMOUNT] = (15.0, 30.0, 60.0)
+    light_bins: Annotated[tuple[float, ...], AMOUNT] = (0.05, 0.1, 0.2)
+    smile_bins: Annotated[tuple[float, ...], AMOUNT] = (0.05, 0.1, 0.2)
+    quality_bins: Annotated[tuple[float, ...], AMOUNT] = (0.8, 0.9)
+    yaw_asked: Annotated[tuple[float, ...], SHARE] = ()
+    pitch_asked: Annotated[tuple[float, ...], SHARE] = ()
+    age_asked: Annotated[tuple[float, ...], SHARE] = ()
+    brightness_asked: Annotated[tuple[float, ...], SHARE] = ()
+    light_asked: Annotated[tuple[float, ...], SHARE] = ()
+    smile_asked: Annotated[tuple[float, ...], SHARE] = ()
+    quality_asked: Annotated[tuple[float, ...], SHARE] = ()
+    drawn: Annotated[tuple[tuple[str, tuple[float, ...]], ...], SHARE] = ()
+    yaw_weight: Annotated[float, AMOUNT] = 1.0
+    pitch_weight: Annotated[float, AMOUNT] = 0.5
+    age_weight: Annotated[float, AMOUNT] = 1.0
+    brightness_weight: Annotated[float, AMOUNT] = 0.5
+    light_weight: Annotated[float, AMOUNT] = 0.25
+    smile_weight: Annotated[float, AMOUNT] = 0.25
+    quality_weight: Annotated[float, AMOUNT] = 0.5
+    diversity_weight: Annotated[float, AMOUNT] = 0.5
+    spread: Annotated[float, AMOUNT] = 0.15
+    minimum_norm: Annotated[float, AMOUNT] = 0.0
+    minimum_sharpness: Annotated[float, AMOUNT] = 0.0
+    minimum_score: Annotated[float, AMOUNT] = 0.0
+    duplicate_cosine: Annotated[float, Bounds(-1, 2)] = 0.9
+    duplicate_bits: Annotated[int, Bounds(-1, 64)] = 8
+    duplicate_smile: Annotated[float, AMOUNT] = 0.08
+    clip_seconds: Annotated[float, AMOUNT] = 1.0
     other_day: bool = False
 
     def __post_init__(self) -> None:
@@ -127,6 +128,7 @@ class MismatchPolicy:
         if self.mode == "asked" and not any(axis.asked for axis in self.axes):
             raise ConfigurationError("reference policy: mode 'asked' asks for nothing; give shares for at least one "
                                      f"axis: {', '.join(f'{axis}_asked' for axis in AXES)}")
+        check(self, "reference policy: ")
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:

@@ -1,8 +1,10 @@
 """Every number that shapes IConFace's pathways."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from anchorface.models.settings import SystemSettings, choice, require
+from anchorface.records.bounds import AMOUNT, SIZE, SIZE_OR_NONE, Bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,26 +24,26 @@ class IConFaceSettings(SystemSettings):
     """
 
     kind: str = "iconface"
-    identity_dimension: int = 512
+    identity_dimension: Annotated[int, SIZE_OR_NONE] = 512
     identity_anchor: bool = True
-    identity_hidden: int = 0
+    identity_hidden: Annotated[int, SIZE_OR_NONE] = 0
     identity_scope: str = "image"
     residual: bool = True
-    residual_rank: int = 16
-    residual_scale: float = 1.0
+    residual_rank: Annotated[int, SIZE] = 16
+    residual_scale: Annotated[float, Bounds(-1000, 1000)] = 1.0
     residual_space: str = "packed"
     memory: str = "two"
-    base_tokens: int = 128
-    detail_tokens: int = 128
-    pooler_heads: int = 8
-    smoothing_size: int = 3
-    smoothing_sigma: float = 0.0
-    memory_width: int = 0
-    cross_rank: int = 16
-    cross_query_rank: int = 64
-    cross_heads: int = 8
+    base_tokens: Annotated[int, SIZE] = 128
+    detail_tokens: Annotated[int, SIZE_OR_NONE] = 128
+    pooler_heads: Annotated[int, SIZE] = 8
+    smoothing_size: Annotated[int, SIZE] = 3
+    smoothing_sigma: Annotated[float, AMOUNT] = 0.0
+    memory_width: Annotated[int, SIZE_OR_NONE] = 0
+    cross_rank: Annotated[int, SIZE] = 16
+    cross_query_rank: Annotated[int, SIZE] = 64
+    cross_heads: Annotated[int, SIZE] = 8
     cross_scope: str = "image"
-    lora_rank: int = 16
+    lora_rank: Annotated[int, SIZE_OR_NONE] = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()

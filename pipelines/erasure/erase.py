@@ -22,7 +22,7 @@ import numpy as np
 
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
-from anchorface.identity_index.tombstones import PENDING, REPORTS, bury
+from anchorface.identity_index.tombstones import bury
 from anchorface.pipelines.erasure import runs as seen_by
 from anchorface.pipelines.erasure.selection import Selection
 from anchorface.pipelines.erasure.tables import Erased, Markers, forget_subjects, holding
@@ -33,6 +33,8 @@ from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.pipelines.versions.plan import planned
 from anchorface.pipelines.versions.publish import finished, latest_id, name_latest
+from anchorface.records.erasures import FOLDER as REPORTS
+from anchorface.records.erasures import PENDING, before
 from anchorface.records.errors import DataError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.records.lineage import manifests
@@ -122,13 +124,6 @@ def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]
     ]
 
 
-def reports(out: str) -> list[dict[str, Any]]:
-    """The reports of all finished erasures, in order of id."""
-    folder = join(out, REPORTS)
-    uris = list_files(folder, (".json",)) if exists(folder) else []
-    return [json.loads(read_bytes(uri)) for uri in uris if not uri.startswith(join(out, PENDING))]
-
-
 def _plan(out: str, selection: Selection, folders: Sequence[str], tracking: Sequence[str]) -> Erasure:
     """What is to be done, all of it known before the first byte is written."""
     erased = Erased(
@@ -136,9 +131,10 @@ def _plan(out: str, selection: Selection, folders: Sequence[str], tracking: Sequ
         uris=frozenset(selection.uris), places=frozenset(selection.places), shared=selection.shared,
     )
     versions = versions_with(out, erased.face_ids)
-    found = [run for folder in folders for run in seen_by.folder_runs(folder, versions)]
+    saw = [*versions, *before(out, versions)]
+    found = [run for folder in folders for run in seen_by.folder_runs(folder, saw)]
     for uri in dict.fromkeys([*tracking, *seen_by.tracking_uris(folders)]):
-        found += seen_by.tracked_runs(uri, versions)
+        found += seen_by.tracked_runs(uri, saw)
     return Erasure(
         erasure_id=stage.fingerprint(sorted(selection.face_ids), sorted(selection.photo_ids))[:16],
         kind=selection.kind, face_ids=list(selection.face_ids), photo_ids=list(selection.photo_ids),

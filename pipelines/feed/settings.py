@@ -5,12 +5,14 @@ In: keyword arguments, mappings and lists as a recipe's JSON has them. Out: Feed
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from anchorface import degradation
 from anchorface.degradation.balance import Severity
 from anchorface.identity_index import MismatchPolicy
+from anchorface.records.bounds import SEED, SHARE, SIZE, Bounds, check
 from anchorface.records.errors import ConfigurationError
+from anchorface.records.manifest import CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,30 +27,35 @@ class FeedSettings:
     flip: mirror half of the samples, target and references together. embedder: the network that the embeddings must
     come from, None for any; a recipe fills in its own.
     identities: only these persons' faces as targets, None for all of the split.
+    requires: classes that every face must be of: column (`licence`, `consent`, `source`) and what is allowed in it (a
+    mapping is taken, and kept as its pairs); empty demands nothing. It decides no sample: see pipelines.feed.consent.
     """
 
     dataset: str
     split: str = "train"
-    seed: int = 0
-    batch: int = 16
+    seed: Annotated[int, SEED] = 0
+    batch: Annotated[int, SIZE] = 16
     profile: str = "refldm-train"
     degradation_overrides: tuple[tuple[str, Any], ...] = ()
-    severity: tuple[tuple[float, float, float], ...] = ()
+    severity: Annotated[tuple[tuple[float, float, float], ...], Bounds(-1000, 1000)] = ()
     policy: MismatchPolicy = field(default_factory=MismatchPolicy)
-    reference_count_probabilities: tuple[float, ...] = (0.3, 0.3, 0.2, 0.2)
-    size: int = 0
+    reference_count_probabilities: Annotated[tuple[float, ...], SHARE] = (0.3, 0.3, 0.2, 0.2)
+    size: Annotated[int, Bounds(0, 16384)] = 0
     flip: bool = False
     embedder: str | None = None
     identities: tuple[str, ...] | None = None
+    requires: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:
-        shares = self.reference_count_probabilities
-        if not shares or min(shares) < 0 or abs(sum(shares) - 1.0) > 1e-6:
-            raise ConfigurationError(f"reference_count_probabilities {shares}: shares that add up to 1 are needed")
-        if self.batch < 1 or 0 < self.size < 16:
-            raise ConfigurationError(f"batch {self.batch}, size {self.size}: at least 1 sample and 16 px are needed")
         object.__setattr__(self, "degradation_overrides", _as_pairs(self.degradation_overrides))
         object.__setattr__(self, "severity", _as_tuples(self.severity))
+        object.__setattr__(self, "requires", _as_classes(self.requires))
+        check(self, "feed.")
+        shares = self.reference_count_probabilities
+        if not shares or abs(sum(shares) - 1.0) > 1e-6:
+            raise ConfigurationError(f"feed.reference_count_probabilities {shares}: shares that add up to 1 are needed")
+        if 0 < self.size < 16:
+            raise ConfigurationError(f"feed.size {self.size}: 0 or at least 16 px are needed")
         self.degradations()
         if self.severity:
             Severity(self.severity)
@@ -74,6 +81,22 @@ def _as_pairs(given: Any) -> tuple[tuple[str, Any], ...]:
         raise ConfigurationError(f"degradation_overrides {given!r}: a mapping of range to numbers is needed, such as "
                                  '{"jpeg.quality": [30, 90]}')
     return tuple(sorted(((str(key), _as_tuples(value)) for key, value in pairs), key=lambda pair: pair[0]))
+
+
+def _as_classes(given: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Demanded classes as sorted pairs of column and sorted words.
+
+    Raises:
+        ConfigurationError: another column, or no words.
+    """
+    pairs = _as_tuples(given)
+    fits = _is_pairs(pairs) and all(
+        column in CLASSES and isinstance(allowed, tuple) and allowed and all(isinstance(word, str) for word in allowed)
+        for column, allowed in pairs)
+    if not fits or len({column for column, _ in pairs}) < len(pairs):
+        raise ConfigurationError(f"feed.requires {given!r}: a mapping of {', '.join(CLASSES)} to lists of allowed "
+                                 'words is needed, such as {"licence": ["CC0-1.0"], "consent": ["given"]}')
+    return tuple(sorted((column, tuple(sorted(set(allowed)))) for column, allowed in pairs))
 
 
 def _as_tuples(given: Any) -> Any:

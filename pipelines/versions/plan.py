@@ -5,7 +5,7 @@ hash of the plan. All faces of an identity stand side by side in one tar; more t
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from anchorface.identity_index import IdentityIndex
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
+from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.manifest import CLASSES
 from anchorface.records.storage import join
 
 VERSION = 3
@@ -24,19 +26,37 @@ GROUP_FACES = 64
 PLAN_COLUMNS = ["face_id", "identity", "split", "crop_bytes"]
 
 
-def shard_settings(shard_bytes: int) -> dict[str, Any]:
-    """What else than the faces decides how the shards come out."""
-    return {"version": VERSION, "shard_bytes": shard_bytes, "group_faces": GROUP_FACES}
+def shard_settings(shard_bytes: int, only: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+    """What else than the faces decides how the shards come out.
+
+    Args:
+        shard_bytes: size of a tar. only: column of CLASSES -> the classes that go in; others stay out.
+
+    Raises:
+        ConfigurationError: another column, or one without classes.
+    """
+    settings: dict[str, Any] = {"version": VERSION, "shard_bytes": shard_bytes, "group_faces": GROUP_FACES}
+    for column, classes in (only or {}).items():
+        if column not in CLASSES or not classes:
+            raise ConfigurationError(f"shards: only {column} {list(classes)}; columns are {', '.join(CLASSES)}, each "
+                                     "with at least one class")
+    # Left out where nothing is asked, so that versions made before have the same settings.
+    return settings | ({"only": {name: sorted(set(classes)) for name, classes in sorted(only.items())}} if only else {})
 
 
 def planned(out: str, settings: Mapping[str, Any]) -> tuple[dict[str, pa.Array], str]:
     """The plan of shards for the index as it is, and the plan's hash (what `done/version.json` names).
 
     Raises:
-        DataError: `group` has not finished here.
+        DataError: `group` has not finished here, or no face is of the classes that are asked for.
     """
     inputs = plan_inputs(out)
-    faces = IdentityIndex.open(join(out, "index")).faces(PLAN_COLUMNS)
+    only = settings.get("only", {})
+    faces = IdentityIndex.open(join(out, "index")).faces([*PLAN_COLUMNS, *only])
+    for column, classes in only.items():
+        faces = faces.filter(pc.is_in(faces[column], value_set=pa.array(classes, pa.string())))
+    if only and not len(faces):
+        raise DataError(f"{out}: no face is of the classes {only}; a version's manifest counts licences and consents")
     plan = plan_shards(faces, settings["shard_bytes"])
     digests = {name: faces_digest(face_ids) for name, face_ids in plan.items()}
     return plan, stage.fingerprint(settings, inputs, digests)

@@ -43,7 +43,8 @@ def test_the_lora_of_other_tools_is_the_update_of_each_weight(trained, tmp_path)
     folder, _, finder = trained
     left_out = write_lora(folder, tmp_path / "lora.safetensors")
     assert set(left_out) == {"double_attention", "identity_anchor", "memory", "residual", "single_attention"}
-    lora, _ = load(tmp_path / "lora.safetensors")
+    lora, header = load(tmp_path / "lora.safetensors")
+    assert header["demanded"] == "{}", "the run demanded nothing of its dataset"
     base = load_backbone(finder("base_small"), SETTINGS.backbone)
     modules = {name.rpartition(".lora_A")[0] for name in lora if ".lora_A." in name}
     assert len(modules) * 3 == len(lora)

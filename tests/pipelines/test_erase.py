@@ -23,13 +23,14 @@ from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.clustering.decisions import add_decision, read_decisions
 from anchorface.identity_index.tombstones import Tombstones
 from anchorface.pipelines.erasure import runs as seen_by
-from anchorface.pipelines.erasure.erase import erase, reports, settle
+from anchorface.pipelines.erasure.erase import erase, settle
 from anchorface.pipelines.erasure.selection import by_identity, by_photo, by_source, face_rows, identity_rows
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.group import group
 from anchorface.pipelines.shards import shards
 from anchorface.pipelines.stages.stage import dropped
 from anchorface.records import storage
+from anchorface.records.erasures import reports
 from anchorface.records.errors import DataError
 from anchorface.records.lineage import versions
 from anchorface.records.storage import list_files, read_table

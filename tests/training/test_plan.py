@@ -13,8 +13,9 @@ from anchorface.models.backbone import TextMemory, build_backbone
 from anchorface.models.build import build
 from anchorface.models.conditions import Conditions
 from anchorface.records import ConfigurationError
+from anchorface.training.buckets import LIVE, MOST, bucket_size, live_size
 from anchorface.training.execution import Execution
-from anchorface.training.plan import ATTENTION, Counted, count, memory, samples_per_second
+from anchorface.training.plan import ATTENTION, Counted, count, memory, share_of
 from anchorface.training.recipes import recipe
 
 
@@ -52,7 +53,7 @@ FRUGAL = Execution(micro_batch=1, checkpointing=True)
 @cache
 def klein(references: int, execution: Execution = FRUGAL) -> Counted:
     """The plan of the 4 B model; counting it takes seconds."""
-    return count(recipe("iconface"), references, execution)
+    return count(recipe("iconface", **{"feed.batch": 64}), references, execution)
 
 
 def test_four_billion_parameters_are_planned_without_being_held() -> None:
@@ -76,25 +77,45 @@ def test_stages_shard_what_they_say() -> None:
     assert stages[2].backbone == 2 * counted.backbone
     assert stages[3].backbone == pytest.approx(counted.backbone / 4, abs=1)
     assert stages[0].total > stages[1].total > stages[2].total > stages[3].total
+    assert {each.average for each in stages} == {-(-adapters // 8)}, "in shards at every stage"
+    assert {each.bucket for each in stages} == {adapters} and adapters < 4 * MOST, "no larger than what is trained"
+    whole = 2 * counted.backbone + adapters
+    assert [each.gathered for each in stages[:3]] == [0, 0, 0]
+    assert stages[3].gathered == pytest.approx(whole * LIVE / (counted.backbone + counted.adapters), abs=1)
+    assert memory(counted, gpus=1, stage=3).gathered == 0
     alone = replace(FRUGAL, checkpointing=False)
     assert memory(klein(3, alone)).activations > 5 * stages[0].activations
     assert klein(0).identity == 0 < counted.identity, "without references nobody decodes"
-    assert samples_per_second(counted, gpus=64, rate=1e15) == pytest.approx(
-        64 * samples_per_second(counted, rate=1e15))
+
+
+def test_buckets_hold_what_is_trained_and_no_more_than_deepspeed_would_give_them() -> None:
+    assert [bucket_size(adapters) for adapters in (0, 7, 136_000_000, 4_000_000_000)] == [1, 7, 136_000_000, MOST]
+    assert (live_size(10), live_size(4_000_000_000)) == (10, LIVE)
+
+
+def test_the_busiest_rank_decides() -> None:
+    counted = replace(count(recipe("iconface_tiny"), 1), execution=Execution(micro_batch=3))
+    found = {gpus: (share.samples, share.micro, share.passes)
+             for gpus in (1, 3, 5, 16) for share in (share_of(counted, gpus),)}
+    assert found == {1: (16, 3, 6), 3: (6, 3, 2), 5: (4, 3, 2), 16: (1, 1, 1)}
+    assert memory(counted, gpus=16).activations * 3 == memory(counted, gpus=5).activations
 
 
 def test_impossible_plans_are_refused() -> None:
     counted = count(recipe("iconface_tiny"), 1)
-    for wrong in ({"stage": 4}, {"gpus": 0}):
+    for wrong in ({"stage": 4}, {"gpus": 0}, {"gpus": 17}):
         with pytest.raises(ConfigurationError):
             memory(counted, **wrong)
     with pytest.raises(ConfigurationError, match="none or more"):
         count(recipe("iconface_tiny"), -1)
 
 
-def test_the_command_prints_every_stage() -> None:
-    answer = CliRunner().invoke(app, ["plan", "--recipe", "iconface_tiny", "--gpus", "1,8", "--references", "0"])
+def test_the_command_prints_every_stage_and_refuses_what_train_would() -> None:
+    answer = CliRunner().invoke(app, ["plan", "--recipe", "iconface_tiny", "--gpus", "1,8,64", "--references", "0"])
     assert answer.exit_code == 0, answer.output
-    assert answer.output.count(" 3 ") >= 2 and "a second" in answer.output
-    wrong = CliRunner().invoke(app, ["plan", "--gpus", "one"])
-    assert wrong.exit_code != 0
+    said = " ".join(answer.output.split())
+    assert answer.output.count(" 3 ") >= 2 and "8 GPUs: stage" in said and "samples a second" in said
+    assert "64 GPUs: refused, feed.batch 16 has only 16 samples; --set feed.batch=64" in said
+    for wrong in (["--gpus", "one"], ["--rate", "nan"], ["--efficiency", "0"], ["--bandwidth", "-1"]):
+        refused = CliRunner().invoke(app, ["plan", "--recipe", "iconface_tiny", *wrong])
+        assert refused.exit_code != 0 and "s/step" not in refused.output

@@ -1,11 +1,15 @@
 """Recipes are frozen values with known keys."""
 
 import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 
 from anchorface.degradation.ranges import Whole
 from anchorface.records import ConfigurationError
+from anchorface.records.bounds import declared
 from anchorface.training.execution import Execution
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
@@ -84,6 +88,98 @@ def test_degradation_is_set_from_a_command_line() -> None:
 def test_values_that_do_not_fit_are_refused(key: str, value: object) -> None:
     with pytest.raises(ConfigurationError):
         recipe("iconface_tiny", **{key: value})
+
+
+def settings(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every frozen value inside a recipe, with the dotted place of its fields."""
+    yield prefix, value
+    for entry in dataclasses.fields(value):
+        inner = getattr(value, entry.name)
+        parts = inner if isinstance(inner, tuple) else (inner,)
+        for part in (part for part in parts if dataclasses.is_dataclass(part)):
+            yield from settings(part, f"{prefix}{entry.name}.{getattr(part, 'kind', '') if part is not inner else ''}"
+                                .rstrip(".") + ".")
+
+
+def plain(kind: Any) -> Any:
+    """An annotation without its bounds."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def is_numeric(kind: Any) -> bool:
+    """Whether whole or real numbers may stand anywhere in a field."""
+    kind = plain(kind)
+    return kind in (int, float) or any(map(is_numeric, get_args(kind)))
+
+
+def filled(kind: Any, number: Any) -> Any:
+    """A value of an annotation's form with this number in every place."""
+    kind, parts = plain(kind), get_args(plain(kind))
+    if get_origin(kind) is tuple:
+        return tuple(filled(part, number) for part in parts if part is not Ellipsis)
+    if parts:
+        return filled(parts[0], number)
+    return "yaw" if kind is str else number
+
+
+def numeric_fields() -> dict[str, tuple[type, str, Any]]:
+    """Dotted key -> (class, field, annotation) of every number that a recipe holds."""
+    return {
+        f"{prefix}{entry.name}": (type(value), entry.name, entry.type)
+        for prefix, value in settings(recipe("iconface_tiny")) for entry in dataclasses.fields(value)
+        if is_numeric(entry.type)
+    }
+
+
+@pytest.mark.parametrize("key", numeric_fields())
+def test_every_number_of_a_recipe_has_ends_and_refuses_what_is_none_by_its_dotted_name(key: str) -> None:
+    owner, name, kind = numeric_fields()[key]
+    bounds = declared(owner)[name]
+    assert math.isfinite(bounds.least) and math.isfinite(bounds.most)
+    for absurd in (math.nan, math.inf, -math.inf, 1e300, -1e300, 10**400, bounds.least - 1, bounds.most * 2 + 1):
+        with pytest.raises(ConfigurationError, match=rf"(^|[^.\w]){key}\b"):
+            recipe("iconface_tiny", **{key: filled(kind, absurd)})
+    for text in ("NaN", "Infinity", "-1e999"):
+        if get_origin(plain(kind)) is not tuple:
+            with pytest.raises(ConfigurationError, match=key):
+                recipe("iconface_tiny", **{key: text})
+
+
+def test_the_walk_over_numbers_finds_them_in_every_room() -> None:
+    found = numeric_fields()
+    assert {"learning_rate", "betas", "feed.batch", "feed.severity", "feed.policy.drawn", "feed.policy.yaw_bins",
+            "anchor.temperature", "losses.identity.hard", "model.image_size", "model.backbone.eps",
+            "model.autoencoder.decoder_block_out_channels", "model.system.lora_alpha"} <= found.keys()
+    assert not {"name", "precision", "feed.flip", "feed.policy.other_day", "feed.identities"} & found.keys()
+
+
+@pytest.mark.parametrize(("owner", "name", "kind"), numeric_fields().values(), ids=numeric_fields())
+def test_a_number_is_refused_where_the_value_is_made_without_a_recipe_too(owner: type, name: str, kind: Any) -> None:
+    whole = next(value for _, value in settings(recipe("iconface_tiny")) if type(value) is owner)
+    with pytest.raises(ConfigurationError, match=name):
+        dataclasses.replace(whole, **{name: filled(kind, math.nan)})
+
+
+def test_positions_that_are_no_multiple_of_the_batch_are_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match=r"positions 9,217 .* feed\.batch 16.* 9,216 or 9,232"):
+        recipe("iconface_tiny", positions=9217)
+    with pytest.raises(ConfigurationError, match=r"the nearest are 16$"):
+        recipe("iconface_tiny", positions=3)
+
+
+@pytest.mark.parametrize(("key", "name", "said"), [
+    ("autoencoder", "autoencoder_tinny", "did you mean autoencoder_tiny"),
+    ("backbone", "flux2_vae", "did you mean flux2_klein_base_4b"),
+    ("text", "prompt", "flux2_klein_prompt"), ("embedder", "adaface_smal", "did you mean adaface_small"),
+    ("embedder", "mobileface_mit_112", "no network that training knows"), ("embedder", "", "known are adaface_small"),
+])
+def test_names_of_networks_that_nobody_knows_are_refused_with_their_neighbours(key: str, name: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{key} '{name}' .*{said}"):
+        recipe("iconface_tiny", **{key: name})
+
+
+def test_fresh_networks_have_no_name() -> None:
+    assert recipe("iconface_tiny", autoencoder="", backbone="", text="").autoencoder == ""
 
 
 def test_a_feed_of_another_embedder_or_size_than_the_networks_is_refused_and_both_are_named() -> None:

@@ -4,7 +4,7 @@ sigma: [B] in [0, 1]; embeddings: unit vectors [B, D]. Every value is per sample
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anchorface.models.conditions import Conditions
 from anchorface.pipelines.feed.sample import Batch
-from anchorface.records import ConfigurationError
+from anchorface.records.bounds import AMOUNT, SHARE, Bounds, check
 from anchorface.training.objectives.prediction import Prediction
 
 
@@ -30,14 +30,13 @@ class Identity:
     """
 
     kind: ClassVar[str] = "identity"
-    weight: float = 0.30
-    hard: float = 0.25
-    floor: float = 0.25
-    fraction: float = 1.0
+    weight: Annotated[float, AMOUNT] = 0.30
+    hard: Annotated[float, SHARE] = 0.25
+    floor: Annotated[float, SHARE] = 0.25
+    fraction: Annotated[float, Bounds(0, 1, above=True)] = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise ConfigurationError(f"losses.identity.fraction {self.fraction}: it must lie in (0, 1]")
+        check(self, "losses.identity.")
 
     def __call__(self, given: Conditions, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """`loss`, `identity` and `identity_cosine` to the target; without references the loss is 0.
