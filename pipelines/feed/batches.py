@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.feed import Feed
+from anchorface.pipelines.feed.order import share
 from anchorface.pipelines.feed.ray_feed import stream
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.pipelines.feed.settings import FeedSettings
@@ -26,7 +27,8 @@ def batches(
         dataset_uri: the dataset version; empty for settings.dataset.
         settings: what decides a sample.
         start_step, stop_step: global batches; step s holds positions s * batch ... (s + 1) * batch - 1.
-        rank, world: this process and how many there are; each takes its contiguous share of every global batch.
+        rank, world: this process and how many there are, at most one a sample; each takes its contiguous share of
+            every global batch (`pipelines.feed.order.share`).
         engine: `ray` (Ray Data, ahead of the reader) or `inline` (in this process).
         concurrency: Ray workers of this rank. num_cpus: CPUs that Ray books for each. All ranks' workers and the
             training processes must fit into the cluster's CPUs together, or a rank waits for ever: on two CPUs two
@@ -38,11 +40,10 @@ def batches(
         dataset version, step, rank and world.
 
     Raises:
-        ConfigurationError: world does not divide the batch, or an unknown engine.
+        ConfigurationError: more ranks than samples in a batch, or an unknown engine.
         DataError: no dataset there, or a damaged shard.
     """
-    if settings.batch % world or not 0 <= rank < world:
-        raise ConfigurationError(f"batch {settings.batch} over world {world}, rank {rank}: world must divide the batch")
+    share(settings.batch, rank, world)
     if engine not in ("ray", "inline"):
         raise ConfigurationError(f"feed engine {engine!r}: it is 'ray' or 'inline'")
     dataset = open_dataset(dataset_uri or settings.dataset)

@@ -15,7 +15,7 @@ from anchorface.degradation.balance import Severity, acceptance, draw_balanced
 from anchorface.faces.images import decode_jpeg
 from anchorface.identity_index import Chosen
 from anchorface.pipelines.feed.dataset import CropReader, Dataset, shard_sizes
-from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule
+from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule, share
 from anchorface.pipelines.feed.sample import Batch, Sample, collate
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records.errors import ConfigurationError, DataError
@@ -95,10 +95,9 @@ class Feed:
         )
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """This rank's slice of a global batch."""
-        share = self.settings.batch // world
-        first = step * self.settings.batch + rank * share
-        return collate([self.sample(position) for position in range(first, first + share)])
+        """This rank's share of a global batch; see `pipelines.feed.order.share`."""
+        first, places = step * self.settings.batch, share(self.settings.batch, rank, world)
+        return collate([self.sample(first + place) for place in places])
 
     def _plan(self, position: int) -> degradation.Plan:
         """The degradation of a position."""
