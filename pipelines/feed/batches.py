@@ -1,7 +1,7 @@
 """What training reads: the batches of a run's steps, made in this process or ahead of it by Ray.
 
 In: a dataset version's URI, frozen FeedSettings, steps, rank and world. Out: batches as pipelines.feed.sample describes
-them, in order. The dataset travels to Ray workers once, through shared memory; a worker returns finished batches. Ray
+them, in order. Ray workers map the dataset's table from their node's files; a worker returns finished batches. Ray
 decides where a batch is made, never which one comes next.
 """
 

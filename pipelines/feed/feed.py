@@ -55,7 +55,7 @@ class Feed:
             raise DataError(f"{dataset.uri}: no face of split {settings.split!r} to train on")
         self.rows: Rows = rows
         most = len(settings.reference_count_probabilities) - 1
-        self._capacity = np.minimum(dataset.admissible(rows, settings.policy), most).astype(np.int16)
+        self._capacity = np.minimum(dataset.admissible(settings.policy)[rows], most)
         self._sizes = shard_sizes(dataset, rows)
         self._crops = CropReader(dataset)
         self._profile = settings.degradations()

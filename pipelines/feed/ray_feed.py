@@ -9,6 +9,7 @@ a second (13.1 to 18.8), and 16.8 (14.6 to 19.4) with each batch as one string o
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ import ray
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, ExecutionOptions
 
-from anchorface.pipelines.feed.dataset import Dataset
+from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.pipelines.stages.cluster import connect, quiet_data
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError
+from anchorface.records.storage import filesystem
 
 TASKS_PER_WINDOW = 4096
 NO_BATCH: Batch = {
@@ -45,7 +47,7 @@ def stream(
     """
     connect()
     quiet_data()
-    shared = ray.put(dataset)
+    address = dataset.uri if "://" in dataset.uri else filesystem(dataset.uri)[1]
     window = TASKS_PER_WINDOW * steps_per_task
     for first in range(start_step, stop_step, window):
         last = min(first + window, stop_step)
@@ -55,7 +57,7 @@ def stream(
         made = ray.data.from_items(tasks, override_num_blocks=len(tasks))
         made.context.execution_options = _ordered(made.context.execution_options)
         made = made.map_batches(
-            _BatchMaker, fn_constructor_args=(shared, settings, rank, world), batch_size=None, num_cpus=num_cpus,
+            _BatchMaker, fn_constructor_args=(address, settings, rank, world), batch_size=None, num_cpus=num_cpus,
             compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(concurrency, len(tasks)))),
         )
         for row in made.iter_rows():
@@ -72,11 +74,12 @@ def _ordered(options: ExecutionOptions) -> ExecutionOptions:
 
 
 class _BatchMaker:
-    """One Ray worker: a Feed over the shared dataset."""
+    """One Ray worker: a Feed over the dataset at an address."""
 
-    def __init__(self, shared: Any, settings: FeedSettings, rank: int, world: int) -> None:
-        self._feed = Feed(ray.get(shared) if isinstance(shared, ray.ObjectRef) else shared, settings)
+    def __init__(self, address: str, settings: FeedSettings, rank: int, world: int) -> None:
         self._rank, self._world = rank, world
+        # Opened at the first task, so that what is wrong travels as a value.
+        self._feed = cache(lambda: Feed(open_dataset(address), settings))
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
         made: list[Batch] = []
@@ -84,7 +87,7 @@ class _BatchMaker:
         try:
             for first, last in zip(block["first"].tolist(), block["last"].tolist(), strict=True):
                 for step in range(first, last):
-                    made.append(self._feed.batch(step, self._rank, self._world))
+                    made.append(self._feed().batch(step, self._rank, self._world))
         except AnchorfaceError as problem:
             told = errors.to_value(problem)
             made.append(NO_BATCH)
