@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -215,6 +215,8 @@ def _write_columns(file: pq.ParquetFile, folder: Path, uri: str) -> None:
     if missing:
         raise DataError(f"{uri}: columns are missing: {', '.join(missing)}")
     total, done = file.metadata.num_rows, 0
+    if not total:
+        raise DataError(f"{uri}: a table without a face")
     writers: dict[str, _Numbers | _Characters] = {
         name: _Characters(folder, name, total) if _is_text(file.schema_arrow.field(name).type)
         else _Numbers(folder, name, total) for name in FACE_COLUMNS}
@@ -238,6 +240,7 @@ def _write_columns(file: pq.ParquetFile, folder: Path, uri: str) -> None:
     np.save(folder / "starts.npy", np.concatenate([*starts, [total]]).astype(np.int64))
     for writer in (*writers.values(), *order.values()):
         writer.close()
+    pa.default_memory_pool().release_unused()
 
 
 def _changes(texts: pa.Array) -> NDArray[np.bool_]:
@@ -247,21 +250,21 @@ def _changes(texts: pa.Array) -> NDArray[np.bool_]:
 
 
 class _Numbers:
-    """Writes a column of numbers, or of lists of equally many."""
+    """Writes a column of numbers, or of lists of equally many, as they come."""
 
     def __init__(self, folder: Path, name: str, total: int) -> None:
-        self._path, self._name, self._total, self._done = folder / f"{name}.npy", name, total, 0
-        self._file: NDArray[Any] | None = None
+        self._file, self._name, self._total = (folder / f"{name}.npy").open("wb"), name, total
+        self._shape: tuple[int, ...] | None = None
 
     def add(self, column: pa.Array, where: str) -> None:
         kind = column.type
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            try:
-                flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-                shape = (5, 2) if self._name == "crop_landmarks" else (len(flat) // max(len(column), 1),)
-                self.put(flat.reshape(len(column), *shape))
-            except ValueError as error:
-                raise DataError(f"{where}: lists of equally many numbers are needed ({error})") from error
+            flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+            shape = (5, 2) if self._name == "crop_landmarks" else (len(flat) // max(len(column), 1),)
+            lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+            if lengths != [int(np.prod(shape))] or (self._shape or shape) != shape:
+                raise DataError(f"{where}: lists of {' x '.join(map(str, self._shape or shape))} numbers are needed")
+            self.put(flat.reshape(len(column), *shape))
         elif pa.types.is_date(kind):
             self.put(column.to_numpy(zero_copy_only=False).astype("datetime64[D]"))
         elif column.null_count and not pa.types.is_floating(kind):
@@ -270,37 +273,34 @@ class _Numbers:
             self.put(column.to_numpy(zero_copy_only=False))
 
     def put(self, values: NDArray[Any]) -> None:
-        if self._file is None:
-            shape = (self._total, *values.shape[1:])
-            self._file = np.lib.format.open_memmap(self._path, mode="w+", dtype=values.dtype, shape=shape)
-        self._file[self._done : self._done + len(values)] = values
-        self._done += len(values)
+        if self._shape is None:
+            self._shape = values.shape[1:]
+            described = {"descr": np.lib.format.dtype_to_descr(values.dtype), "fortran_order": False,
+                         "shape": (self._total, *self._shape)}
+            np.lib.format.write_array_header_1_0(self._file, described)
+        self._file.write(np.ascontiguousarray(values).view(np.uint8).data)
 
     def close(self) -> None:
-        if isinstance(self._file, np.memmap):
-            self._file.flush()
-        elif self._file is None:
-            np.save(self._path, np.zeros((0, *{"crop_landmarks": (5, 2), "embedding": (1,)}.get(self._name, ()))))
+        self._file.close()
 
 
 class _Characters:
-    """Writes a column of texts; one that is unknown is empty."""
+    """Writes a column of texts as they come; one that is unknown is empty."""
 
     def __init__(self, folder: Path, name: str, total: int) -> None:
-        self._ends = np.lib.format.open_memmap(folder / f"{name}.ends.npy", mode="w+", dtype=np.int64,
-                                               shape=(total + 1,))
-        self._text: BinaryIO = (folder / f"{name}.text").open("wb")
-        self._done = 0
+        self._ends, self._text = _Numbers(folder, f"{name}.ends", total + 1), (folder / f"{name}.text").open("wb")
+        self._ends.put(np.zeros(1, np.int64))
+        self._end = 0
 
     def add(self, column: pa.Array, where: str) -> None:
-        texts = pc.fill_null(column, "").cast(pa.large_string())
-        ends = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False))
-        self._ends[self._done + 1 : self._done + 1 + len(texts)] = self._ends[self._done] + ends
-        self._done += len(texts)
-        self._text.write("".join(texts.to_pylist()).encode())
+        content = [text.encode() for text in pc.fill_null(column, "").to_pylist()]
+        self._text.write(b"".join(content))
+        ends = self._end + np.cumsum([len(text) for text in content], dtype=np.int64)
+        self._ends.put(ends)
+        self._end = int(ends[-1])
 
     def close(self) -> None:
-        self._ends.flush()
+        self._ends.close()
         self._text.close()
 
 
