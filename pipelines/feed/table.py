@@ -208,6 +208,7 @@ def _write(uri: str, sha256: str, folder: Path) -> None:
                            f"${FOLDER}") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+        pa.default_memory_pool().release_unused()
 
 
 def _write_columns(file: pq.ParquetFile, folder: Path, uri: str) -> None:
@@ -240,7 +241,6 @@ def _write_columns(file: pq.ParquetFile, folder: Path, uri: str) -> None:
     np.save(folder / "starts.npy", np.concatenate([*starts, [total]]).astype(np.int64))
     for writer in (*writers.values(), *order.values()):
         writer.close()
-    pa.default_memory_pool().release_unused()
 
 
 def _changes(texts: pa.Array) -> NDArray[np.bool_]:
