@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def levels_to_tensor(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
-    """uint8 [B, S, S, 3] RGB to float32 [B, 3, S, S] in [-1, 1]."""
-    moved = torch.from_numpy(np.ascontiguousarray(images)).to(device, non_blocking=True)
+def levels_to_tensor(images: NDArray[np.uint8] | Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 [B, S, S, 3] RGB, NumPy's or torch's, to float32 [B, 3, S, S] in [-1, 1]."""
+    given = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    moved = given.to(device, non_blocking=True)
     return moved.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 

@@ -39,14 +39,7 @@ class DatasetVersion:
             DataError: no manifest there, a face table of another hash, columns that are missing, or a shard whose
                 path leads out of the folder.
         """
-        if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
-            uri = join(uri, inside(read_bytes(join(uri, "latest")).decode().strip()))
-        if not exists(join(uri, "manifest.json")):
-            raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that "
-                            "`shards` wrote")
-        manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
-        for shard in manifest.shards:
-            inside(shard.path)
+        uri, manifest = find_version(uri)
         if sha256_of(join(uri, "faces.parquet")) != manifest.faces_sha256:
             raise DataError(f"{join(uri, 'faces.parquet')}: not the table that manifest.json names (other hash); "
                             "a dataset version is immutable: make the shards again")
@@ -96,6 +89,23 @@ class DatasetVersion:
         if len(content) != face_row["byte_size"]:
             raise DataError(f"{uri}: too short for face {face_row['face_id']}; the shard is damaged")
         return content
+
+
+def find_version(uri: str) -> tuple[str, Manifest]:
+    """The folder and the manifest of a dataset version, or of the one that `latest` in a folder names.
+
+    Raises:
+        DataError: no manifest there, or a shard whose path leads out of the folder.
+    """
+    if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
+        uri = join(uri, inside(read_bytes(join(uri, "latest")).decode().strip()))
+    if not exists(join(uri, "manifest.json")):
+        raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that "
+                        "`shards` wrote")
+    manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
+    for shard in manifest.shards:
+        inside(shard.path)
+    return uri, manifest
 
 
 def inside(path: str) -> str:

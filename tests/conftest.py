@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from anchorface.pipelines.feed.table import FOLDER
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -18,6 +20,19 @@ def shared_data() -> Path:
             pytest.fail("CI must have the shared photographs beside the checkout")
         pytest.skip("needs the shared photographs and models beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Face tables that datasets are mapped from stand among the session's temporary files."""
+    before = os.environ.get(FOLDER)
+    folder = tmp_path_factory.mktemp("tables")
+    folder.chmod(0o700)
+    os.environ[FOLDER] = str(folder)
+    yield
+    os.environ.pop(FOLDER)
+    if before is not None:
+        os.environ[FOLDER] = before
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,8 @@ def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.devic
     Args:
         empty: which samples see the empty prompt.
     """
-    references = [levels_to_tensor(images, device) for images in np.moveaxis(batch["references"], 1, 0)]
+    references = [levels_to_tensor(batch["references"][:, place], device)
+                  for place in range(batch["references"].shape[1])]
     raw = torch.from_numpy(batch["reference_embeddings"]).to(device) if references else None
     with torch.no_grad(), autocast(recipe.precision, device):
         given = conditions(networks.encoders, levels_to_tensor(batch["degraded"], device), references,

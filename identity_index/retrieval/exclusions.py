@@ -37,7 +37,7 @@ def refusals(album: Album, targets: NDArray[np.int64], policy: MismatchPolicy) -
     found[_near(album, targets, policy)] = 4
     place = album.place[targets, None]
     same = (album.place == place) & (place != "")
-    if same.sum() > len(targets):
+    if same.sum() > np.count_nonzero(place):
         second = album.second[targets, None]
         found[same & (np.abs(album.second - second) < policy.clip_seconds)] = 3
         found[same & np.isnan(album.second) & np.isnan(second)] = 2

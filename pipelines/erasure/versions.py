@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anchorface.pipelines.erasure.tables import without_subjects
+from anchorface.pipelines.feed.table import forget
 from anchorface.pipelines.versions.publish import Tally, latest_id, move, size, whole
 from anchorface.pipelines.versions.tar import members, pack
 from anchorface.records.lineage import code_hash, manifests
@@ -57,6 +58,7 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
     manifest = Manifest.from_json(read_bytes(described).decode())
     move(building, dataset, manifest)
     _pass_on(out, manifest_id, manifest.manifest_id)
+    forget(Manifest.from_json(read_bytes(join(old, "manifest.json")).decode()).faces_sha256)
     # The manifest goes first: a folder without one is no version, and a second attempt knows how far this one came.
     delete(join(old, "manifest.json"))
     delete(old)

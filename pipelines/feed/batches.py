@@ -1,15 +1,17 @@
 """What training reads: the batches of a run's steps, made in this process or ahead of it by Ray.
 
 In: a dataset version's URI, frozen FeedSettings, steps, rank and world. Out: batches as pipelines.feed.sample describes
-them, in order. The dataset travels to Ray workers once, through shared memory; a worker returns finished batches. Ray
+them, in order. Ray workers map the dataset's table from their node's files; a worker returns finished batches. Ray
 decides where a batch is made, never which one comes next.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from anchorface.pipelines.feed.cpus import PATIENCE
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.feed import Feed
+from anchorface.pipelines.feed.order import share
 from anchorface.pipelines.feed.ray_feed import stream
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.pipelines.feed.settings import FeedSettings
@@ -19,6 +21,7 @@ from anchorface.records.errors import ConfigurationError, DataError
 def batches(
     dataset_uri: str, settings: FeedSettings, start_step: int, stop_step: int, *, rank: int = 0, world: int = 1,
     engine: str = "ray", concurrency: int = 1, num_cpus: float = 0.5, steps_per_task: int = 2,
+    patience: float = PATIENCE, report: Callable[[str], None] | None = None,
 ) -> Iterator[Batch]:
     """This rank's batches of steps [start_step, stop_step), in order.
 
@@ -26,23 +29,26 @@ def batches(
         dataset_uri: the dataset version; empty for settings.dataset.
         settings: what decides a sample.
         start_step, stop_step: global batches; step s holds positions s * batch ... (s + 1) * batch - 1.
-        rank, world: this process and how many there are; each takes its contiguous share of every global batch.
+        rank, world: this process and how many there are, at most one a sample; each takes its contiguous share of
+            every global batch (`pipelines.feed.order.share`).
         engine: `ray` (Ray Data, ahead of the reader) or `inline` (in this process).
         concurrency: Ray workers of this rank. num_cpus: CPUs that Ray books for each. All ranks' workers and the
-            training processes must fit into the cluster's CPUs together, or a rank waits for ever: on two CPUs two
-            ranks of half a CPU leave one worker of half a CPU to each.
+            training processes must fit into the cluster's CPUs together, or a rank waits for ever
+            (`pipelines.feed.cpus.require_cpus`): on two CPUs two ranks of half a CPU leave one worker of half a CPU to
+            each.
         steps_per_task: steps that one Ray task makes, best about a second of work.
+        patience: seconds that a batch is waited for before `report` is told what Ray has and what is booked, and again
+            after as many more. report: takes a line; None for a RuntimeWarning.
 
     Yields:
         Dictionaries of arrays as pipelines.feed.sample describes them. The bytes depend on nothing but settings,
         dataset version, step, rank and world.
 
     Raises:
-        ConfigurationError: world does not divide the batch, or an unknown engine.
+        ConfigurationError: more ranks than samples in a batch, or an unknown engine.
         DataError: no dataset there, or a damaged shard.
     """
-    if settings.batch % world or not 0 <= rank < world:
-        raise ConfigurationError(f"batch {settings.batch} over world {world}, rank {rank}: world must divide the batch")
+    share(settings.batch, rank, world)
     if engine not in ("ray", "inline"):
         raise ConfigurationError(f"feed engine {engine!r}: it is 'ray' or 'inline'")
     dataset = open_dataset(dataset_uri or settings.dataset)
@@ -51,7 +57,7 @@ def batches(
         return (feed.batch(step, rank, world) for step in range(start_step, stop_step))
     return stream(
         dataset, settings, start_step, stop_step, rank=rank, world=world, concurrency=concurrency, num_cpus=num_cpus,
-        steps_per_task=steps_per_task,
+        steps_per_task=steps_per_task, patience=patience, report=report,
     )
 
 

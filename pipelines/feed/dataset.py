@@ -1,14 +1,16 @@
-"""An opened dataset version: its Manifest, its faces as NumPy columns, and crops by their place in a tar.
+"""An opened dataset version: its Manifest, its faces as columns, and crops by their place in a tar.
 
 In: the URI of a version folder, or of the `dataset` folder above it (then `latest` names the version).
-Out: columns of N faces in shard order (`landmarks` float32 [N, 5, 2] crop pixels, `embedding` float32 [N, D] unit,
-`norm` float32 [N], ...); crops as JPEG bytes. Faces of one identity in one shard are a group and stand together.
+Out: columns of N faces in shard order (`crop_landmarks` float32 [N, 5, 2] crop pixels, `embedding` float32 [N, D] unit,
+`norm` float32 [N], ...), which this node's processes share (pipelines.feed.table); crops as JPEG bytes. Faces of one
+identity in one shard are a group and stand together.
 """
 
 import hashlib
+import json
 from collections import OrderedDict
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,41 +20,45 @@ from numpy.typing import NDArray
 from anchorface.identity_index.retrieval.album import Album
 from anchorface.identity_index.retrieval.exclusions import admissible
 from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, select
-from anchorface.records.dataset import DatasetVersion
+from anchorface.pipelines.feed.table import Columns, Table, open_table
+from anchorface.records.dataset import find_version
 from anchorface.records.errors import DataError
-from anchorface.records.manifest import FACE_COLUMNS, Manifest
+from anchorface.records.lineage import code_hash
+from anchorface.records.manifest import Manifest
 from anchorface.records.storage import filesystem, join, read_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One immutable version. Holds no open file, so it travels between processes; arrays are shared by Ray.
+    """One immutable version. It travels between processes as its address, and is opened again there.
 
-    columns: FACE_COLUMNS as NumPy arrays of length N. `crop_landmarks` is [N, 5, 2], `embedding` [N, D]; ages that
-    are unknown are NaN, dates that are unknown NaT. group: int64 [N], the number of the row's (identity, shard).
+    table: one row per face, in shard order.
     """
 
     uri: str
     manifest: Manifest
-    columns: dict[str, NDArray[Any]]
-    group: NDArray[np.int64]
+    table: Table
 
     def __len__(self) -> int:
-        return len(self.group)
+        return len(self.table)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_dataset, (self.uri,)
+
+    @property
+    def columns(self) -> Columns:
+        """FACE_COLUMNS by name; see `pipelines.feed.table.Table`."""
+        return self.table.columns
 
     @property
     def manifest_id(self) -> str:
         """The version's id."""
         return self.manifest.manifest_id
 
-    @cached_property
-    def _group_starts(self) -> NDArray[np.int64]:
-        return np.searchsorted(self.group, np.arange(int(self.group[-1]) + 2 if len(self.group) else 1))
-
     def group_rows(self, row: int) -> range:
         """The rows of this row's person in its shard, itself included."""
-        number = int(self.group[row])
-        return range(int(self._group_starts[number]), int(self._group_starts[number + 1]))
+        number = int(self.table.group[row])
+        return range(int(self.table.starts[number]), int(self.table.starts[number + 1]))
 
     def rows_of(self, identity: str) -> NDArray[np.int64]:
         """All rows of a person."""
@@ -68,13 +74,18 @@ class Dataset:
         album = Album.of_columns(self.columns, slice(group.start, group.stop))
         return select(album, row - group.start, policy, k, rng).references(album)
 
-    def admissible(self, rows: NDArray[np.int64], policy: MismatchPolicy) -> NDArray[np.int64]:
-        """How many references each of some rows can have from its group."""
-        counts = np.zeros(len(self), np.int64)
-        for number in np.unique(self.group[rows]):
-            part = slice(int(self._group_starts[number]), int(self._group_starts[number + 1]))
-            counts[part] = admissible(Album.of_columns(self.columns, part), policy)
-        return counts[rows]
+    def admissible(self, policy: MismatchPolicy) -> NDArray[np.int32]:
+        """How many references each face can have from its group, int32 [N]; counted once a node."""
+        told = json.dumps([asdict(policy), code_hash()], sort_keys=True)
+        return self.table.derived(f"admissible-{hashlib.sha256(told.encode()).hexdigest()[:16]}",
+                                  lambda: self._count_admissible(policy))
+
+    def _count_admissible(self, policy: MismatchPolicy) -> NDArray[np.int32]:
+        counts = np.zeros(len(self), np.int32)
+        for first, stop in pairwise(self.table.starts.tolist()):
+            if stop > first + 1:
+                counts[first:stop] = admissible(Album.of_columns(self.columns, slice(first, stop)), policy)
+        return counts
 
     def verify(self) -> None:
         """Read everything and compare all hashes with the Manifest.
@@ -145,36 +156,16 @@ def open_dataset(uri: str) -> Dataset:
     Raises:
         DataError: no dataset there, or one whose Manifest or table is damaged or names files outside its folder.
     """
-    version = DatasetVersion.open(uri)
-    uri, manifest, table = version.uri, version.manifest, version.faces
-    columns = {name: _column(table, name) for name in FACE_COLUMNS}
-    known = {shard.path: number for number, shard in enumerate(manifest.shards)}
-    unknown = set(columns["shard"].tolist()) - set(known)
+    uri, manifest = find_version(uri)
+    table = open_table(join(uri, "faces.parquet"), manifest.faces_sha256)
+    firsts = np.searchsorted(table.shards, np.arange(int(table.shards[-1]) + 1 if len(table) else 0))
+    unknown = set(table.columns["shard"][firsts].tolist()) - {shard.path for shard in manifest.shards}
     if unknown:
         raise DataError(f"{uri}/faces.parquet names shards that are not in the Manifest: {sorted(unknown)[:3]}")
-    changes = (columns["identity"][1:] != columns["identity"][:-1]) | (columns["shard"][1:] != columns["shard"][:-1])
-    group = np.concatenate([[0], np.cumsum(changes)]).astype(np.int64)[: len(table)]
-    return Dataset(uri=uri, manifest=manifest, columns=columns, group=group)
+    return Dataset(uri=uri, manifest=manifest, table=table)
 
 
 def shard_sizes(dataset: Dataset, rows: NDArray[np.int64]) -> list[int]:
     """How many of these rows (in shard order) each shard holds, shards in the order of the rows."""
-    names = dataset.columns["shard"][rows]
-    if not len(names):
-        return []
-    borders = np.concatenate([[0], np.flatnonzero(names[1:] != names[:-1]) + 1, [len(names)]])
-    return np.diff(borders).tolist()
-
-
-def _column(table: pa.Table, name: str) -> NDArray[Any]:
-    column = table.column(name).combine_chunks()
-    kind = column.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-        shape = (len(table), 5, 2) if name == "crop_landmarks" else (len(table), -1)
-        return flat.reshape(shape) if len(table) else flat.reshape(0, *((5, 2) if name == "crop_landmarks" else (1,)))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return np.array(column.to_pylist(), dtype=np.str_)
-    if pa.types.is_date(kind):
-        return column.to_numpy(zero_copy_only=False).astype("datetime64[D]")
-    return column.to_numpy(zero_copy_only=False)
+    counts = np.bincount(dataset.table.shards[rows])
+    return counts[counts > 0].tolist()

@@ -15,7 +15,7 @@ from anchorface.degradation.balance import Severity, acceptance, draw_balanced
 from anchorface.faces.images import decode_jpeg
 from anchorface.identity_index import Chosen
 from anchorface.pipelines.feed.dataset import CropReader, Dataset, shard_sizes
-from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule
+from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule, share
 from anchorface.pipelines.feed.sample import Batch, Sample, collate
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records.errors import ConfigurationError, DataError
@@ -29,7 +29,8 @@ SEVERITY_FACES, SEVERITY_SIDE = 2, 64
 class Feed:
     """Samples of one dataset version under one set of settings.
 
-    It keeps what can be computed again (an epoch's order, a batch's choices, bytes of shards) and nothing else.
+    It keeps what can be computed again (an epoch's order, a batch's number of references, bytes of shards) and nothing
+    else.
 
     Raises:
         ConfigurationError: embeddings of another network than settings.embedder, or no size.
@@ -54,7 +55,7 @@ class Feed:
             raise DataError(f"{dataset.uri}: no face of split {settings.split!r} to train on")
         self.rows: Rows = rows
         most = len(settings.reference_count_probabilities) - 1
-        self._capacity = np.minimum(dataset.admissible(rows, settings.policy), most)
+        self._capacity = np.minimum(dataset.admissible(settings.policy)[rows], most)
         self._sizes = shard_sizes(dataset, rows)
         self._crops = CropReader(dataset)
         self._profile = settings.degradations()
@@ -63,7 +64,7 @@ class Feed:
         if self._severity is not None:
             acceptance(self._profile, target=self._severity, images=self._clean)
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
-        self._choices = lru_cache(maxsize=4)(self._make_choices)
+        self._counts = lru_cache(maxsize=4)(self._make_counts)
 
     def target_rows(self, batch_number: int) -> Rows:
         """The dataset's rows that are the targets of a global batch."""
@@ -75,7 +76,7 @@ class Feed:
         settings, columns = self.settings, self.dataset.columns
         number, place = divmod(position, settings.batch)
         row = int(self.target_rows(number)[place])
-        chosen = self._choices(number)[place]
+        chosen = self._references(position, row)
         candidates = {str(columns["face_id"][r]): r for r in self.dataset.group_rows(row)}
         reference_rows = [candidates[choice.face_id] for choice in chosen]
         mirrored = settings.flip and rng(settings.seed, "flip", position).random() < 0.5
@@ -97,10 +98,9 @@ class Feed:
         )
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """This rank's slice of a global batch."""
-        share = self.settings.batch // world
-        first = step * self.settings.batch + rank * share
-        return collate([self.sample(position) for position in range(first, first + share)])
+        """This rank's share of a global batch; see `pipelines.feed.order.share`."""
+        first, places = step * self.settings.batch, share(self.settings.batch, rank, world)
+        return collate([self.sample(first + place) for place in places])
 
     def _plan(self, position: int) -> degradation.Plan:
         """The degradation of a position."""
@@ -119,20 +119,24 @@ class Feed:
         order = schedule(self._sizes, self._capacity, self.settings.batch, self.settings.seed, epoch)
         return self.rows[order]
 
-    def _make_choices(self, number: int) -> list[list[Chosen]]:
-        """The references of every sample of a global batch: as many for each as the poorest of them can have."""
-        settings, shares = self.settings, self.settings.reference_count_probabilities
-        drawn = int(rng(settings.seed, "reference count", number).choice(len(shares), p=np.array(shares) / sum(shares)))
-        rows = self.target_rows(number)
-        if drawn == 0:
-            return [[] for _ in rows]
-        chosen = []
-        for place, row in enumerate(rows.tolist()):
-            position = number * settings.batch + place
-            draw = rng(settings.seed, "references", position)
-            chosen.append(self.dataset.references(row, settings.policy, drawn, draw))
-        count = min(len(choice) for choice in chosen)
-        return [choice[:count] for choice in chosen]
+    def _make_counts(self, number: int) -> tuple[int, int]:
+        """How many references are drawn for a global batch, and how many each of its samples gets: as many as the
+        poorest of them can have. `select` always finds as many as are asked and admissible, so no face need be looked
+        at to know that.
+        """
+        shares = self.settings.reference_count_probabilities
+        numbers = rng(self.settings.seed, "reference count", number)
+        drawn = int(numbers.choice(len(shares), p=np.array(shares) / sum(shares)))
+        places = np.searchsorted(self.rows, self.target_rows(number))
+        return drawn, min(drawn, int(self._capacity[places].min()))
+
+    def _references(self, position: int, row: int) -> list[Chosen]:
+        """The references of the sample of a position."""
+        drawn, count = self._counts(position // self.settings.batch)
+        if not count:
+            return []
+        draw = rng(self.settings.seed, "references", position)
+        return self.dataset.references(row, self.settings.policy, drawn, draw)[:count]
 
     def _crop(self, row: int, mirrored: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """A crop at settings.size, and its landmarks there."""

@@ -1,6 +1,7 @@
 """In which order a run sees its targets: pure functions of (sizes, seed, epoch), no state, no reading.
 
-In: how many rows each shard holds, how many references each row can have. Out: row numbers, int64.
+In: how many rows each shard holds, how many references each row can have. Out: row numbers, int64; and a rank's share
+of a global batch.
 """
 
 from itertools import pairwise
@@ -8,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from anchorface.records.errors import ConfigurationError
 from anchorface.records.seeds import rng
 
 Rows = NDArray[np.int64]
@@ -75,6 +77,23 @@ def schedule(
     full.append(left[: len(left) // batch * batch].reshape(-1, batch))
     places = np.concatenate(full)
     return rows[places[np.argsort(places[:, -1], kind="stable")]]
+
+
+def share(batch: int, rank: int, world: int) -> range:
+    """A rank's places in a global batch: contiguous, in the order of the ranks, each place at exactly one rank.
+
+    Shares differ by one sample at most; where world divides the batch all have batch / world.
+
+    Args:
+        batch: samples per global batch.
+        rank, world: this process and how many there are, from 1 to batch.
+
+    Raises:
+        ConfigurationError: more ranks than samples, or no such rank.
+    """
+    if not 0 <= rank < world <= batch:
+        raise ConfigurationError(f"batch {batch} over world {world}, rank {rank}: every rank needs a sample")
+    return range(rank * batch // world, (rank + 1) * batch // world)
 
 
 def batches_per_epoch(rows: int, batch: int) -> int:

@@ -8,23 +8,28 @@ Measured on two shared CPUs, 200 batches of 16 samples of 128 px, one worker, fi
 a second (13.1 to 18.8), and 16.8 (14.6 to 19.4) with each batch as one string of bytes. No difference can be told.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.data import ActorPoolStrategy, ExecutionOptions
+from ray.data import ActorPoolStrategy, ExecutionOptions, ExecutionResources
 
-from anchorface.pipelines.feed.dataset import Dataset
+from anchorface.pipelines.feed.cpus import Watch
+from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.pipelines.stages.cluster import connect, quiet_data
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError
+from anchorface.records.storage import filesystem
 
 TASKS_PER_WINDOW = 4096
+AHEAD = 0.5
+"""Share of the cluster's object store that the finished batches of all ranks may fill; Ray Data's own for one run."""
 NO_BATCH: Batch = {
     "position": np.zeros(0, np.int64), "target": np.zeros((0, 0, 0, 3), np.uint8),
     "degraded": np.zeros((0, 0, 0, 3), np.uint8), "references": np.zeros((0, 0, 0, 0, 3), np.uint8),
@@ -36,16 +41,18 @@ NO_BATCH: Batch = {
 
 def stream(
     dataset: Dataset, settings: FeedSettings, start_step: int, stop_step: int, *, rank: int, world: int,
-    concurrency: int, num_cpus: float, steps_per_task: int,
+    concurrency: int, num_cpus: float, steps_per_task: int, patience: float, report: Callable[[str], None] | None,
 ) -> Iterator[Batch]:
     """Batches in order; see `pipelines.feed.batches.batches`.
 
     A long run goes through Ray Data in windows of TASKS_PER_WINDOW tasks, so that planning takes no time and no
-    memory whatever its length.
+    memory whatever its length. A reader that is slow stops the workers: a rank's finished batches fill at most
+    AHEAD / world of the object store (and one task's batches, where those are more).
     """
     connect()
     quiet_data()
-    shared = ray.put(dataset)
+    watch = Watch(f"rank {rank}", workers=concurrency, cpus=num_cpus, patience=patience, report=report)
+    address = dataset.uri if "://" in dataset.uri else filesystem(dataset.uri)[1]
     window = TASKS_PER_WINDOW * steps_per_task
     for first in range(start_step, stop_step, window):
         last = min(first + window, stop_step)
@@ -53,12 +60,12 @@ def stream(
             {"first": step, "last": min(step + steps_per_task, last)} for step in range(first, last, steps_per_task)
         ]
         made = ray.data.from_items(tasks, override_num_blocks=len(tasks))
-        made.context.execution_options = _ordered(made.context.execution_options)
+        made.context.execution_options = _options(made.context.execution_options, world)
         made = made.map_batches(
-            _BatchMaker, fn_constructor_args=(shared, settings, rank, world), batch_size=None, num_cpus=num_cpus,
+            _BatchMaker, fn_constructor_args=(address, settings, rank, world), batch_size=None, num_cpus=num_cpus,
             compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(concurrency, len(tasks)))),
         )
-        for row in made.iter_rows():
+        for row in watch.over(made.iter_rows()):
             error, message = row.pop("error"), row.pop("message")
             if error:
                 raise errors.from_value(error, message)
@@ -66,17 +73,21 @@ def stream(
             yield {name: np.array(array, NO_BATCH[name].dtype.type) for name, array in row.items()}
 
 
-def _ordered(options: ExecutionOptions) -> ExecutionOptions:
+def _options(options: ExecutionOptions, world: int) -> ExecutionOptions:
+    """In order, and no more of the object store than a rank's part."""
     options.preserve_order = True
+    store = int(ray.cluster_resources().get("object_store_memory", 0) * AHEAD / world)
+    options.resource_limits = ExecutionResources.for_limits(object_store_memory=store)
     return options
 
 
 class _BatchMaker:
-    """One Ray worker: a Feed over the shared dataset."""
+    """One Ray worker: a Feed over the dataset at an address."""
 
-    def __init__(self, shared: Any, settings: FeedSettings, rank: int, world: int) -> None:
-        self._feed = Feed(ray.get(shared) if isinstance(shared, ray.ObjectRef) else shared, settings)
+    def __init__(self, address: str, settings: FeedSettings, rank: int, world: int) -> None:
         self._rank, self._world = rank, world
+        # Opened at the first task, so that what is wrong travels as a value.
+        self._feed = cache(lambda: Feed(open_dataset(address), settings))
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
         made: list[Batch] = []
@@ -84,7 +95,7 @@ class _BatchMaker:
         try:
             for first, last in zip(block["first"].tolist(), block["last"].tolist(), strict=True):
                 for step in range(first, last):
-                    made.append(self._feed.batch(step, self._rank, self._world))
+                    made.append(self._feed().batch(step, self._rank, self._world))
         except AnchorfaceError as problem:
             told = errors.to_value(problem)
             made.append(NO_BATCH)

@@ -68,6 +68,15 @@ def test_two_ranks_make_what_one_makes(settings, straight):
         assert left["references"].shape == right["references"].shape
 
 
+def test_three_ranks_share_a_batch_of_four(settings, straight):
+    ranks = [list(batches("", settings, 0, STEPS, rank=rank, world=3, engine="inline")) for rank in range(3)]
+    assert [len(made[0]["position"]) for made in ranks] == [1, 1, 2]
+    assert global_digest(chain(*ranks)) == global_digest(straight)
+    for whole, *shares in zip(straight, *ranks, strict=True):
+        for name in whole:
+            assert (np.concatenate([share[name] for share in shares]) == whole[name]).all()
+
+
 def test_resumed_run_neither_skips_nor_repeats(settings, straight):
     resumed = [*batches("", settings, 0, 5, engine="inline"), *batches("", settings, 5, STEPS, engine="inline")]
     assert np.concatenate([b["position"] for b in resumed]).tolist() == list(range(4 * STEPS))
@@ -194,8 +203,8 @@ def test_settings_that_do_not_fit_are_refused(settings):
             replace(settings, degradation_overrides=overrides)
     with pytest.raises(ConfigurationError, match=r"severity.*add up to 0\.5"):
         replace(settings, severity=((10, 20, 0.5),))
-    with pytest.raises(ConfigurationError, match="divide"):
-        batches("", settings, 0, 1, world=3, engine="inline")
+    with pytest.raises(ConfigurationError, match="every rank needs a sample"):
+        batches("", settings, 0, 1, world=5, engine="inline")
     with pytest.raises(ConfigurationError, match="embeddings come from"):
         Feed(open_dataset(settings.dataset), replace(settings, embedder="another"))
     with pytest.raises(DataError, match="no dataset version"):

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from anchorface.pipelines.feed.order import batches_per_epoch, order, schedule
+from anchorface.pipelines.feed.order import batches_per_epoch, order, schedule, share
 from anchorface.pipelines.identities.splits import assign_splits, split_counts
 from anchorface.pipelines.versions.plan import GROUP_FACES, plan_shards
+from anchorface.records.errors import ConfigurationError
 
 SIZES = (30, 7, 50, 13, 41)
 
@@ -37,6 +39,21 @@ def test_batches_hold_rows_of_one_capacity_where_they_can():
 def test_a_set_smaller_than_a_batch_fills_it():
     assert schedule([3], [2, 2, 2], 8, 0, 0).shape == (1, 8)
     assert schedule([], [], 8, 0, 0).shape == (0, 8)
+
+
+def test_every_place_of_a_batch_is_at_exactly_one_rank_whatever_their_number():
+    for batch in (1, 4, 16, 23):
+        for world in range(1, batch + 1):
+            shares = [share(batch, rank, world) for rank in range(world)]
+            assert [place for part in shares for place in part] == list(range(batch))
+            assert {len(part) for part in shares} <= {batch // world, -(-batch // world)} - {0}
+    assert share(16, 3, 4) == range(12, 16)
+
+
+@pytest.mark.parametrize(("batch", "rank", "world"), [(4, 0, 5), (4, 2, 2), (4, -1, 2), (4, 0, 0)])
+def test_more_ranks_than_samples_and_unknown_ranks_are_refused(batch, rank, world):
+    with pytest.raises(ConfigurationError, match=f"batch {batch} over world {world}, rank {rank}"):
+        share(batch, rank, world)
 
 
 def test_splits_have_exact_counts_and_none_is_empty():

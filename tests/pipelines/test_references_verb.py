@@ -88,6 +88,6 @@ def test_a_folder_that_is_neither_is_named(tmp_path):
 def test_the_feed_knows_how_many_references_each_face_can_have(line):
     dataset, policy = open_dataset(str(line.version)), MismatchPolicy(minimum_sharpness=300.0)
     rows = dataset.split_rows("train")
-    counts = dataset.admissible(rows, policy)
+    counts = dataset.admissible(policy)[rows]
     assert counts.tolist() == [len(dataset.references(row, policy, 99, rng(0, "all", row))) for row in rows.tolist()]
-    assert (counts < dataset.admissible(rows, MismatchPolicy())).any()
+    assert (counts < dataset.admissible(MismatchPolicy())[rows]).any()

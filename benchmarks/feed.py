@@ -1,0 +1,181 @@
+"""The feed: bytes a face in memory, and samples a second beside decoding and degrading alone.
+
+    python benchmarks/feed.py [--faces 1000000] [--batches 40] [--batch 16] [--size 128] [--folder ...]
+
+Memory: a table of drawn faces (ten a person, embeddings of 256 numbers) is opened by a first process, which writes the
+node's files, and by a second, which maps them; each makes a Feed, the order of an epoch and the references of a few
+batches. Told are the seconds, and what the process has for itself and shares, in bytes a face above an import's.
+`--faces 0` leaves it out.
+
+Speed: the golden dataset's faces. The limit is the same pictures decoded, cut to size and degraded by the same plans in
+this process, one after another and nothing else; the feed in this process, and through Ray with one worker, take turns
+with it, so that a busy machine slows all of them alike. Told are medians of the rounds and their ratios to the limit.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from anchorface import degradation
+from anchorface.pipelines.feed.batches import batches
+from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.pipelines.feed.feed import Feed
+from anchorface.pipelines.feed.settings import FeedSettings
+from anchorface.pipelines.feed.table import FOLDER
+from anchorface.pipelines.versions.publish import TABLE_SCHEMA
+from anchorface.records import rng
+from anchorface.records.manifest import Manifest, Shard
+from anchorface.records.table_stream import write_stream
+
+GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "dataset"
+EACH, DIMENSION, SHARD = 10, 256, 20_000
+"""Faces of a person, numbers of an embedding, faces of a shard."""
+
+
+def tables(faces: int) -> Iterator[pa.Table]:
+    """Drawn faces, a shard's rows at a time."""
+    for first in range(0, faces, SHARD):
+        count = min(SHARD, faces - first)
+        draw = rng(0, "feed benchmark", first)
+        vectors = draw.standard_normal((count, DIMENSION), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        photos = [f"{number:08x}{word:016x}" for number, word in
+                  enumerate(draw.integers(2**62, size=count).tolist(), first)]
+        columns: dict[str, Any] = {
+            name: pa.array(draw.uniform(1, 90, count).astype(np.float32)) for name, kind in
+            zip(TABLE_SCHEMA.names, TABLE_SCHEMA.types, strict=True) if pa.types.is_floating(kind)}
+        columns |= {
+            "photo_id": photos, "face_id": [f"{photo}-0" for photo in photos],
+            "uri": [f"/photographs/{photo[:6]}/{photo}.jpg" for photo in photos],
+            "identity": [f"p{number // EACH:06d}" for number in range(first, first + count)],
+            "split": ["train"] * count, "shard": [f"shards/train-{first // SHARD:05d}.tar"] * count,
+            "offset": np.arange(count) * 40_000, "byte_size": np.full(count, 30_000), "crop_size": np.full(count, 512),
+            "crop_landmarks": list(draw.uniform(0, 512, (count, 10)).astype(np.float32)), "embedding": list(vectors),
+            "perceptual_hash": draw.integers(2**64, size=count, dtype=np.uint64),
+            "taken": np.full(count, np.datetime64("2020-01-01")), "licence": ["CC0-1.0"] * count,
+            "consent": ["synthetic"] * count, "source": ["benchmark"] * count,
+        }
+        yield pa.table({name: pa.array(columns[name], TABLE_SCHEMA.field(name).type) for name in TABLE_SCHEMA.names})
+
+
+def write_version(folder: Path, faces: int) -> Path:
+    """A dataset version without pictures."""
+    sha256 = write_stream(str(folder / "faces.parquet"), TABLE_SCHEMA, tables(faces))
+    shards = [Shard(path=f"shards/train-{first // SHARD:05d}.tar", split="train", byte_size=0, sha256="",
+                    faces=min(SHARD, faces - first),
+                    identities=tuple(f"p{number:06d}" for number in range(first // EACH, (first + SHARD) // EACH)))
+              for first in range(0, faces, SHARD)]
+    manifest = Manifest(shards=tuple(shards), counts={"train": {"faces": faces}}, licences={}, consents={}, weights={},
+                        settings={}, faces_sha256=sha256)
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
+
+
+def memory() -> tuple[int, int]:
+    """Bytes in memory that are this process's alone, and those of mapped files."""
+    told = dict(line.split(":") for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    held = {name: int(value.split()[0]) * 1024 for name, value in told.items()}
+    return held["Anonymous"], held["Rss"] - held["Anonymous"]
+
+
+def opened(folder: str) -> dict[str, float]:
+    """What a process that reads a version takes, in seconds and bytes a face."""
+    before = memory()
+    began = time.monotonic()
+    dataset = open_dataset(folder)
+    told = {"open": time.monotonic() - began}
+    for name in ("feed", "another feed"):
+        began = time.monotonic()
+        feed = Feed(dataset, FeedSettings(dataset=folder, batch=64, size=128))
+        told[name] = time.monotonic() - began
+    began = time.monotonic()
+    feed.target_rows(0)
+    told["epoch"] = time.monotonic() - began
+    for step in range(20):
+        for place, row in enumerate(feed.target_rows(step).tolist()):
+            feed._references(step * 64 + place, row)
+    private, shared = ((now - then) / len(dataset) for now, then in zip(memory(), before, strict=True))
+    return told | {"private": private, "shared": shared}
+
+
+def show_memory(faces: int, folder: Path) -> None:
+    """Both processes' figures."""
+    began = time.monotonic()
+    version = write_version(folder, faces)
+    table = (version / "faces.parquet").stat().st_size / faces
+    print(f"{faces:,} faces, faces.parquet {table:,.0f} bytes a face (drawn in {time.monotonic() - began:.0f} s)")
+    environment = os.environ | {FOLDER: str(folder / "tables")}
+    for name in ("first process", "second process"):
+        done = subprocess.run([sys.executable, __file__, "--opened", str(version)], env=environment, check=True,
+                              capture_output=True, text=True)
+        told = json.loads(done.stdout)
+        seconds = ", ".join(f"{part} {told[part]:.2f} s" for part in ("open", "feed", "another feed", "epoch"))
+        print(f"{name:<15} {seconds}; {told['private']:,.0f} bytes a face of its own, {told['shared']:,.0f} shared")
+
+
+def show_speed(count: int, batch: int, size: int) -> None:
+    """Rounds of the limit, the feed here and the feed on Ray."""
+    settings = FeedSettings(dataset=str(GOLDEN), batch=batch, size=size, profile="refldm-severe", seed=1, flip=True)
+    feed = Feed(open_dataset(settings.dataset), settings)
+    made = [feed.sample(position) for position in range(count * batch)]
+    rows = {str(face): row for row, face in enumerate(feed.dataset.columns["face_id"].tolist())}
+    plans = [degradation.Plan.from_json(sample.pair.plan) for sample in made]
+    pictures = sum(1 + len(sample.references) for sample in made) / len(made)
+
+    def limit() -> int:
+        for sample, plan in zip(made, plans, strict=True):
+            target, *_ = [feed._crop(rows[face], False)[0] for face in (sample.pair.target, *sample.pair.references)]
+            degradation.apply(target, plan)
+        return len(made)
+
+    def through(engine: str, steps: int = count) -> int:
+        return sum(len(one["position"]) for one in batches("", settings, 0, steps, engine=engine, num_cpus=1))
+
+    ways: dict[str, Callable[[], int]] = {
+        "limit": limit, "inline": lambda: through("inline"), "ray": lambda: through("ray")}
+    through("ray", 1)
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(3):
+        for name, work in ways.items():
+            began = time.monotonic()
+            rates[name].append(work() / (time.monotonic() - began))
+    print(f"{count} batches of {batch}, {size} px, {pictures:.1f} pictures a sample; Ray's start is in its time")
+    for name, found in rates.items():
+        ratios = [one / most for one, most in zip(found, rates["limit"], strict=True)]
+        print(f"{name:<8}{statistics.median(found):>8.1f} samples/s{statistics.median(ratios):>8.2f} of the limit "
+              f"({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=int, default=200_000)
+    parser.add_argument("--batches", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--folder", type=Path, help="for the drawn table; a temporary one otherwise")
+    parser.add_argument("--opened", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.opened:
+        print(json.dumps(opened(options.opened)))
+        return
+    if options.faces:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            show_memory(options.faces, Path(folder))
+    if options.batches:
+        show_speed(options.batches, options.batch, options.size)
+
+
+if __name__ == "__main__":
+    main()
