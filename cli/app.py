@@ -27,8 +27,8 @@ Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the cur
 
 
 def told(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2. Work that a signal
-    ended in good order ends with INTERRUPTED, for whoever starts it again.
+    """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2. Work that a
+    signal ended in good order ends with INTERRUPTED, for whoever starts it again.
     """
 
     @wraps(verb)

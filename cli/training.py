@@ -124,7 +124,9 @@ def train(
     checkpointing: Checkpointing = False,
     offload: Annotated[bool, typer.Option("--offload", help="Moments and optimiser in the CPU's memory.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile for the network's blocks.")] = False,
-    feed: Annotated[str, typer.Option(help="Who makes batches: ray, ahead of the worker; or inline, the worker.")] = "ray",
+    feed: Annotated[
+        str, typer.Option(help="Who makes batches: ray, ahead of the worker; or inline, the worker itself.")
+    ] = "ray",
     feed_workers: Annotated[int, typer.Option(help="Ray workers of each worker's feed.")] = 1,
     feed_cpus: Annotated[float, typer.Option(help="CPUs that Ray books for each of them.")] = 0.5,
     failures: Annotated[int, typer.Option(help="How often dead workers are replaced before a new checkpoint.")] = 3,
@@ -133,7 +135,7 @@ def train(
                                "checkpoint and on with other samples.")
     ] = "stop",
     patience: Annotated[float, typer.Option(help="Seconds for which an unwritten checkpoint is tried again.")] = 600.0,
-    hang: Annotated[float, typer.Option(help="Seconds after which a rank that does nothing ends the attempt.")] = 1800.0,
+    hang: Annotated[float, typer.Option(help="Seconds after which a rank that stands still ends the attempt.")] = 1800.0,
     tracking: Annotated[
         str, typer.Option(help="MLflow tracking URI; if not given the one RUN knows, or a SQLite file beside RUN.")
     ] = "",

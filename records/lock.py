@@ -111,6 +111,6 @@ def _said(text: str) -> dict[str, Any]:
 def _taken(folder: str, text: str) -> ConfigurationError:
     said = _said(text)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(said.get("since", 0)))
-    who = (f"{said.get('verb', 'another verb')} on {said.get('host', 'another host')}, process {said.get('process', '?')}, "
-           f"since {when}" if said else "another process")
+    who = (f"{said.get('verb', 'another verb')} on {said.get('host', 'another host')}, process "
+           f"{said.get('process', '?')}, since {when}" if said else "another process")
     return ConfigurationError(f"{folder} is in use: {who}. Wait for it, stop it, or take another folder")

@@ -146,8 +146,8 @@ def list_folders(uri: str) -> list[str]:
 def write_durable(uri: str, content: bytes | memoryview) -> None:
     """Write a file so that it is whole after a power cut, or not there.
 
-    A local file is written beside its place, brought to the disk, renamed, and its folder brought to the disk. An object
-    of a bucket appears whole when its upload ends, so it is written in place.
+    A local file is written beside its place, brought to the disk, renamed, and its folder brought to the disk. An
+    object of a bucket appears whole when its upload ends, so it is written in place.
 
     Raises:
         StorageError: it cannot be written; whatever stood there before stands there still.

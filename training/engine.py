@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from anchorface.training.buckets import bucket_size
 from anchorface.training.execution import Execution
 
-BUCKET = 500_000_000
 SHARED_MEMORY_OP = "deepspeed_shm_comm"
 
 
@@ -59,8 +59,7 @@ def configuration(execution: Execution, *, pieces: int, world: int, clip: float,
 
     Args:
         execution: its ZeRO stage and offloading. pieces: backward passes of a worker in an optimiser step. world:
-            workers. clip: largest norm of the whole gradient, 0 for none. trained: trained parameters: DeepSpeed's
-            buckets need to hold no more (its own 500 million would take 1.9 GiB).
+            workers. clip: largest norm of the whole gradient, 0 for none. trained: trained parameters.
 
     DeepSpeed only counts with the size of a batch; how samples are divided is `loop`'s affair.
     """
@@ -76,7 +75,6 @@ def configuration(execution: Execution, *, pieces: int, world: int, clip: float,
             "overlap_comm": False,
             "contiguous_gradients": True,
             "reduce_bucket_size": bucket_size(trained),
-            "allgather_bucket_size": bucket_size(trained),
             "stage3_param_persistence_threshold": 0,
         },
         "zero_allow_untested_optimizer": True,
@@ -84,12 +82,6 @@ def configuration(execution: Execution, *, pieces: int, world: int, clip: float,
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
-
-
-def bucket_size(trained: int) -> int:
-    """Numbers in a bucket of reduced gradients or gathered parameters: all that are trained, at most DeepSpeed's own
-    500 million, even as its alignment wants it."""
-    return min(BUCKET, trained + trained % 2)
 
 
 def start(network: nn.Module, optimiser: torch.optim.Optimizer, settings: dict[str, Any]) -> Any:

@@ -15,9 +15,9 @@ POLICIES = ("stop", "skip", "back")
 class Execution:
     """Machines, memory and speed of a run; the recipe says what is learned.
 
-    workers: Ray Train workers; 0 runs in this process, without Ray, for looking into things. least_workers: with so many
-    a run goes on where machines are missing, and it grows again when they come back; 0: only with all. resize_seconds:
-    how often Ray looks whether they have; steps since the last checkpoint are then made again.
+    workers: Ray Train workers; 0 runs in this process, without Ray, for looking into things. least_workers: with so
+    many a run goes on where machines are missing, and it grows again when they come back; 0: only with all.
+    resize_seconds: how often Ray looks whether they have; steps since the last checkpoint are then made again.
     gpus: of each worker: 1 (NCCL), or 0 for the CPU (gloo). cpus: what Ray books for a worker; half a CPU leaves room
     for the feed on two CPUs. threads: torch's per worker; 0 divides this machine's cores among the workers.
     zero_stage: DeepSpeed's, 0 replicates everything, 1 shards the moments, 2 the gradients too, 3 the parameters too.
@@ -30,8 +30,8 @@ class Execution:
     feed_cpus: what Ray books for each of them.
     failures: how often dead workers are replaced before a new checkpoint has been written; with every one that is, the
     count begins anew, so that a run of a month outlives more of them than one that cannot begin.
-    not_finite: what happens when a loss or a gradient is not finite: `stop`; `skip` leaves the step out; `back` goes back
-    to the newest checkpoint and on with other samples. In all three the weights never see the step.
+    not_finite: what happens when a loss or a gradient is not finite: `stop`; `skip` leaves the step out; `back` goes
+    back to the newest checkpoint and on with other samples. In all three the weights never see the step.
     patience: seconds for which a checkpoint that cannot be written (a full disk) is tried again.
     hang: seconds after which a rank that does nothing ends the attempt, named; 0 never.
     """
@@ -63,9 +63,10 @@ class Execution:
         self._require(not (self.compile and self.zero_stage == 3), "compile does not go with zero_stage 3; take 2")
         self._require(not self.offload or self.zero_stage > 0, "offload needs zero_stage 1, 2 or 3")
         self._require(self.feed in FEEDS, f"feed {self.feed!r}: it is 'ray' or 'inline'")
-        self._require(self.not_finite in POLICIES, f"not_finite {self.not_finite!r}: it is one of {', '.join(POLICIES)}")
-        self._require(0 <= self.least_workers <= self.workers, f"least_workers {self.least_workers}: none, or at most "
-                      f"workers {self.workers}")
+        self._require(self.not_finite in POLICIES,
+                      f"not_finite {self.not_finite!r}: it is one of {', '.join(POLICIES)}")
+        self._require(0 <= self.least_workers <= self.workers,
+                      f"least_workers {self.least_workers}: none, or at most workers {self.workers}")
         for name in ("cpus", "feed_cpus", "feed_workers", "resize_seconds"):
             self._require(0 < getattr(self, name) < math.inf, f"{name} {getattr(self, name)}: it must be positive")
         for name in ("failures", "patience", "hang", "threads"):
@@ -82,8 +83,8 @@ class Execution:
         Raises:
             ConfigurationError: says so.
         """
-        self._require(self.world <= batch, f"{self.world} workers: feed.batch {batch} has not a sample for each; use at "
-                      f"most {batch} workers, or a larger batch")
+        self._require(self.world <= batch, f"{self.world} workers: feed.batch {batch} has not a sample for each; use "
+                      f"at most {batch} workers, or a larger batch")
 
     def pieces(self, batch: int, world: int) -> int:
         """Backward passes of every worker in an optimiser step: as many as the largest share needs."""

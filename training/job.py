@@ -15,8 +15,8 @@ PROGRESS = "progress.jsonl"
 class Job:
     """A run: what is learned (recipe) on one dataset version, how it is carried out (execution), and where it stands.
 
-    dataset: the version's URI; manifest_id: its. run_folder: a URI that all workers see. start: a checkpoint whose averaged
-    adapters the run begins with, empty for fresh ones. git: state of the code.
+    dataset: the version's URI; manifest_id: its. run_folder: a URI that all workers see. start: a checkpoint whose
+    averaged adapters the run begins with, empty for fresh ones. git: state of the code.
     """
 
     recipe: Recipe

@@ -12,7 +12,6 @@ and all go on from the newest checkpoint. SIGTERM and SIGINT end the run in good
 import json
 import os
 import tempfile
-import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -177,8 +176,8 @@ def _on_ray(job: Job) -> None:
             _raise_noted(job)
             newest = layout.latest(job.run_folder)
             if newest == before or not job.execution.failures:
-                raise TrainingError(f"workers kept dying ({error}); the newest checkpoint is {newest}, the same command "
-                                    f"goes on from there; worker logs: {job.run_folder}/ray") from error
+                raise TrainingError(f"workers kept dying ({error}); the newest checkpoint is {newest}, the same "
+                                    f"command goes on from there; worker logs: {job.run_folder}/ray") from error
     _raise_noted(job)
 
 

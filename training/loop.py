@@ -223,7 +223,8 @@ class Run:
         dist.all_reduce(told, dist.ReduceOp.MAX)
         ahead, behind, bad_somewhere, stop, unwritten = told.tolist()
         if ahead != -behind:
-            raise TrainingError(f"ranks stand at positions {-behind} and {ahead}: they did not take up the same checkpoint")
+            raise TrainingError(f"ranks stand at positions {-behind} and {ahead}: they did not take up "
+                                "the same checkpoint")
         if unwritten:
             raise StorageError(self.writer.problem or "another rank cannot write its checkpoint; earlier ones stand")
         if not bad_somewhere:
@@ -253,8 +254,8 @@ class Run:
         if policy == "back":
             raise NotFinite(problem)
         if policy == "stop":
-            raise TrainingError(f"{problem}. The step was left out and no checkpoint was written after it. Look at these "
-                                "samples with the feed, lower learning_rate, set precision=fp32, or go on with "
+            raise TrainingError(f"{problem}. The step was left out and no checkpoint was written after it. Look at "
+                                "these samples with the feed, lower learning_rate, set precision=fp32, or go on with "
                                 "--not-finite skip or back")
         if self.rank == 0:
             self.notes.tell(f"warning: {problem}: the step was left out")
@@ -280,8 +281,9 @@ class Run:
         done = self.job.recipe.steps * self.job.recipe.feed.batch
         why = resume.agreed(stop)
         if why is not None and clock < done:
-            raise Interrupted(f"{why}: the run ended in good order at {clock:,} of {done:,} samples; its newest checkpoint "
-                              f"is {layout.latest(self.job.run_folder)}, the same command goes on from there")
+            raise Interrupted(f"{why}: the run ended in good order at {clock:,} of {done:,} samples; its newest "
+                              f"checkpoint is {layout.latest(self.job.run_folder)}, the same command goes "
+                              "on from there")
 
 
 def _engine(job: Job, networks: Networks, pieces: int, world: int) -> tuple[Any, GuardedAdamW]:

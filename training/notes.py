@@ -1,4 +1,5 @@
-"""What the ranks of a run and its launcher tell each other through the run folder: a wish to stop, and words for the user.
+"""What the ranks of a run and its launcher tell each other through the run folder: a wish to stop, and words for the
+user.
 
     run_folder/stop.json            the launcher wishes the run to end at the next step boundary, and says why
     run_folder/notes/*.json         a line for the user, from any rank; the launcher shows and deletes it

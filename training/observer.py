@@ -116,7 +116,8 @@ class Observer:
         return self._draws(clock) or (self.validation is not None and self.validation.due(clock))
 
     def show(self, clock: int, network: Any) -> dict[str, Any]:
-        """Draw and validate what is due, with the network as the engine holds it, averages in it; every rank calls this.
+        """Draw and validate what is due, with the network as the engine holds it, averages in it; every rank calls
+        this.
 
         Returns:
             What the checkpoint of this clock shall say: the validation's values, and the best so far.
@@ -191,7 +192,8 @@ class Progress:
         """Append a line of other values than a step's."""
         self.lines.append({"clock": clock, "positions": self.positions, **values})
 
-    def write(self, clock: int, steps: list[Step], measures: list[Measures], told: dict[str, float]) -> dict[str, float]:
+    def write(self, clock: int, steps: list[Step], measures: list[Measures],
+              told: dict[str, float]) -> dict[str, float]:
         """Append a line with the means of some steps, and what is `told` besides; returns the metrics in it."""
         columns = {name: np.concatenate([step[name] for step in measures]) for name in measures[0]}
         line = {name: float(np.nanmean(column)) for name, column in columns.items() if not np.isnan(column).all()}

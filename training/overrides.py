@@ -75,8 +75,8 @@ def keys(value: Any, prefix: str = "") -> list[str]:
 
 
 def defaults(value: Any) -> dict[str, Any]:
-    """The defaults of a frozen value's fields, nested as it is; an objective stands under its kind. A field that must be
-    given has none."""
+    """The defaults of a frozen value's fields, nested as it is; an objective stands under its kind. A field that must
+    be given has none."""
     found: dict[str, Any] = {}
     for entry in fields(value):
         inner = getattr(value, entry.name)

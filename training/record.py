@@ -70,8 +70,8 @@ class Record:
         positions, raw, values = (tensor[order].cpu() for tensor in (positions, raw, values))
         expected = np.concatenate([np.arange(clock, clock + self.batch) for clock, _, _, _ in steps])
         if not np.array_equal(positions.numpy(), expected):
-            raise TrainingError(f"the ranks saw positions {positions.tolist()[:8]} ..., not {expected.tolist()[:8]} ...: "
-                                "they did not take up the same checkpoint. Nothing was written after them")
+            raise TrainingError(f"the ranks saw positions {positions.tolist()[:8]} ..., not {expected.tolist()[:8]} "
+                                "...: they did not take up the same checkpoint. Nothing was written after them")
         found = []
         for number, (clock, _, _, _) in enumerate(steps):
             rows = slice(number * self.batch, (number + 1) * self.batch)

@@ -63,8 +63,8 @@ class Signals:
         name = signal.Signals(number).name
         if self.first is None:
             self.first = name
-            self.report(f"{name}: a checkpoint is written after this step, then the run ends; a second signal ends it at "
-                        "once")
+            self.report(f"{name}: a checkpoint is written after this step, then the run ends; a second signal ends it "
+                        "at once")
             self.notes.ask_to_stop(name)
             return
         self.report(f"{name} again: ended at once; the newest complete checkpoint stands")

@@ -4,8 +4,8 @@ In: a DeepSpeed engine at any ZeRO stage. Out: every trainable parameter as piec
 at every stage, so that a checkpoint of one stage and world size is read at any other, and averages need no whole copy.
 
     stage 0      the optimiser holds every parameter whole; of the averages rank r owns its r-th part
-    stages 1, 2  the optimiser holds this rank's part of one flat buffer (float32 masters); pieces begin inside parameters
-    stage 3      the optimiser holds this rank's part of every parameter
+    stages 1, 2  the optimiser holds this rank's part of one flat buffer (float32 masters); pieces begin inside
+    parameters stage 3      the optimiser holds this rank's part of every parameter
 
 All values here are float32. `held` is what the optimiser steps on here; `owned` is what this rank answers for: over all
 ranks the owned pieces cover every number once.

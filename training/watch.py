@@ -1,10 +1,10 @@
 """A rank that does nothing ends the attempt, and is named with what it was doing.
 
 Every rank notes what it does (`doing`). A thread of each rank looks at that, and tells the others through the store by
-which torch.distributed met: a count that grows, the word, and where the rank's main thread stands. When a rank has stood
-still for too long, its thread tells the user who hangs, and ends the process; the launcher then starts a new attempt from
-the newest checkpoint. Ranks that wait for others in a collective stand still as well: who hangs is whose count has
-stopped growing (its process is stopped, or its machine is gone), or else who does not stand in a collective.
+which torch.distributed met: a count that grows, the word, and where the rank's main thread stands. When a rank has
+stood still for too long, its thread tells the user who hangs, and ends the process; the launcher then starts a new
+attempt from the newest checkpoint. Ranks that wait for others in a collective stand still as well: who hangs is whose
+count has stopped growing (its process is stopped, or its machine is gone), or else who does not stand in a collective.
 """
 
 import faulthandler
@@ -78,8 +78,8 @@ def report(before: dict[int, Word], after: dict[int, Word], stood: float, second
     silent = [rank for rank, word in after.items() if rank != own and word[0] == before.get(rank, word)[0]]
     outside = [rank for rank, word in after.items() if COLLECTIVES not in word[4]]
     told = "; ".join(_told(rank, after[rank], rank in silent) for rank in silent or outside or after)
-    return (f"warning: nothing moved for {stood:.0f} s (--hang {seconds:g}): {told}. This attempt ends; the next goes on "
-            "from the newest checkpoint")
+    return (f"warning: nothing moved for {stood:.0f} s (--hang {seconds:g}): {told}. This attempt ends; the next goes "
+            "on from the newest checkpoint")
 
 
 def _told(rank: int, word: Word, silent: bool) -> str:

@@ -15,7 +15,9 @@ from anchorface.training.objectives.prediction import Prediction
 
 @dataclass(frozen=True, kw_only=True)
 class Poisoned:
-    """The velocity's error; at `positions`, or for samples of some `digests`, its gradient is NaN. loss: so is the loss."""
+    """The velocity's error; at `positions`, or for samples of some `digests`, its gradient is NaN. loss: so is the
+    loss.
+    """
 
     kind: ClassVar[str] = "poisoned"
     weight: float = 1.0

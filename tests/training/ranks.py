@@ -62,7 +62,8 @@ def weights(checkpoint: str | Path) -> dict[str, dict[str, Tensor]]:
 def same_bits(one: str | Path, other: str | Path) -> bool:
     """Whether adapters and averages of two checkpoints are equal."""
     left, right = weights(one), weights(other)
-    return all(torch.equal(tensor, right[kind][name]) for kind, tensors in left.items() for name, tensor in tensors.items())
+    return all(torch.equal(tensor, right[kind][name])
+               for kind, tensors in left.items() for name, tensor in tensors.items())
 
 
 def apart(one: str | Path, other: str | Path) -> dict[str, float]:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.ranks import apart, job_of, only_checkpoint, run_ranks, same_bits, weights
 
 from anchorface.models.checkpoint import read_description
 from anchorface.pipelines.feed.batches import batches
-from anchorface.training.checkpoints.layout import folder_of, latest
+from anchorface.training.checkpoints.layout import latest
 from anchorface.training.networks import load_networks
 from anchorface.training.objective import objective
 from anchorface.training.recipes import Recipe
+from tests.training.ranks import apart, job_of, only_checkpoint, run_ranks, same_bits, weights
 
 pytestmark = pytest.mark.line
 HALF, WHOLE = 4, 8
@@ -81,10 +81,11 @@ def plain_reference(recipe: Recipe, dataset: str, world: int) -> dict[str, dict[
 
 
 @pytest.mark.parametrize("stages", [(0, 1, 2), (3,)], ids=["stages 0 to 2", "stage 3"])
-def test_every_stage_gives_the_averages_of_a_plain_loop(staged: Path, recipe: Recipe, tiny_dataset: str,
-                                                        stages: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At stage 3 DeepSpeed puts a linear function of its own in the place of torch's, which multiplies in another order;
-    the plain loop takes it too. Parameters move by up to a hundredth a step here."""
+def test_every_stage_gives_the_averages_of_a_plain_loop(
+    staged: Path, recipe: Recipe, tiny_dataset: str, stages: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At stage 3 DeepSpeed puts a linear function of its own in the place of torch's, which multiplies in another
+    order; the plain loop takes it too. Parameters move by up to a hundredth a step here."""
     if 3 in stages:
         from deepspeed.runtime.zero.linear import zero3_linear_wrap
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.training.ranks import job_of, start_ranks
 
 from anchorface.training.notes import Notes
 from anchorface.training.recipes import Recipe
 from anchorface.training.watch import EXIT_STATUS, Word, report
+from tests.training.ranks import job_of, start_ranks
 
 pytestmark = pytest.mark.line
 
@@ -39,7 +39,7 @@ def test_a_stopped_process_is_named_by_the_others(micro_recipe: Recipe, tiny_dat
 
 def test_who_hangs_is_who_stands_outside_of_a_collective() -> None:
     waits = "distributed_c10d.py, all_reduce"
-    before: dict[int, Word] = {rank: (7, 3, "waiting for the other ranks", 9.0, waits) for rank in range(3)}
+    before: dict[int, Word] = dict.fromkeys(range(3), (7, 3, "waiting for the other ranks", 9.0, waits))
     before[1] = (7, 3, "waiting for the feed", 9.0, "x.py, line 3")
     after: dict[int, Word] = {rank: (word[0] + 2, *word[1:]) for rank, word in before.items()}  # type: ignore[misc]
     told = report(before, after, 9.0, 8.0, own=0)
@@ -50,7 +50,7 @@ def test_who_hangs_is_who_stands_outside_of_a_collective() -> None:
 
 def test_who_does_not_answer_hangs_wherever_he_stands() -> None:
     waits = "distributed_c10d.py, all_reduce"
-    before: dict[int, Word] = {rank: (7, 3, "forward and backward", 9.0, waits) for rank in range(3)}
+    before: dict[int, Word] = dict.fromkeys(range(3), (7, 3, "forward and backward", 9.0, waits))
     after: dict[int, Word] = {0: before[0], 1: (9, *before[1][1:]), 2: before[2]}  # type: ignore[dict-item]
     told = report(before, after, 9.0, 8.0, own=0)
     assert "rank 2 does not answer; it was at step 3, forward and backward" in told

@@ -1,7 +1,7 @@
 """Where the checkpoints of a run stand, which are complete, which stay, and which is the best.
 
-In: a run folder, local or on any storage. Out: URIs of checkpoint folders. A checkpoint is complete when its description
-stands there; everything else below `checkpoints/` is what a dead run left.
+In: a run folder, local or on any storage. Out: URIs of checkpoint folders. A checkpoint is complete when its
+description stands there; everything else below `checkpoints/` is what a dead run left.
 """
 
 import json

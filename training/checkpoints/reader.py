@@ -113,6 +113,6 @@ def read_verified(folder: str, path: str, said: Mapping[str, Any]) -> bytes:
         raise CheckpointError(f"{place}: {len(content)} bytes, {said['bytes']} were written: cut short. Copy it again, "
                               "or delete this checkpoint to resume from the one before")
     if hashlib.sha256(content).hexdigest() != said["sha256"]:
-        raise CheckpointError(f"{place}: its SHA-256 is not the one that was written: it was damaged. Copy it again, or "
-                              "delete this checkpoint to resume from the one before")
+        raise CheckpointError(f"{place}: its SHA-256 is not the one that was written: it was damaged. Copy it again, "
+                              "or delete this checkpoint to resume from the one before")
     return content

@@ -1,9 +1,9 @@
 """What a run goes on from: the newest checkpoint, taken by all ranks at rank 0's word, at any size.
 
 Where everything that executes the run is equal the bits are equal. Another number of workers, ZeRO stage, micro-batch,
-offloading or precision goes on from the same parameters, moments, averages and clock, and the change is written into the
-run's record (`extra["branches"]`), as is a change of what may change on the way: `BRANCHES` below, and a dataset version
-that descends from the run's. Everything else that shapes the weights must be as it was.
+offloading or precision goes on from the same parameters, moments, averages and clock, and the change is written into
+the run's record (`extra["branches"]`), as is a change of what may change on the way: `BRANCHES` below, and a dataset
+version that descends from the run's. Everything else that shapes the weights must be as it was.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from anchorface.models.checkpoint import EMA_FILE, Description, read_description, require_same_model
+from anchorface.models.checkpoint import EMA_FILE, Description, require_same_model
 from anchorface.models.weights import check_names_and_shapes, load
 from anchorface.records import CheckpointError
 from anchorface.records.storage import join
@@ -66,9 +66,9 @@ def continued(found: Description, expected: Description, folder: str, defaults: 
         (changed if descends(found.manifest_id) else refused)["dataset"] = values
     if refused:
         told = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in sorted(refused.items()))
-        raise CheckpointError(f"{folder}: checkpoint of another configuration: {told}. Resume with what made it, or choose "
-                              "another run folder; --start takes its adapters there. What may change on the way: "
-                              f"{', '.join(sorted(BRANCHES))}.")
+        raise CheckpointError(f"{folder}: checkpoint of another configuration: {told}. Resume with what made it, or "
+                              "choose another run folder; --start takes its adapters there. What may change on the "
+                              f"way: {', '.join(sorted(BRANCHES))}.")
     changed |= _changes(_executed(found), _executed(expected))
     record = list(found.extra.get("branches", ()))
     if changed:
@@ -135,7 +135,9 @@ def _shaping(description: Description) -> dict[str, Any]:
 
 
 def _may_be_new(key: str, there: Mapping[str, Any]) -> bool:
-    """Whether a setting that a checkpoint does not know can be newer than it; one of an objective that it lacks is not."""
+    """Whether a setting that a checkpoint does not know can be newer than it; one of an objective that it lacks is
+    not.
+    """
     group, _, rest = key.partition(".")
     prefix = f"{group}.{rest.partition('.')[0]}."
     return group != "losses" or any(other.startswith(prefix) for other in there)

@@ -1,9 +1,9 @@
 """Writes checkpoints beside the training: a copy is taken at the step boundary, a thread does the rest.
 
-In: a State and a Description. Out: a complete checkpoint in the run folder, on any storage (training.checkpoints). Every
-rank writes its own pieces and then a marker that holds their hash. Rank 0 waits for all markers, puts the whole adapters
-and averages together from the pieces, and writes the description last, so no barrier stands in the training's way.
-One checkpoint is written at a time: the next one waits for it.
+In: a State and a Description. Out: a complete checkpoint in the run folder, on any storage (training.checkpoints).
+Every rank writes its own pieces and then a marker that holds their hash. Rank 0 waits for all markers, puts the whole
+adapters and averages together from the pieces, and writes the description last, so no barrier stands in the training's
+way. One checkpoint is written at a time: the next one waits for it.
 """
 
 import hashlib
