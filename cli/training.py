@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError
+from anchorface.records.addresses import redacted
 
 if TYPE_CHECKING:
     from anchorface.training.recipes import Recipe
@@ -157,8 +159,13 @@ def train(
     if workers:
         connect()
     newest = launch(made, dataset, run, execution, start=start, track=track, tracking_uri=tracking, parent=parent,
-                    report=console.print)
-    console.print(f"checkpoint: {newest}")
+                    report=_tell)
+    _tell(f"checkpoint: {newest}")
+
+
+def _tell(text: str) -> None:
+    """A line of progress, without credentials."""
+    console.print(escape(redacted(text)), soft_wrap=True)
 
 
 @app.command()

@@ -9,6 +9,7 @@ into a folder of its own (`load_model(..., dst_path=...)`).
 """
 
 import importlib.metadata
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from anchorface.training.run_folders import look
 from anchorface.training.tracking import LONGEST_VALUE, connect, find_run, shortened, sqlite_folder
 
 SCRIPT = Path(__file__).with_name("pyfunc_restorer.py")
+UPLOAD_TIMEOUT = "120"
+"""Seconds that a server has for a file of adapters; metrics get less (training.tracking)."""
 FILES = (DESCRIPTION_FILE, ADAPTER_FILE, EMA_FILE)
 
 
@@ -59,6 +62,7 @@ def register(run_folder: str, *, name: str, alias: str = "", checkpoint: str = "
     if wanted not in {one.name for one in run.checkpoints}:
         known = ", ".join(one.name for one in run.checkpoints) or "none"
         raise CheckpointError(f"{run_folder}: no checkpoint {checkpoint or wanted or 'at all'}; complete are {known}")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", UPLOAD_TIMEOUT)
     sync(run_folder, uri=uri)
     store = uri or tracking.uri
     try:

@@ -38,8 +38,11 @@ SPOOL = "tracking.jsonl"
 LONGEST_VALUE = 5000
 FIRST_ANSWER = 15.0
 """Seconds that a store has for its first answer."""
-REQUEST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-"""How long MLflow's client tries, unless the environment says otherwise: whoever calls it tries again by himself."""
+CLIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+          "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+"""MLflow's client unless the environment says otherwise: whoever calls it tries again by himself, and it does not print
+the store's address, password and all, at the end of a run.
+"""
 PARENT = "mlflow.parentRunId"
 Answer = TypeVar("Answer")
 
@@ -205,7 +208,7 @@ class Tracker:
 
 def connect(uri: str) -> Any:
     """MLflow's client for a store."""
-    for name, value in REQUEST.items():
+    for name, value in CLIENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 

@@ -53,15 +53,16 @@ def write(tracker: Tracker, clocks: range) -> None:
 
 
 def test_what_mlflow_missed_arrives_in_order_and_the_run_never_waits(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, lines = tmp_path / "run", list[str]()
-    begun = begin(server.uri, folder, lines)
+    uri = server.uri.replace("://", "://me:s3cret@")
+    begun = begin(uri, folder, lines)
     (folder / "run.json").write_text(json.dumps({"uri": begun.uri, "run_id": begun.run_id}))
     client, tracker = MlflowClient(tracking_uri=server.uri), Tracker(folder)
     monkeypatch.setattr(courier, "PATIENCE", 2.0)
     monkeypatch.setattr(courier, "SLOWEST", 1.0)
-    with Courier(folder, begun, uri=server.uri, report=lines.append, every=EVERY):
+    with Courier(folder, begun, uri=uri, report=lines.append, every=EVERY):
         write(tracker, range(5))
         until(lambda: waiting(folder) == 0)
         assert len(client.get_metric_history(begun.run_id, "loss")) == 5
@@ -83,16 +84,16 @@ def test_what_mlflow_missed_arrives_in_order_and_the_run_never_waits(
 
     began = time.monotonic()
     with pytest.raises(TrainingError, match="--no-track"):
-        begin(server.uri, tmp_path / "another", lines)
+        begin(uri, tmp_path / "another", lines)
     assert time.monotonic() - began < 15 and not (tmp_path / "another").exists()
     with pytest.raises(TrainingError, match="298 wait"):
         sync(folder, report=lines.append)
     lines.clear()
-    assert begin(server.uri, folder, lines, run_id=begun.run_id) == begun
+    assert begin(uri, folder, lines, run_id=begun.run_id) == begun
     assert len(lines) == 1 and "is away" in lines[0] and "training goes on" in lines[0]
     lines.clear()
     monkeypatch.setattr(courier, "PATIENCE", 60.0)
-    with Courier(folder, begun, uri=server.uri, report=lines.append, every=EVERY):
+    with Courier(folder, begun, uri=uri, report=lines.append, every=EVERY):
         write(Tracker(folder), range(300, 310))
         until(lambda: len(lines) == 1)
         server.start()
@@ -113,6 +114,10 @@ def test_what_mlflow_missed_arrives_in_order_and_the_run_never_waits(
     assert sync(folder, report=lines.append) == 318
     assert len(client.get_metric_history(begun.run_id, "loss")) == 310, "MLflow keeps equal metrics once"
     assert sync(folder, report=lines.append) == 0
+
+    printed, warned = capfd.readouterr()
+    stored = "".join(path.read_text() for path in folder.glob("*.json*"))
+    assert "s3cret" not in f"{printed} {warned} {stored} {client.get_run(begun.run_id)}"
 
 
 def test_a_server_that_never_answers_is_told_of_in_seconds(tmp_path: Path) -> None:

@@ -138,3 +138,15 @@ def test_a_run_that_fails_is_failed_in_mlflow_with_its_own_error(runs: Path, tmp
     assert failed is not None
     assert MlflowClient(tracking_uri=known.uri).get_run(failed.run_id).info.status == "FAILED"
     assert look(str(tmp_path / "run")).state == "failed"
+
+
+def test_the_command_trains_without_tracking(tmp_path: Path) -> None:
+    place = tmp_path / "runs" / "run"
+    sets = ("positions=2", "feed.batch=2", "precision=fp32", "grid_every=0", "checkpoint_every=2", "log_every=2")
+    words = ["train", DATASET, str(place), "--workers", "0", "--no-track", *(w for s in sets for w in ("--set", s))]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0 and "step-00000001" in result.output.replace("\n", ""), result.output
+    assert not list(place.glob("*track*")) and not (place / "run.json").exists()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
+    found = look(str(place))
+    assert (found.state, found.mlflow, found.clock) == ("finished", "", 2)
