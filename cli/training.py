@@ -136,8 +136,11 @@ def train(
         str, typer.Option(help="When a loss or gradient is not finite: stop, skip the step, or go back to the newest "
                                "checkpoint and on with other samples.")
     ] = "stop",
+    erased: Annotated[
+        str, typer.Option(help="Of a checkpoint that saw people who were erased since: warn or refuse.")
+    ] = "warn",
     patience: Annotated[float, typer.Option(help="Seconds for which an unwritten checkpoint is tried again.")] = 600.0,
-    hang: Annotated[float, typer.Option(help="Seconds after which a rank that stands still ends the attempt.")] = 1800.0,
+    hang: Annotated[float, typer.Option(help="Seconds after which a rank that stands still ends it.")] = 1800.0,
     tracking: Annotated[
         str, typer.Option(help="MLflow tracking URI; if not given the one RUN knows, or a SQLite file beside RUN.")
     ] = "",
@@ -154,7 +157,7 @@ def train(
         workers=workers, least_workers=least_workers, gpus=int(use_gpu), cpus=cpus, threads=threads,
         zero_stage=zero_stage, micro_batch=micro_batch, compile=compiled, checkpointing=checkpointing, offload=offload,
         feed=feed, feed_workers=feed_workers, feed_cpus=feed_cpus, failures=failures, not_finite=not_finite,
-        patience=patience, hang=hang,
+        erased=erased, patience=patience, hang=hang,
     )
     if workers:
         connect()

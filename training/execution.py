@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from anchorface.records import ConfigurationError
+from anchorface.records.erasures import ANSWERS
 
 STAGES = (0, 1, 2, 3)
 FEEDS = ("ray", "inline")
@@ -32,6 +33,8 @@ class Execution:
     count begins anew, so that a run of a month outlives more of them than one that cannot begin.
     not_finite: what happens when a loss or a gradient is not finite: `stop`; `skip` leaves the step out; `back` goes
     back to the newest checkpoint and on with other samples. In all three the weights never see the step.
+    erased: what is said of a checkpoint that saw people who were erased since, before a run goes on from it: `warn` or
+    `refuse`.
     patience: seconds for which a checkpoint that cannot be written (a full disk) is tried again.
     hang: seconds after which a rank that does nothing ends the attempt, named; 0 never.
     """
@@ -52,6 +55,7 @@ class Execution:
     feed_cpus: float = 0.5
     failures: int = 3
     not_finite: str = "stop"
+    erased: str = "warn"
     patience: float = 600.0
     hang: float = 1800.0
 
@@ -65,6 +69,7 @@ class Execution:
         self._require(self.feed in FEEDS, f"feed {self.feed!r}: it is 'ray' or 'inline'")
         self._require(self.not_finite in POLICIES,
                       f"not_finite {self.not_finite!r}: it is one of {', '.join(POLICIES)}")
+        self._require(self.erased in ANSWERS, f"erased {self.erased!r}: it is one of {', '.join(ANSWERS)}")
         self._require(0 <= self.least_workers <= self.workers,
                       f"least_workers {self.least_workers}: none, or at most workers {self.workers}")
         for name in ("cpus", "feed_cpus", "feed_workers", "resize_seconds"):

@@ -21,10 +21,13 @@ from typing import Any
 
 from anchorface.models.checkpoint import Description, read_description, require_same_model
 from anchorface.models.precision import cpu_computes_bfloat16
-from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.pipelines.feed.consent import require_allowed
+from anchorface.pipelines.feed.cpus import require_cpus
+from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.pipelines.stages.cluster import connect
-from anchorface.records import AnchorfaceError, ConfigurationError, Interrupted, TrainingError
+from anchorface.records import AnchorfaceError, ConfigurationError, Interrupted, TrainingError, erasures
 from anchorface.records.addresses import redacted, sqlite_address
+from anchorface.records.lineage import descends
 from anchorface.records.lock import locked
 from anchorface.records.storage import filesystem, join, make_folder, write_atomic
 from anchorface.training import tracking
@@ -119,13 +122,17 @@ def _prepare(recipe: Recipe, dataset_uri: str, folder: str, execution: Execution
     if recipe.precision == "bf16" and not execution.gpus and not cpu_computes_bfloat16():
         report("this CPU computes bfloat16 in software, about eight times slower than float32: --set precision=fp32 "
                "makes another run, and a faster one")
-    if start:
-        require_same_model(read_description(job.start), recipe.model, job.start)
+    require_allowed(dataset.uri, job.recipe.fed)
     newest = layout.latest(folder)
+    for known in filter(None, (job.start, newest)):
+        said = read_description(known)
+        require_same_model(said, recipe.model, known)
+        place = str(said.recipe.get("feed", {}).get("dataset", ""))
+        erasures.answer(erasures.replaced(said.manifest_id, place or dataset.uri), known, execution.erased, report)
     if newest is None:
         return job, ""
     found = read_description(newest)
-    continued = resume.continued(found, fresh(job, execution.world), newest, recipe.defaults())
+    continued = resume.continued(found, fresh(job, execution.world), newest, recipe.defaults(), _descends(dataset))
     _tell_changes(found, continued, report)
     best = Best.of(recipe.validation, found.extra.get("best"))
     over = found.clock // recipe.feed.batch >= recipe.steps or best.exhausted(recipe.validation.patience)
@@ -149,6 +156,11 @@ def _begin(job: Job, uri: str, experiment: str, parent: str, report: Callable[[s
         dataset=open_dataset(job.dataset), parent=parent, folder=folder, report=report)
     write_atomic(join(folder, RUN), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
     return Courier(folder, begun, uri=uri, report=report)
+
+
+def _descends(dataset: Dataset) -> Callable[[str], bool]:
+    """Whether the dataset version here comes from the one of an id, which a run began with."""
+    return lambda old: descends(dataset.manifest, old, dataset.uri.rpartition("/")[0]) is not None
 
 
 def _tell_changes(found: Description, continued: Description, report: Callable[[str], None]) -> None:
@@ -214,15 +226,13 @@ def _require_resources(execution: Execution) -> None:
     import ray
 
     available, least = ray.cluster_resources(), execution.least_workers or execution.workers
-    needed = {name: least * amount for name, amount in _each(execution).items()}
-    feed = least * execution.feed_workers * execution.feed_cpus if execution.feed == "ray" else 0.0
-    needed["CPU"] += feed
-    short = [f"{amount:g} {name} (there are {available.get(name, 0):g})" for name, amount in needed.items()
-             if available.get(name, 0) < amount]
-    if short:
-        told = f", {feed:g} CPU of them for the feed" if feed else ""
-        raise ConfigurationError(f"{least} workers need {', '.join(short)}{told}: use fewer workers, smaller shares "
-                                 "(--cpus, --feed-cpus, --feed-workers), or --feed inline")
+    require_cpus(workers=least, cpus=execution.cpus, feed_cpus=execution.feed_cpus,
+                 feed_workers=execution.feed_workers if execution.feed == "ray" else 0,
+                 available=available.get("CPU", 0.0))
+    gpus = available.get("GPU", 0.0)
+    if execution.gpus and gpus < least:
+        raise ConfigurationError(f"{least} workers need {least} GPUs, and Ray has {gpus:g}: use fewer workers, or "
+                                 "train on CPUs")
 
 
 def _here(job: Job) -> None:

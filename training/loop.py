@@ -108,7 +108,8 @@ class Run:
         description = fresh(job, self.world)
         if newest is not None:
             found = read_description(newest)
-            description = resume.continued(found, description, newest, job.recipe.defaults())
+            description = resume.continued(found, description, newest, job.recipe.defaults(),
+                                           lambda old: old == found.manifest_id)  # the launcher has asked
             if self.returns[0] == found.clock:
                 description.extra["order"] = found.extra.get("order", 0) + self.returns[1]
             resume.restore(newest, found, self.state)
