@@ -22,7 +22,7 @@ FOLDERS: dict[str, set[str]] = {
     "identity_index": {"audit", "clustering", "retrieval"},
     "models": {"iconface"},
     "pipelines": {"calibration", "erasure", "faces", "feed", "identities", "sources", "stages", "versions"},
-    "training": {"objectives", "small_networks"},
+    "training": {"checkpoints", "objectives", "small_networks"},
     "restoration": set(),
     "evaluation": set(),
     "infra": set(),

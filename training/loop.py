@@ -32,6 +32,7 @@ from anchorface.training.networks import Networks, load_networks
 from anchorface.training.notes import Notes, Wishes
 from anchorface.training.objective import objective
 from anchorface.training.observer import Observer, Step
+from anchorface.training.preemption import Preemption
 from anchorface.training.record import Record
 from anchorface.training.state import State
 from anchorface.training.watch import Watch
@@ -94,6 +95,7 @@ class Run:
         self.engine, self.optimiser = _engine(job, self.networks, self.pieces, self.world)
         self.state = State(self.engine)
         self.writer = Writer(_place(job, self.rank, self.world), notes.tell)
+        self.preemption = Preemption(on_ray=execution.workers > 0)
         self.observer: Observer | None = None
         self.returns = (-1, 0)
         self.alone = 0.0
@@ -129,7 +131,7 @@ class Run:
             for group in self.engine.optimizer.param_groups:
                 group["lr"] = rate
             logged = self._backward(batch, step)
-            problem, stop = self._agree(clock, logged, batch)
+            problem, stop, moves = self._agree(clock, logged, batch)
             norm = self._step(step, refused=bool(problem))
             if not problem and not math.isfinite(norm):
                 problem = f"the gradient is not finite at positions [{clock} ... {clock + size - 1}]"
@@ -148,8 +150,8 @@ class Run:
                 with state.averaged():
                     shown = observer.show(clock, self.engine.module)
             extra = {key: value for key, value in extra.items() if key != "validation"} | shown
-            ends = bool(stop) or observer.exhausted
-            due = ends or recipe.due(clock, recipe.checkpoint_every)
+            ends = stop or observer.exhausted
+            due = ends or moves or recipe.due(clock, recipe.checkpoint_every)
             if due or recipe.due(clock, recipe.log_every):
                 self.watch.doing(step, "gathering what was logged")
                 observer.logged(clock, record.gather())
@@ -210,8 +212,9 @@ class Run:
                 logged.append(said)
         return logged
 
-    def _agree(self, clock: int, logged: list[dict[str, torch.Tensor]], batch: Batch) -> tuple[str, int]:
-        """What all ranks say at the end of a backward pass: which losses are not finite, and whether to stop here.
+    def _agree(self, clock: int, logged: list[dict[str, torch.Tensor]], batch: Batch) -> tuple[str, bool, bool]:
+        """What all ranks say at the end of a backward pass: which losses are not finite, whether to stop here, and
+        whether a node will be taken away.
 
         Raises:
             TrainingError: ranks at different positions. StorageError: a rank cannot write its checkpoint.
@@ -219,17 +222,20 @@ class Run:
         self.watch.doing(clock // self.job.recipe.feed.batch, "waiting for the other ranks")
         losses = torch.cat([part["loss"] for part in logged])
         bad = bool((~torch.isfinite(losses)).any())
-        said = [clock, -clock, int(bad), int(bool(self.wishes.stop)), int(self.writer.problem is not None)]
-        told = torch.tensor(said, device=self.device)
+        said = [clock, -clock, bad, bool(self.wishes.stop), self.writer.problem is not None, self.preemption.due()]
+        told = torch.tensor([int(each) for each in said], device=self.device)
         dist.all_reduce(told, dist.ReduceOp.MAX)
-        ahead, behind, bad_somewhere, stop, unwritten = told.tolist()
+        ahead, behind, bad_somewhere, stop, unwritten, ask = told.tolist()
         if ahead != -behind:
             raise TrainingError(f"ranks stand at positions {-behind} and {ahead}: they did not take up "
                                 "the same checkpoint")
         if unwritten:
             raise StorageError(self.writer.problem or "another rank cannot write its checkpoint; earlier ones stand")
+        moves = bool(ask) and self.preemption.noticed()
+        if moves and self.rank == 0:
+            self.notes.tell("Ray takes a node away soon: a checkpoint is written, and training goes on until it does")
         if not bad_somewhere:
-            return "", stop
+            return "", bool(stop), moves
         found: list[list[int]] = [[] for _ in range(self.world)]
         mine = batch["position"][~np.isfinite(losses.double().cpu().numpy())].tolist()
         dist.all_gather_object(found, mine)
@@ -237,7 +243,7 @@ class Run:
         more = " ..." if len(positions) > 16 else ""
         ranks = [rank for rank, some in enumerate(found) if some]
         return (f"the loss is not finite at positions {positions[:16]}{more} (rank "
-                f"{', '.join(str(rank) for rank in ranks)})"), stop
+                f"{', '.join(str(rank) for rank in ranks)})"), bool(stop), moves
 
     def _step(self, step: int, *, refused: bool) -> float:
         """The optimiser's step, or none if it is refused or its gradient is not finite; the gradient's norm."""

@@ -58,7 +58,7 @@ def quiet_data() -> None:
 def _require_same_code() -> None:
     here = code_hash()
     try:
-        there = ray.get(ray.remote(num_cpus=0)(code_hash).remote())
+        there = ray.get(ray.remote(num_cpus=0)(_code_there).remote())
     except ray.exceptions.RayError as error:
         ray.shutdown()
         raise ConfigurationError(f"the workers of the Ray cluster at {os.environ['RAY_ADDRESS']} cannot import "
@@ -67,3 +67,7 @@ def _require_same_code() -> None:
         ray.shutdown()
         raise ConfigurationError(f"the workers of the Ray cluster at {os.environ['RAY_ADDRESS']} have anchorface "
                                  f"{there}, this process has {here}; install the same on both")
+
+
+def _code_there() -> str:
+    return code_hash()

@@ -19,7 +19,7 @@ import torch
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.records import ConfigurationError, WeightsError
 from anchorface.training.engine import Autocast
-from anchorface.training.launch import line
+from anchorface.training.follow import line
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.preview import fixed_batch, restore
 from anchorface.training.recipes import Recipe
