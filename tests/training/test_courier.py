@@ -116,8 +116,8 @@ def test_what_mlflow_missed_arrives_in_order_and_the_run_never_waits(
     assert sync(folder, report=lines.append) == 0
 
     printed, warned = capfd.readouterr()
-    stored = "".join(path.read_text() for path in folder.glob("*.json*"))
-    assert "s3cret" not in f"{printed} {warned} {stored} {client.get_run(begun.run_id)}"
+    stored = "".join(path.read_text() for path in [folder / "run.json", *folder.glob("tracking*")])
+    assert server.uri in stored and "s3cret" not in f"{printed} {warned} {stored} {client.get_run(begun.run_id)}"
 
 
 def test_a_server_that_never_answers_is_told_of_in_seconds(tmp_path: Path) -> None:
