@@ -63,6 +63,11 @@ def show(run: RunFolder) -> None:
                                                   if found.waiting else ""), soft_wrap=True)
     if found.starts:
         out.print(f"started at {', '.join(f'{clock:,}' for clock in found.starts)} samples", soft_wrap=True)
+    for branch in found.branches:
+        out.print(f"went on differently {escape(branch)}", soft_wrap=True)
+    if found.skipped:
+        out.print(f"samples left out: {', '.join(f'{first:,} to {end - 1:,}' for first, end in found.skipped)}",
+                  soft_wrap=True)
     _table(out, "told", found.values)
     names = sorted({name for one in found.checkpoints for name in one.validation})
     table = Table("checkpoint", "samples", *names, title="checkpoints")

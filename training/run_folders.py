@@ -23,7 +23,7 @@ from anchorface.training.job import PROGRESS
 from anchorface.training.recipes import flat
 from anchorface.training.tracking import SPOOL
 
-LOCK = "lock.json"
+LOCK, LIKENESS = "lock.json", "validation/likeness"
 STALE = 120.0
 """Seconds after which a lock in a store that nobody renewed is nobody's."""
 
@@ -48,6 +48,7 @@ class Run:
     state: `finished`, `running`, `failed`, `killed`, or `stopped` (it says neither how it ended nor that it goes on).
     mlflow: the MLflow run's id, "" if it is not tracked; waiting: lines that MLflow has not taken.
     progress: the lines of progress. starts: the clock at each start. values: recipe and execution, flat, as resolved.
+    branches: what changed when it went on, as lines; skipped: samples left out, from-to.
     """
 
     folder: str
@@ -64,6 +65,8 @@ class Run:
     progress: tuple[dict[str, Any], ...] = field(repr=False)
     starts: tuple[int, ...] = ()
     values: dict[str, Any] = field(default_factory=dict, repr=False)
+    branches: tuple[str, ...] = ()
+    skipped: tuple[tuple[int, int], ...] = ()
 
     @property
     def last(self) -> dict[str, float]:
@@ -105,6 +108,7 @@ def look(folder: str) -> Run:
     if not checkpoints and not progress and tracking is None:
         raise ConfigurationError(f"{folder}: there is no run here; give the folder that `train` got as RUN")
     said: dict[str, Any] = checkpoints[-1].said if checkpoints else {}
+    extra = said.get("extra", {})
     recipe = said.get("recipe", {})
     clocks = [int(line["clock"]) for line in progress if "clock" in line] + [one.clock for one in checkpoints[-1:]]
     positions = recipe.get("positions") or next((line["positions"] for line in progress if "positions" in line), 0)
@@ -114,6 +118,8 @@ def look(folder: str) -> Run:
         best=_best(checkpoints), state=_state(folder, progress, checkpoints, int(positions)),
         mlflow=tracking.run_id if tracking else "", waiting=waiting(folder) if tracking else 0, progress=progress,
         starts=tuple(int(line["clock"]) for line in progress if "pid" in line), values=_values(said),
+        branches=tuple(_branch(one) for one in extra.get("branches", ())),
+        skipped=tuple((int(first), int(end)) for first, end in extra.get("skipped", ())),
     )
 
 
@@ -140,12 +146,17 @@ def _checkpoints(folder: str) -> tuple[Kept, ...]:
 
 
 def _best(checkpoints: Sequence[Kept]) -> str:
-    """By what the run itself counts as best, by the validation's flow loss if it does not say."""
-    best = checkpoints[-1].said["extra"].get("best") if checkpoints else None
-    if best and any(one.clock == best.get("clock") for one in checkpoints):
-        return next(one.name for one in checkpoints if one.clock == best["clock"])
-    judged = [one for one in checkpoints if "validation/flow" in one.validation]
-    return min(judged, key=lambda one: one.validation["validation/flow"]).name if judged else ""
+    """By the metric that decides in this run, the validation's flow loss if it names none; of equals the newest."""
+    chosen = checkpoints[-1].said["extra"].get("best") if checkpoints else None
+    metric = f"validation/{(chosen or {}).get('metric', 'flow')}"
+    sign = -1 if metric == LIKENESS else 1
+    judged = [(sign * one.validation[metric], -one.clock, one.name) for one in checkpoints if metric in one.validation]
+    return min(judged)[2] if judged else ""
+
+
+def _branch(said: dict[str, Any]) -> str:
+    changed = (f"{key} {there} → {here}" for key, (there, here) in sorted(said["changed"].items()))
+    return redacted(f"at {int(said['clock']):,}: {', '.join(changed)}")
 
 
 def _values(said: dict[str, Any]) -> dict[str, Any]:

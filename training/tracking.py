@@ -80,7 +80,7 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
     Args:
         uri: `sqlite:///...`, `http://...`, or whatever MLflow knows.
         artifacts: folder for grids and checkpoint descriptions, used when the URI is a local database.
-        tags: manifest id, git state, weights.
+        tags: manifest id, git state, execution; how often the run was started (`starts`) comes to them.
         dataset: the dataset version that it trains on; a run that has it already keeps it once.
         parent: id of an MLflow run under which a new run is nested, in its experiment.
         folder: the run folder, for the spool.
@@ -97,8 +97,9 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
         above = find_run(client, parent) if parent else None
         return client, False, above, client.get_experiment_by_name(experiment)
 
-    labels = {key: redacted(str(value))[:LONGEST_VALUE] for key, value in flat(tags).items()}
     tracker = Tracker(folder)
+    starts = sum(event.get("status") == "RUNNING" for event in tracker.lines.read()[0])
+    labels = {key: redacted(str(value))[:LONGEST_VALUE] for key, value in flat(tags | {"starts": starts + 1}).items()}
     try:
         # A new SQLite file takes its time to get its tables.
         client, goes_on, above, found = within(FIRST_ANSWER if sqlite_file(uri) is None else None, first_answer)

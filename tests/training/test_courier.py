@@ -106,6 +106,7 @@ def test_what_mlflow_missed_arrives_in_order_and_the_run_never_waits(
     run = client.get_run(begun.run_id)
     assert run.info.status == "FINISHED" and run.data.tags["checkpoint"].endswith("step-00000001")
     assert run.data.params["feed.batch"] == "16" and run.data.tags["execution.workers"] == "2"
+    assert run.data.tags["starts"] == "2"
     here = client.download_artifacts(begun.run_id, "checkpoints/step-00000001/checkpoint.json", str(tmp_path))
     assert Path(here).read_text() == '{"uri": "s3://bucket/a"}'
     assert [found.path for found in client.list_artifacts(begun.run_id, "samples")] == ["samples/step-00000001.png"]
@@ -116,8 +117,8 @@ def test_what_mlflow_missed_arrives_in_order_and_the_run_never_waits(
     assert sync(folder, report=lines.append) == 0
 
     printed, warned = capfd.readouterr()
-    stored = "".join(path.read_text() for path in folder.glob("*.json*"))
-    assert "s3cret" not in f"{printed} {warned} {stored} {client.get_run(begun.run_id)}"
+    stored = "".join(path.read_text() for path in [folder / "run.json", *folder.glob("tracking*")])
+    assert server.uri in stored and "s3cret" not in f"{printed} {warned} {stored} {client.get_run(begun.run_id)}"
 
 
 def test_a_server_that_never_answers_is_told_of_in_seconds(tmp_path: Path) -> None:

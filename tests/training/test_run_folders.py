@@ -39,7 +39,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = folder / "group" / "second" / "checkpoints" / name / "checkpoint.json"
         said = json.loads(place.read_text())
         said["recipe"] |= {"learning_rate": 0.5, "positions": 2 * POSITIONS}
-        said["extra"]["validation"] = {"validation/flow": flow, "validation/likeness": 0.1 * number}
+        said["extra"] |= {"validation": {"validation/flow": flow, "validation/likeness": 0.1 * number},
+                          "branches": [{"clock": 10, "changed": {"learning_rate": [0.01, 0.5]}}], "skipped": [[12, 14]]}
         place.write_text(json.dumps(said))
     return folder
 
@@ -68,6 +69,12 @@ def test_runs_are_found_and_told_from_their_folders_alone(runs: Path) -> None:
     assert first.mlflow and first.last["loss"] > 0
     assert (second.clock, second.positions, second.state) == (POSITIONS, 2 * POSITIONS, "stopped")
     assert (second.newest, second.best, second.mlflow) == ("step-00000010", "step-00000005", "")
+    place = runs / "group" / "second" / "checkpoints" / "step-00000010" / "checkpoint.json"
+    said = place.read_text()
+    place.write_text(json.dumps(json.loads(said) | {"extra": json.loads(said)["extra"] | {
+        "best": {"metric": "likeness", "value": 0.1, "clock": 20}}}))
+    assert look(second.folder).best == "step-00000010"
+    place.write_text(said)
 
 
 def test_the_list_says_how_far_and_what_is_best(runs: Path) -> None:
@@ -81,7 +88,8 @@ def test_the_list_says_how_far_and_what_is_best(runs: Path) -> None:
 def test_a_run_is_shown_with_what_it_was_told_and_its_validations(runs: Path) -> None:
     status, text = run("show", str(runs / "group" / "second"))
     assert status == 0, text
-    for part in ("recipe.learning_rate │ 0.5", "execution.workers", "step-00000005 (best)", "validation/flow"):
+    for part in ("recipe.learning_rate │ 0.5", "execution.workers", "step-00000005 (best)", "validation/flow",
+                 "at 10: learning_rate 0.01 → 0.5", "left out: 12 to 13"):
         assert part in text
 
 
