@@ -134,7 +134,7 @@ def descends(new: Manifest, old_id: str, dataset: str = "") -> Descent | None:
     gone = new.extra.get("ancestors", {}) if "erased" in new.extra else {}
     known = {version.manifest_id: version.parents for version in versions(dataset)} if dataset else {}
     known |= {name: tuple(before) for name, before in gone.items()} | {new.manifest_id: new.parents}
-    paths = {new.manifest_id: (new.manifest_id,)}
+    paths: dict[str, tuple[str, ...]] = {new.manifest_id: (new.manifest_id,)}
     for name in (waiting := [new.manifest_id]):
         for parent in known.get(name, ()):
             if parent not in paths:
