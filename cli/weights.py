@@ -55,7 +55,9 @@ def export(
     """Hand a trained model on: one adapter file, LoRA for other tools, or merged into its base."""
     from anchorface.faces import weights
     from anchorface.models.export import write_adapter_file, write_lora, write_merged
+    from anchorface.restoration.erased import heed_erasures
 
+    heed_erasures(checkpoint, "warn", console.print)
     if form == "adapter":
         write_adapter_file(checkpoint, out, ema=not last)
     elif form == "lora":

@@ -1,5 +1,7 @@
 """A trained model handed on is the same model."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from test_models_checkpoint import SETTINGS, arguments, trained  # noqa: F401 - the fixture
 
 from anchorface.models.backbone import build_backbone
-from anchorface.models.checkpoint import load_model, read_description
+from anchorface.models.checkpoint import load_model, read_description, write_description
 from anchorface.models.export import read_adapter_file, write_adapter_file, write_lora, write_merged
 from anchorface.models.iconface.network import IConFace
 from anchorface.models.weights import load, load_backbone, save
@@ -55,6 +57,17 @@ def test_the_lora_of_other_tools_is_the_update_of_each_weight(trained, tmp_path)
         weight = base.get_submodule(inside).weight + alpha / len(a) * b @ a
         x = torch.randn(2, weight.shape[1], generator=torch.Generator().manual_seed(1))
         assert torch.allclose(x @ weight.T, loaded.backbone.get_submodule(inside)(x), atol=1e-5)
+
+
+def test_what_the_run_demanded_of_its_dataset_goes_along(trained, tmp_path):  # noqa: F811
+    folder, _, _ = trained
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    requires = [["consent", ["given"]], ["licence", ["CC BY 4.0", "CC0-1.0"]]]
+    write_description(copy, replace(read_description(folder), recipe={"feed": {"requires": requires}}))
+    write_lora(copy, tmp_path / "lora.safetensors")
+    write_adapter_file(copy, tmp_path / "adapter.safetensors")
+    again = read_adapter_file(tmp_path / "adapter.safetensors", tmp_path / "again")
+    assert again.demanded == json.loads(load(tmp_path / "lora.safetensors")[1]["demanded"]) == dict(requires)
 
 
 def test_merging_moves_the_lora_into_the_base_and_changes_no_velocity(trained, tmp_path):  # noqa: F811

@@ -50,5 +50,5 @@ def test_a_fraction_selects_evenly_and_by_position_alone() -> None:
 
 
 def test_a_share_of_nobody_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"losses\.identity\.fraction 0"):
+    with pytest.raises(ConfigurationError, match=r"losses\.identity\.fraction is 0\.0"):
         Identity(fraction=0.0)
