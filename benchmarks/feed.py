@@ -136,7 +136,7 @@ def show_speed(count: int, batch: int, size: int) -> None:
 
     def limit() -> int:
         for sample, plan in zip(made, plans, strict=True):
-            target, *_ = [feed._crop(rows[face], False)[0] for face in (sample.pair.target, *sample.pair.references)]
+            target, *_ = [feed.picture(rows[face], False)[0] for face in (sample.pair.target, *sample.pair.references)]
             degradation.apply(target, plan)
         return len(made)
 

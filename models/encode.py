@@ -39,12 +39,14 @@ class Encoders:
 
 @torch.no_grad()
 def conditions(encoders: Encoders, degraded: Tensor, references: Sequence[Tensor], matrices: NDArray,
-               raw_embeddings: Tensor | None, empty: Tensor | bool = False) -> Conditions:
+               raw_embeddings: Tensor | None, empty: Tensor | bool = False,
+               reference_tokens: Sequence[Tensor] = ()) -> Conditions:
     """The conditions of a batch of degraded faces.
 
     Args:
         degraded: [B, 3, S, S].
-        references: R times [B, 3, S, S]; none for the no-reference mode.
+        references: R times [B, 3, S, S]; none for the no-reference mode. reference_tokens: instead of these, where they
+            are encoded already, R times [B, L, C].
         matrices: float64 [B, 2, 3], from the degraded pictures to the embedder's crop (faces.align.arcface_matrix).
             Only without references: then the identity is the degraded faces' own embedding.
         raw_embeddings: of the references, [B, R, D] before normalisation: their anchor is the identity.
@@ -56,12 +58,13 @@ def conditions(encoders: Encoders, degraded: Tensor, references: Sequence[Tensor
     Source: IConFace eq. 2-5.
     """
     tokens = encoders.autoencoder.encode(torch.cat([degraded, *references])).float().split(len(degraded))
-    if references:
+    shown = (*tokens[1:], *reference_tokens)
+    if shown:
         assert raw_embeddings is not None, "references come with their embeddings"
         identity = anchor(raw_embeddings, encoders.temperature, encoders.quality).float()
     else:
         identity = identity_embedding(encoders, degraded, matrices)
-    return Conditions(text=encoders.text(len(degraded), empty), degraded=tokens[0], references=tuple(tokens[1:]),
+    return Conditions(text=encoders.text(len(degraded), empty), degraded=tokens[0], references=shown,
                       identity=identity)
 
 

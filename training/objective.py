@@ -27,18 +27,23 @@ SIGMAS = {"logit-normal": logit_normal_sigma, "uniform": uniform_sigma, "mode": 
 
 def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.device,
            empty: Tensor | bool = False) -> tuple[Tensor, Conditions]:
-    """A batch's clean target tokens [b, L, C] and its conditions.
+    """A batch's clean target tokens [b, L, C] and its conditions; cached latents are taken where the batch has them.
 
     Args:
         empty: which samples see the empty prompt.
     """
-    references = [levels_to_tensor(batch["references"][:, place], device)
-                  for place in range(batch["references"].shape[1])]
-    raw = torch.from_numpy(batch["reference_embeddings"]).to(device) if references else None
+    def encoded(name: str) -> Tensor:
+        return torch.as_tensor(batch[name]).to(device)
+
+    count, cached = batch["references"].shape[1], "target_latent" in batch
+    pictures = [] if cached else [levels_to_tensor(batch["references"][:, place], device) for place in range(count)]
+    raw = encoded("reference_embeddings") if count else None
     with torch.no_grad(), autocast(recipe.precision, device):
-        given = conditions(networks.encoders, levels_to_tensor(batch["degraded"], device), references,
-                           crop_matrices(batch["landmarks"]), raw, empty)
-        target = networks.encoders.autoencoder.encode(levels_to_tensor(batch["target"], device)).float()
+        given = conditions(networks.encoders, levels_to_tensor(batch["degraded"], device), pictures,
+                           crop_matrices(batch["landmarks"]), raw, empty,
+                           encoded("reference_latents").unbind(1) if cached else ())
+        target = encoded("target_latent") if cached else networks.encoders.autoencoder.encode(
+            levels_to_tensor(batch["target"], device)).float()
     return target, given
 
 

@@ -14,7 +14,7 @@ import torch
 
 from anchorface.pipelines.feed.sample import Batch
 
-PICTURES = ("target", "degraded", "references")
+PICTURES = frozenset({"target", "degraded", "references", "target_latent", "reference_latents"})
 """What goes to a GPU ahead of time; the small arrays stay NumPy's."""
 
 
@@ -57,7 +57,7 @@ class Prefetch:
         if self._stream is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_stream(self._stream)
-            for name in PICTURES:
+            for name in PICTURES & batch.keys():
                 batch[name].record_stream(current)  # the copying stream may not take its memory before that
         return batch
 
@@ -99,5 +99,6 @@ class Prefetch:
         if self._stream is None:
             return batch
         with torch.cuda.stream(self._stream):
-            pinned = {name: torch.from_numpy(np.ascontiguousarray(batch[name])).pin_memory() for name in PICTURES}
+            pinned = {name: torch.from_numpy(np.ascontiguousarray(batch[name])).pin_memory() for name in PICTURES
+                      if name in batch}
             return batch | {name: tensor.to(self._device, non_blocking=True) for name, tensor in pinned.items()}

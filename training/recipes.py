@@ -43,6 +43,8 @@ class Recipe:
     sigma_sampler: `logit-normal`, `uniform` or `mode`. prompt_dropout: share of samples with the empty prompt.
     precision: `bf16` computes under autocast with float32 master adapters, `fp32` does not.
     base_precision: type of the frozen backbone's weights in memory. ema_half_life: positions. gradient_clip: 0 is none.
+    latents: where the tokens of clean pictures are kept, so that each is encoded once (training.latents): `dataset` for
+    the dataset version's folder, a URI, or empty for none. It moves losses by rounding alone and shapes nothing.
     checkpoint_every, log_every, grid_every: positions, grid_every 0 for never. checkpoints_kept: newest so many stay,
     checkpoints_best: so many with the best validation, checkpoints_forever: all at multiples of so many positions.
     validation: what is asked of held-out samples, and how often.
@@ -70,6 +72,7 @@ class Recipe:
     precision: str = "bf16"
     base_precision: str = "fp32"
     ema_half_life: Annotated[int, COUNT] = 2000
+    latents: str = ""
     checkpoint_every: Annotated[int, COUNT] = 2048
     checkpoints_kept: Annotated[int, COUNT] = 2
     checkpoints_best: Annotated[int, COUNT_OR_NONE] = 1
@@ -137,10 +140,10 @@ class Recipe:
         return json.loads(json.dumps(values))
 
     def shaping(self) -> dict[str, Any]:
-        """What decides the weights, flat: dotted key -> value. Where the dataset stands, which classes it must be of
-        and how often the run is saved, logged, drawn and validated is left out.
+        """What decides the weights, flat: dotted key -> value. Where the dataset and cached latents stand, which classes
+        it must be of and how often the run is saved, logged, drawn and validated is left out.
         """
-        left_out = {"feed.dataset", "feed.requires", "name"}
+        left_out = {"feed.dataset", "feed.requires", "name", "latents"}
         return {key: value for key, value in flat(self.to_dict()).items()
                 if key not in left_out and key.partition(".")[0] not in HOUSEKEEPING}
 

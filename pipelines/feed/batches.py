@@ -21,7 +21,7 @@ from anchorface.records.errors import ConfigurationError, DataError
 def batches(
     dataset_uri: str, settings: FeedSettings, start_step: int, stop_step: int, *, rank: int = 0, world: int = 1,
     engine: str = "ray", concurrency: int = 1, num_cpus: float = 0.5, steps_per_task: int = 2,
-    patience: float = PATIENCE, report: Callable[[str], None] | None = None,
+    latents: str = "", patience: float = PATIENCE, report: Callable[[str], None] | None = None,
 ) -> Iterator[Batch]:
     """This rank's batches of steps [start_step, stop_step), in order.
 
@@ -37,6 +37,7 @@ def batches(
             (`pipelines.feed.cpus.require_cpus`): on two CPUs two ranks of half a CPU leave one worker of half a CPU to
             each.
         steps_per_task: steps that one Ray task makes, best about a second of work.
+        latents: folder of cached tokens of clean pictures; empty for pictures (pipelines.feed.latents).
         patience: seconds that a batch is waited for before `report` is told what Ray has and what is booked, and again
             after as many more. report: takes a line; None for a RuntimeWarning.
 
@@ -52,12 +53,12 @@ def batches(
     if engine not in ("ray", "inline"):
         raise ConfigurationError(f"feed engine {engine!r}: it is 'ray' or 'inline'")
     dataset = open_dataset(dataset_uri or settings.dataset)
-    feed = Feed(dataset, settings)
+    feed = Feed(dataset, settings, latents)
     if engine == "inline":
         return (feed.batch(step, rank, world) for step in range(start_step, stop_step))
     return stream(
         dataset, settings, start_step, stop_step, rank=rank, world=world, concurrency=concurrency, num_cpus=num_cpus,
-        steps_per_task=steps_per_task, patience=patience, report=report,
+        steps_per_task=steps_per_task, latents=latents, patience=patience, report=report,
     )
 
 

@@ -15,6 +15,7 @@ from anchorface.degradation.balance import Severity, acceptance, draw_balanced
 from anchorface.faces.images import decode_jpeg
 from anchorface.identity_index import Chosen
 from anchorface.pipelines.feed.dataset import CropReader, Dataset, shard_sizes
+from anchorface.pipelines.feed.latents import Latents
 from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule, share
 from anchorface.pipelines.feed.sample import Batch, Sample, collate
 from anchorface.pipelines.feed.settings import FeedSettings
@@ -32,12 +33,17 @@ class Feed:
     It keeps what can be computed again (an epoch's order, a batch's number of references, bytes of shards) and nothing
     else.
 
+    Args:
+        dataset: the opened version. settings: what decides a sample.
+        latents: the folder of cached tokens of clean pictures (pipelines.feed.latents); samples then carry these for
+            target and references, and no reference's picture is decoded.
+
     Raises:
         ConfigurationError: embeddings of another network than settings.embedder, or no size.
-        DataError: no face to train on in this split.
+        DataError: no face to train on in this split, or no latents in the folder.
     """
 
-    def __init__(self, dataset: Dataset, settings: FeedSettings) -> None:
+    def __init__(self, dataset: Dataset, settings: FeedSettings, latents: str = "") -> None:
         cv2.setNumThreads(1)
         self.dataset, self.settings = dataset, settings
         if not settings.size:
@@ -58,6 +64,7 @@ class Feed:
         self._capacity = np.minimum(dataset.admissible(settings.policy)[rows], most)
         self._sizes = shard_sizes(dataset, rows)
         self._crops = CropReader(dataset)
+        self._latents = Latents(latents, dataset, settings.size) if latents else None
         self._profile = settings.degradations()
         self._severity = Severity(settings.severity) if settings.severity else None
         self._clean = self._severity_faces() if settings.severity else ()
@@ -80,8 +87,8 @@ class Feed:
         candidates = {str(columns["face_id"][r]): r for r in self.dataset.group_rows(row)}
         reference_rows = [candidates[choice.face_id] for choice in chosen]
         mirrored = settings.flip and rng(settings.seed, "flip", position).random() < 0.5
-        target, landmarks = self._crop(row, mirrored)
-        references = [self._crop(r, mirrored) for r in reference_rows]
+        target, landmarks = self.picture(row, mirrored)
+        references = [] if self._latents else [self.picture(r, mirrored) for r in reference_rows]
         plan = self._plan(position)
         norms = columns["norm"][[row, *reference_rows]].astype(np.float32)
         raw = columns["embedding"][[row, *reference_rows]] * norms[:, None]
@@ -95,6 +102,8 @@ class Feed:
             references=tuple(image for image, _ in references), target_landmarks=landmarks,
             target_embedding=raw[0], reference_embeddings=raw[1:],
             reference_landmarks=tuple(points for _, points in references), pair=pair,
+            latents=np.stack([self._latents.tokens(r, mirrored) for r in (row, *reference_rows)])
+            if self._latents else None,
         )
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
@@ -112,7 +121,7 @@ class Feed:
     def _severity_faces(self) -> tuple[NDArray[np.uint8], ...]:
         """The clean faces that severity is measured on: the first of the split, in the dataset's order."""
         side = (SEVERITY_SIDE, SEVERITY_SIDE)
-        return tuple(cv2.resize(self._crop(int(row), False)[0], side, interpolation=cv2.INTER_AREA)
+        return tuple(cv2.resize(self.picture(int(row), False)[0], side, interpolation=cv2.INTER_AREA)
                      for row in self.rows[:SEVERITY_FACES])
 
     def _make_epoch(self, epoch: int) -> NDArray[np.int64]:
@@ -138,8 +147,8 @@ class Feed:
         draw = rng(self.settings.seed, "references", position)
         return self.dataset.references(row, self.settings.policy, drawn, draw)[:count]
 
-    def _crop(self, row: int, mirrored: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """A crop at settings.size, and its landmarks there."""
+    def picture(self, row: int, mirrored: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """A face's crop, uint8 [S, S, 3], and its landmarks there, float32 [5, 2]."""
         image, size = decode_jpeg(self._crops.jpeg(row)), self.settings.size
         landmarks = (self.dataset.columns["crop_landmarks"][row] + 0.5) * (size / image.shape[0]) - 0.5
         if image.shape[0] != size:

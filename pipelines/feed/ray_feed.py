@@ -37,11 +37,14 @@ NO_BATCH: Batch = {
     "reference_embeddings": np.zeros((0, 0, 0), np.float32), "digest": np.zeros(0, np.str_),
 }
 """What stands beside an error, so that all rows have the same columns."""
+NO_LATENTS: Batch = {"target_latent": np.zeros((0, 0, 0), np.float32),
+                     "reference_latents": np.zeros((0, 0, 0, 0), np.float32)}
 
 
 def stream(
     dataset: Dataset, settings: FeedSettings, start_step: int, stop_step: int, *, rank: int, world: int,
-    concurrency: int, num_cpus: float, steps_per_task: int, patience: float, report: Callable[[str], None] | None,
+    concurrency: int, num_cpus: float, steps_per_task: int, latents: str, patience: float,
+    report: Callable[[str], None] | None,
 ) -> Iterator[Batch]:
     """Batches in order; see `pipelines.feed.batches.batches`.
 
@@ -62,15 +65,15 @@ def stream(
         made = ray.data.from_items(tasks, override_num_blocks=len(tasks))
         made.context.execution_options = _options(made.context.execution_options, world)
         made = made.map_batches(
-            _BatchMaker, fn_constructor_args=(address, settings, rank, world), batch_size=None, num_cpus=num_cpus,
-            compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(concurrency, len(tasks)))),
+            _BatchMaker, fn_constructor_args=(address, settings, rank, world, latents), batch_size=None,
+            num_cpus=num_cpus, compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(concurrency, len(tasks)))),
         )
         for row in watch.over(made.iter_rows()):
             error, message = row.pop("error"), row.pop("message")
             if error:
                 raise errors.from_value(error, message)
             # Copies: Ray's memory is not for writing.
-            yield {name: np.array(array, NO_BATCH[name].dtype.type) for name, array in row.items()}
+            yield {name: np.array(array, (NO_BATCH | NO_LATENTS)[name].dtype.type) for name, array in row.items()}
 
 
 def _options(options: ExecutionOptions, world: int) -> ExecutionOptions:
@@ -84,10 +87,11 @@ def _options(options: ExecutionOptions, world: int) -> ExecutionOptions:
 class _BatchMaker:
     """One Ray worker: a Feed over the dataset at an address."""
 
-    def __init__(self, address: str, settings: FeedSettings, rank: int, world: int) -> None:
+    def __init__(self, address: str, settings: FeedSettings, rank: int, world: int, latents: str) -> None:
         self._rank, self._world = rank, world
         # Opened at the first task, so that what is wrong travels as a value.
-        self._feed = cache(lambda: Feed(open_dataset(address), settings))
+        self._feed = cache(lambda: Feed(open_dataset(address), settings, latents))
+        self._none = NO_BATCH | (NO_LATENTS if latents else {})
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
         made: list[Batch] = []
@@ -98,8 +102,8 @@ class _BatchMaker:
                     made.append(self._feed().batch(step, self._rank, self._world))
         except AnchorfaceError as problem:
             told = errors.to_value(problem)
-            made.append(NO_BATCH)
-        columns = {name: _column([batch[name] for batch in made]) for name in NO_BATCH}
+            made.append(self._none)
+        columns = {name: _column([batch[name] for batch in made]) for name in self._none}
         fine = [""] * (len(made) - 1)
         return columns | {"error": [*fine, told[0]], "message": [*fine, told[1]]}
 

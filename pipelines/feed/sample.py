@@ -9,6 +9,11 @@ In: `Sample`s with equally many references. Out: a Batch. S = pixels of a side, 
     target_embedding      float32 [b, D], raw: unit vector times norm
     reference_embeddings  float32 [b, R, D], raw
     digest                str [b], SHA-256 of each sample's bytes
+
+Where the feed reads cached latents, `references` is [b, R, 0, 0, 3], and beside it stand, of L tokens of C channels:
+
+    target_latent         float32 [b, L, C]
+    reference_latents     float32 [b, R, L, C]
 """
 
 import hashlib
@@ -28,6 +33,7 @@ Batch = dict[str, NDArray[Any]]
 class Sample:
     """One training sample; the arrays are as the module describes, without the first axis. pair: how it was made.
     reference_landmarks: float32 [5, 2] of each reference, in its own picture.
+    latents: float32 [1 + R, L, C], the target's and the references', instead of the references' pictures.
     """
 
     position: int
@@ -39,6 +45,7 @@ class Sample:
     reference_embeddings: NDArray[np.float32]
     reference_landmarks: tuple[NDArray[np.float32], ...]
     pair: Pair
+    latents: NDArray[np.float32] | None = None
 
     @property
     def degraded_landmarks(self) -> NDArray[np.float32]:
@@ -51,7 +58,7 @@ class Sample:
         total = hashlib.sha256(json.dumps(asdict(self.pair), sort_keys=True).encode())
         arrays = (self.target, self.degraded, *self.references, self.target_landmarks, self.target_embedding,
                   self.reference_embeddings)
-        for array in arrays:
+        for array in (*arrays, *(() if self.latents is None else (self.latents,))):
             total.update(np.ascontiguousarray(array).tobytes())
         return total.hexdigest()
 
@@ -59,13 +66,18 @@ class Sample:
 def collate(samples: list[Sample]) -> Batch:
     """Samples with equally many references as one dictionary of arrays."""
     target = np.stack([s.target for s in samples])
-    count = len(samples[0].references)
-    return {
+    count, shape = len(samples[0].references), target.shape[1:]
+    cached = [s.latents for s in samples if s.latents is not None]
+    if cached:
+        count, shape = len(cached[0]) - 1, (0, 0, 3)
+    latents = {"target_latent": np.stack([one[0] for one in cached]),
+               "reference_latents": np.stack([one[1:] for one in cached])} if cached else {}
+    return latents | {
         "position": np.array([s.position for s in samples], dtype=np.int64),
         "target": target,
         "degraded": np.stack([s.degraded for s in samples]),
         "references": np.array([s.references for s in samples], dtype=np.uint8).reshape(
-            len(samples), count, *target.shape[1:]
+            len(samples), count, *shape
         ),
         "landmarks": np.stack([s.target_landmarks for s in samples]),
         "target_embedding": np.stack([s.target_embedding for s in samples]),
