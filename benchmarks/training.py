@@ -33,6 +33,7 @@ def timed(config: dict[str, Any]) -> None:
     from anchorface.training.networks import load_networks
     from anchorface.training.notes import Notes, Wishes
     from anchorface.training.objective import objective
+    from anchorface.training.prefetch import Prefetch
     from anchorface.training.watch import Watch
 
     job, steps, rounds = config["job"], config["steps"], config["rounds"]
@@ -45,13 +46,10 @@ def timed(config: dict[str, Any]) -> None:
 
         fed = False
 
-        def _feed(self, first: int, order: int) -> Iterator[Any]:
-            if self.fed:
-                yield from batches(job.dataset, recipe.fed, first, first + steps, num_cpus=0.5)
-                return
-            size = recipe.feed.batch
-            for batch in ready:
-                yield batch | {"position": batch["position"] + first * size}
+        def _feed(self, first: int, order: int) -> Prefetch:
+            made: Iterator[Any] = batches(job.dataset, recipe.fed, first, first + steps) if self.fed else (
+                batch | {"position": batch["position"] + first * recipe.feed.batch} for batch in ready)
+            return Prefetch(made, device)
 
     notes = Notes(job.run_folder)
     run = Ready(job, device, notes, Watch(0.0, notes.tell), Wishes(notes))

@@ -10,6 +10,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from anchorface.models.checkpoint import EMA_FILE, Description, read_description
 from anchorface.models.weights import load
 from anchorface.pipelines.feed.batches import batches
+from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import Interrupted, StorageError, TrainingError, derive
 from anchorface.records.storage import join
@@ -28,11 +30,13 @@ from anchorface.training.checkpoints.writer import Place, Writer
 from anchorface.training.description import fresh
 from anchorface.training.engine import Autocast, GuardedAdamW, configuration, gradient_norm, start
 from anchorface.training.job import Job
+from anchorface.training.latents import fill_latents
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.notes import Notes, Wishes
 from anchorface.training.objective import objective
 from anchorface.training.observer import Observer, Step
 from anchorface.training.preemption import Preemption
+from anchorface.training.prefetch import Prefetch
 from anchorface.training.record import Record
 from anchorface.training.state import State
 from anchorface.training.watch import Watch
@@ -91,6 +95,7 @@ class Run:
         if job.start:
             adapters = join(job.start, EMA_FILE)
             self.networks.network.load_adapter_state(load(adapters)[0], adapters)
+        self.latents = self._latents() if recipe.latents else ""
         self.pieces = execution.pieces(recipe.feed.batch, self.world)
         self.engine, self.optimiser = _engine(job, self.networks, self.pieces, self.world)
         self.state = State(self.engine)
@@ -118,14 +123,21 @@ class Run:
         return description
 
     def to_the_end(self, description: Description) -> None:
-        """All steps from a description's clock on."""
+        """All steps from a description's clock on, and what is left to do after them."""
+        clock, extra = description.clock, description.extra
+        self.observer = self.observer or Observer(self.job, self.networks, self.device, clock)
+        self.observer.begin(clock, extra)
+        with closing(self._feed(clock // self.job.recipe.feed.batch, extra.get("order", 0))) as feed:
+            clock = self._steps(feed, description, self.observer)
+        self._finish(clock, self.wishes.stop if self.rank == 0 else None)
+
+    def _steps(self, feed: Iterator[Batch], description: Description, observer: Observer) -> int:
+        """A step for each batch; the clock at which they end."""
         recipe, size, state = self.job.recipe, self.job.recipe.feed.batch, self.state
         clock, record = description.clock, Record(description.digest, size, self.device)
         extra = dict(description.extra)
-        self.observer = observer = self.observer or Observer(self.job, self.networks, self.device, clock)
-        observer.begin(clock, extra)
         waiting = time.monotonic()
-        for batch in self._feed(clock // size, extra.get("order", 0)):
+        for batch in feed:
             waited, step = time.monotonic() - waiting, clock // size
             rate = recipe.learning_rate_at(clock)
             for group in self.engine.optimizer.param_groups:
@@ -163,7 +175,7 @@ class Run:
                 break
             self.watch.doing(step + 1, "waiting for the feed")
             waiting = time.monotonic()
-        self._finish(clock, self.wishes.stop if self.rank == 0 else None)
+        return clock
 
     def go_back(self, problem: str) -> None:
         """To the newest checkpoint, and on from there with other samples: its record then says a higher `order`.
@@ -180,14 +192,22 @@ class Run:
                                 f"{problem}. The run went back to {newest} {MOST_RETURNS} times, and met it again")
         self.notes.tell(f"warning: {problem}: back to {newest}, and on with other samples")
 
-    def _feed(self, first: int, order: int) -> Iterator[Batch]:
+    def _feed(self, first: int, order: int) -> Prefetch:
         recipe, execution = self.job.recipe, self.job.execution
-        if first >= recipe.steps:
-            return iter(())
         fed = recipe.fed if not order else replace(recipe.fed, seed=derive(recipe.seed, "order", order))
-        return batches(self.job.dataset, fed, first, recipe.steps, rank=self.rank, world=self.world,
-                       engine=execution.feed if execution.workers else "inline", concurrency=execution.feed_workers,
-                       num_cpus=execution.feed_cpus)
+        made: Iterator[Batch] = iter(()) if first >= recipe.steps else batches(
+            self.job.dataset, fed, first, recipe.steps, rank=self.rank, world=self.world,
+            engine=execution.feed if execution.workers else "inline", concurrency=execution.feed_workers,
+            num_cpus=execution.feed_cpus, latents=self.latents, report=self.notes.tell)
+        return Prefetch(made, self.device)
+
+    def _latents(self) -> str:
+        """The folder of cached tokens, filled by all ranks."""
+        self.watch.doing(0, "encoding latents", math.inf)
+        folder = fill_latents(self.job.recipe, open_dataset(self.job.dataset), self.networks.encoders.autoencoder,
+                              self.device, rank=self.rank, world=self.world, report=self.notes.tell)
+        dist.barrier()
+        return folder
 
     def _backward(self, batch: Batch, step: int) -> list[dict[str, torch.Tensor]]:
         """Losses and gradients of this rank's samples; what was logged, a dictionary of values [n] for each piece.

@@ -140,8 +140,8 @@ class Recipe:
         return json.loads(json.dumps(values))
 
     def shaping(self) -> dict[str, Any]:
-        """What decides the weights, flat: dotted key -> value. Where the dataset and cached latents stand, which classes
-        it must be of and how often the run is saved, logged, drawn and validated is left out.
+        """What decides the weights, flat: dotted key -> value. Where the dataset and cached latents stand, which
+        classes it must be of and how often the run is saved, logged, drawn and validated is left out.
         """
         left_out = {"feed.dataset", "feed.requires", "name", "latents"}
         return {key: value for key, value in flat(self.to_dict()).items()
