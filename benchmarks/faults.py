@@ -15,6 +15,7 @@ import os
 import pickle
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -128,6 +129,9 @@ class Campaign:
                            "RAY_BACKEND_LOG_LEVEL": "fatal", "NO_ALBUMENTATIONS_UPDATE": "1"})
         self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(3)]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         self.mlflow = self._mlflow()
         self.disk = folder / "disk"
         self.disk.mkdir()
@@ -135,7 +139,7 @@ class Campaign:
                                       capture_output=True, check=False).returncode == 0
 
     def close(self) -> None:
-        self.mlflow.kill()
+        os.killpg(self.mlflow.pid, signal.SIGKILL)
         self.cluster.shutdown()
         if self.mounted:
             subprocess.run(["umount", "-l", str(self.disk)], check=False)
@@ -143,7 +147,7 @@ class Campaign:
     def _mlflow(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
-             "--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1", "--port", "5917",
+             "--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port),
              "--workers", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def begin(self, name: str, *, elastic: bool) -> Run:
@@ -155,7 +159,7 @@ class Campaign:
         arguments = self.folder / f"{name}.arguments"
         arguments.write_bytes(pickle.dumps({
             "recipe": recipe, "dataset_uri": str(ROOT / "tests" / "golden" / "dataset"), "run_folder": str(folder),
-            "execution": execution, "tracking_uri": "http://127.0.0.1:5917"}))
+            "execution": execution, "tracking_uri": f"http://127.0.0.1:{self.port}"}))
         return Run(folder, arguments, self.cluster.address, drive(arguments, self.cluster.address))
 
     # Each fault does its harm, and afterwards repairs what a person or a scheduler would repair.
