@@ -1,14 +1,15 @@
 """How a run is carried out: what may differ between two runs of one recipe, and between a run and its resumption."""
 
-import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from anchorface.records import ConfigurationError
+from anchorface.records.bounds import AMOUNT, COUNT_OR_NONE, Bounds, check
 from anchorface.records.erasures import ANSWERS
 
 STAGES = (0, 1, 2, 3)
 FEEDS = ("ray", "inline")
+SECONDS = Bounds(0, 1e9, above=True)
 POLICIES = ("stop", "skip", "back")
 
 
@@ -39,31 +40,28 @@ class Execution:
     hang: seconds after which a rank that does nothing ends the attempt, named; 0 never.
     """
 
-    workers: int = 2
-    least_workers: int = 0
-    resize_seconds: float = 300.0
-    gpus: int = 0
-    cpus: float = 0.5
-    threads: int = 0
-    zero_stage: int = 2
-    micro_batch: int = 0
+    workers: Annotated[int, Bounds(0, 10**6)] = 2
+    least_workers: Annotated[int, Bounds(0, 10**6)] = 0
+    resize_seconds: Annotated[float, SECONDS] = 300.0
+    gpus: Annotated[int, Bounds(0, 1)] = 0
+    cpus: Annotated[float, Bounds(0, 1024, above=True)] = 0.5
+    threads: Annotated[int, Bounds(0, 4096)] = 0
+    zero_stage: Annotated[int, Bounds(0, 3)] = 2
+    micro_batch: Annotated[int, Bounds(0, 10**6)] = 0
     compile: bool = False
     checkpointing: bool = False
     offload: bool = False
     feed: str = "ray"
-    feed_workers: int = 1
-    feed_cpus: float = 0.5
-    failures: int = 3
+    feed_workers: Annotated[int, Bounds(1, 4096)] = 1
+    feed_cpus: Annotated[float, Bounds(0, 1024, above=True)] = 0.5
+    failures: Annotated[int, COUNT_OR_NONE] = 3
     not_finite: str = "stop"
     erased: str = "warn"
-    patience: float = 600.0
-    hang: float = 1800.0
+    patience: Annotated[float, AMOUNT] = 600.0
+    hang: Annotated[float, AMOUNT] = 1800.0
 
     def __post_init__(self) -> None:
-        self._require(self.workers >= 0, f"workers {self.workers}: none or more")
-        self._require(self.gpus in (0, 1), f"gpus {self.gpus}: a worker has one GPU or none")
-        self._require(self.zero_stage in STAGES, f"zero_stage {self.zero_stage}: it is 0, 1, 2 or 3")
-        self._require(self.micro_batch >= 0, f"micro_batch {self.micro_batch}: none or more")
+        check(self, "execution: ")
         self._require(not (self.compile and self.zero_stage == 3), "compile does not go with zero_stage 3; take 2")
         self._require(not self.offload or self.zero_stage > 0, "offload needs zero_stage 1, 2 or 3")
         self._require(self.feed in FEEDS, f"feed {self.feed!r}: it is 'ray' or 'inline'")
@@ -72,10 +70,6 @@ class Execution:
         self._require(self.erased in ANSWERS, f"erased {self.erased!r}: it is one of {', '.join(ANSWERS)}")
         self._require(0 <= self.least_workers <= self.workers,
                       f"least_workers {self.least_workers}: none, or at most workers {self.workers}")
-        for name in ("cpus", "feed_cpus", "feed_workers", "resize_seconds"):
-            self._require(0 < getattr(self, name) < math.inf, f"{name} {getattr(self, name)}: it must be positive")
-        for name in ("failures", "patience", "hang", "threads"):
-            self._require(0 <= getattr(self, name) < math.inf, f"{name} {getattr(self, name)}: none or more")
 
     @property
     def world(self) -> int:

@@ -21,6 +21,7 @@ ENVIRONMENT = {"NO_ALBUMENTATIONS_UPDATE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_Z
 def connect(num_cpus: int | None = None) -> None:
     """Start or join Ray; does nothing when this process is connected already.
 
+    Without `RAY_ADDRESS` it is a Ray of this process's own, even where another one runs on the machine.
     On one machine the workers inherit this process's environment, which is much faster to start than a runtime
     environment.
 
@@ -43,8 +44,8 @@ def connect(num_cpus: int | None = None) -> None:
                 # Ray forks and at once starts another program, which does Lance no harm.
                 warnings.filterwarnings("ignore", message="lance is not fork-safe")
                 ray.init(
-                    num_cpus=num_cpus, include_dashboard=False, namespace=NAMESPACE, logging_level=logging.WARNING,
-                    log_to_driver=False,
+                    "local", num_cpus=num_cpus, include_dashboard=False, namespace=NAMESPACE,
+                    logging_level=logging.WARNING, log_to_driver=False,
                 )
     quiet_data()
 

@@ -54,7 +54,8 @@ def test_it_trains_and_its_objective_is_logged_by_its_own_name(run: Path) -> Non
 def test_it_resumes_to_the_same_bits(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "checkpoints" / "step-00000005", tmp_path / "run" / "checkpoints" / "step-00000005")
     lines: list[str] = []
-    last = Path(train(dummy_recipe(), DATASET, tmp_path / "run", Execution(workers=0), track=False, report=lines.append))
+    last = Path(train(dummy_recipe(), DATASET, tmp_path / "run", Execution(workers=0), track=False,
+                      report=lines.append))
     assert "goes on at 10" in lines[0]
     for file in ("adapter.safetensors", "ema.safetensors"):
         expected, found = (load(folder / file)[0] for folder in (run / "checkpoints" / last.name, last))
