@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from anchorface.models.checkpoint import Description
 from anchorface.pipelines.feed.batches import batches
+from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import TrainingError
 from anchorface.training import checkpoint
 from anchorface.training.ema import MovingAverage
 from anchorface.training.engine import Autocast, configuration, start, trainable
 from anchorface.training.job import Job
+from anchorface.training.latents import fill_latents
 from anchorface.training.networks import Networks, base_weights, load_networks, norm_calibration
 from anchorface.training.objective import objective
 from anchorface.training.observer import Measures, Observer
@@ -48,7 +50,8 @@ def train(job: Job, device: torch.device) -> None:
     clock, chain, size = description.clock, description.digest, recipe.feed.batch
     observer = Observer(job, networks, device, clock)
 
-    for batch in _feed(job, clock // size, rank, world):
+    latents = _latents(job, networks, device, rank, world)
+    for batch in _feed(job, clock // size, rank, world, latents):
         rate = recipe.learning_rate_at(clock)
         for group in engine.optimizer.param_groups:
             group["lr"] = rate
@@ -97,12 +100,23 @@ def _engine(job: Job, networks: Networks, world: int) -> Any:
                                                    clip=recipe.gradient_clip))
 
 
-def _feed(job: Job, first: int, rank: int, world: int) -> Iterator[Batch]:
+def _latents(job: Job, networks: Networks, device: torch.device, rank: int, world: int) -> str:
+    """The folder of the recipe's cached latents, filled by all ranks together; empty for none."""
+    if not job.recipe.latents:
+        return ""
+    folder = fill_latents(job.recipe, open_dataset(job.dataset), networks.encoders.autoencoder, device, rank=rank,
+                          world=world)
+    dist.barrier()
+    return folder
+
+
+def _feed(job: Job, first: int, rank: int, world: int, latents: str) -> Iterator[Batch]:
     recipe, execution = job.recipe, job.execution
     if first >= recipe.steps:
         return iter(())
     return batches(job.dataset, recipe.fed, first, recipe.steps, rank=rank, world=world,
-                   engine=execution.feed if execution.workers else "inline", concurrency=execution.feed_workers)
+                   engine=execution.feed if execution.workers else "inline", concurrency=execution.feed_workers,
+                   latents=latents)
 
 
 def _pieces(batch: Batch, micro: int) -> Iterator[Batch]:
