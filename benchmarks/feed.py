@@ -129,29 +129,30 @@ def show_speed(count: int, batch: int, size: int) -> None:
     """Rounds of the limit, the feed here and the feed on Ray."""
     settings = FeedSettings(dataset=str(GOLDEN), batch=batch, size=size, profile="refldm-severe", seed=1, flip=True)
     feed = Feed(open_dataset(settings.dataset), settings)
-    made = [feed.sample(position) for position in range(count * batch)]
+    drawn = [feed.sample(position) for position in range(count * batch)]
     rows = {str(face): row for row, face in enumerate(feed.dataset.columns["face_id"].tolist())}
-    plans = [degradation.Plan.from_json(sample.pair.plan) for sample in made]
-    pictures = sum(1 + len(sample.references) for sample in made) / len(made)
+    plans = [degradation.Plan.from_json(sample.pair.plan) for sample in drawn]
+    pictures = sum(1 + len(sample.references) for sample in drawn) / len(drawn)
 
-    def limit() -> int:
-        for sample, plan in zip(made, plans, strict=True):
+    def limit() -> Iterator[int]:
+        for sample, plan in zip(drawn, plans, strict=True):
             target, *_ = [feed.picture(rows[face], False)[0] for face in (sample.pair.target, *sample.pair.references)]
             degradation.apply(target, plan)
-        return len(made)
+            yield 1
 
-    def through(engine: str, steps: int = count) -> int:
-        return sum(len(one["position"]) for one in batches("", settings, 0, steps, engine=engine, num_cpus=1))
+    def through(engine: str) -> Callable[[], Iterator[int]]:
+        return lambda: (len(one["position"]) for one in batches("", settings, 0, count, engine=engine, num_cpus=1,
+                                                                steps_per_task=1))
 
-    ways: dict[str, Callable[[], int]] = {
-        "limit": limit, "inline": lambda: through("inline"), "ray": lambda: through("ray")}
-    through("ray", 1)
+    ways: dict[str, Callable[[], Iterator[int]]] = {"limit": limit, "inline": through("inline"), "ray": through("ray")}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(3):
         for name, work in ways.items():
+            made = work()
+            next(made)  # a start is none of the rate
             began = time.monotonic()
-            rates[name].append(work() / (time.monotonic() - began))
-    print(f"{count} batches of {batch}, {size} px, {pictures:.1f} pictures a sample; Ray's start is in its time")
+            rates[name].append(sum(made) / (time.monotonic() - began))
+    print(f"{count} batches of {batch}, {size} px, {pictures:.1f} pictures a sample")
     for name, found in rates.items():
         ratios = [one / most for one, most in zip(found, rates["limit"], strict=True)]
         print(f"{name:<8}{statistics.median(found):>8.1f} samples/s{statistics.median(ratios):>8.2f} of the limit "
