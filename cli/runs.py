@@ -26,8 +26,16 @@ LEFT_OUT = ("recipe.feed.dataset", "git.dirty")
 @told
 def list_runs(
     folders: Annotated[list[str] | None, typer.Argument(help="Folders with runs; `runs` if none is given.")] = None,
+    person: Annotated[
+        str, typer.Option("--with", help="Only what saw this person, erased or not: an identity, a label, the id of a "
+                                         "face, a photograph or an erasure. Needs --workspace.")
+    ] = "",
+    workspace: Annotated[str, typer.Option(help="Where the person is or was.")] = "",
 ) -> None:
-    """The runs below some folders: how far, how well, in which state."""
+    """The runs below some folders: how far, how well, in which state; or those that saw a person."""
+    if person:
+        _list_seen(person, workspace, folders or ["runs"])
+        return
     from anchorface.records import AnchorfaceError
     from anchorface.records.addresses import redacted
     from anchorface.training.run_folders import find, look
@@ -47,6 +55,21 @@ def list_runs(
         console.print(f"[red]damaged[/]: {escape(text)}", soft_wrap=True)
     if damaged:
         raise typer.Exit(1)
+
+
+def _list_seen(person: str, workspace: str, folders: list[str]) -> None:
+    """Runs, checkpoints and evaluations on dataset versions that held a person."""
+    from anchorface.pipelines.erasure.seen import runs_that_saw
+    from anchorface.records import ConfigurationError
+
+    if not workspace:
+        raise ConfigurationError(f"--with {person}: give --workspace too, where the person is or was")
+    table = Table("kind", "where", "checkpoints", "dataset version", "erased by", title=f"what saw {escape(person)}")
+    for row in runs_that_saw(person, workspace, folders):
+        where = row.get("folder") or f"{row.get('store', '')} {row.get('run_id', '')}"
+        told_of = (row["kind"], where, ", ".join(row.get("checkpoints", ())), row["manifest"], row["erasure"] or "")
+        table.add_row(*map(escape, told_of))
+    Console().print(table if table.row_count else "nothing here saw this person")
 
 
 @runs.command()

@@ -9,6 +9,7 @@ The frozen base (autoencoder, backbone, stored prompt) is not in the folder: the
 a `weight_finder` (name -> path) finds them, and their SHA-256 must agree.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -152,7 +153,7 @@ def load_model(folder: str | os.PathLike[str], weight_finder: Callable[[str], st
     """Read a trained model back.
 
     Args:
-        folder: a local checkpoint folder.
+        folder: a checkpoint folder, local or on any storage.
         weight_finder: base weight name -> local path (`faces.weights.find`, for example).
         use_ema: the moving average rather than the last adapters.
 
@@ -172,6 +173,7 @@ def load_model(folder: str | os.PathLike[str], weight_finder: Callable[[str], st
     dtype = DTYPES[description.base_precision]
     network = build(model.system, load_backbone(paths["backbone"], model.backbone, dtype))
     file = join(os.fspath(folder), EMA_FILE if use_ema else ADAPTER_FILE)
+    require_unchanged(file, description)
     network.load_adapter_state(load(file)[0], file)
     text = read_text(paths["text"], model) if "text" in paths else TextMemory.fixed(model.backbone, model.text_seed)
     return LoadedModel(autoencoder=autoencoder, network=network.eval().requires_grad_(False), text=text,
@@ -219,6 +221,24 @@ def base_path(description: Description, role: str, weight_finder: Callable[[str]
             raise CheckpointError(f"{folder} was trained on {entry.name} with SHA-256 {entry.sha256[:12]}..., but "
                                   f"{path} has {actual[:12]}...; its adapters fit only the file they were trained on")
     return path
+
+
+def require_unchanged(file: str, description: Description) -> None:
+    """Refuse a file that is not the one that the description names by size and SHA-256; older ones name none.
+
+    Raises:
+        CheckpointError: it was cut short or changed.
+    """
+    said = description.extra.get("state", {}).get("files", {}).get(file.rpartition("/")[2])
+    if said is None:
+        return
+    try:
+        content = read_bytes(file)
+    except StorageError as error:
+        raise CheckpointError(f"{file}: cannot be read ({error})") from error
+    if len(content) != said["bytes"] or hashlib.sha256(content).hexdigest() != said["sha256"]:
+        raise CheckpointError(f"{file}: {len(content)} bytes that are not the {said['bytes']} that were written: copy "
+                              "it again, or take another checkpoint")
 
 
 def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:

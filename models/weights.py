@@ -3,6 +3,7 @@
 header: str -> str, free for the owner (architecture, seed, git state); tensors: name -> tensor.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from diffusers import Flux2Transformer2DModel
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import build_backbone
 from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, tiny
 from anchorface.records import CheckpointError
-from anchorface.records.storage import write_atomic
+from anchorface.records.storage import read_bytes, write_atomic
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -47,7 +49,7 @@ def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32
     """Read a safetensors file.
 
     Args:
-        path: a local file.
+        path: a local file, or the URI of one on any storage.
         dtype: floating tensors are brought to this type; None leaves them as they are stored.
 
     Returns:
@@ -56,22 +58,34 @@ def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32
     Raises:
         CheckpointError: no such file, a pickle, or a damaged file.
     """
-    file = Path(path)
+    place, content = os.fspath(path), None
     try:
-        with file.open("rb") as stream:
-            start = stream.read(4)
+        if "://" in place:
+            content = read_bytes(place)
+            start = content[:4]
+        else:
+            with open(place, "rb") as stream:
+                start = stream.read(4)
     except OSError as error:
-        raise CheckpointError(f"{file}: this weight file cannot be read ({error.strerror})") from error
+        raise CheckpointError(f"{place}: this weight file cannot be read ({error.strerror or error})") from error
     if start.startswith(_PICKLE_STARTS):
-        raise CheckpointError(f"{file}: a pickle (torch.save), which can run code when it is read; anchorface reads "
+        raise CheckpointError(f"{place}: a pickle (torch.save), which can run code when it is read; anchorface reads "
                               "safetensors only. Convert it where you trust it: safetensors.torch.save_file(...)")
     try:
-        with safe_open(str(file), framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            header = dict(opened.metadata() or {})
+        if content is not None:
+            tensors, header = from_bytes(content), _header(content)
+        else:
+            with safe_open(place, framework="pt") as opened:
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                header = dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: not a whole safetensors file ({error}); copy or train it again") from error
+        raise CheckpointError(f"{place}: not a whole safetensors file ({error}); copy or train it again") from error
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}, header
+
+
+def _header(content: bytes) -> dict[str, str]:
+    size = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + size]).get("__metadata__") or {})
 
 
 def load_folder(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32) -> dict[str, Tensor]:

@@ -162,3 +162,14 @@ def test_a_version_descends_by_erasure_alone_or_otherwise(family):
     assert descends(curated, ids[0]) is None, "its own manifest names its parent alone"
     assert descends(kept, ids[3], dataset) is None and descends(kept, ids[2], dataset) is None
     assert descends(kept, "0123456789abcdef", dataset) is None
+
+
+def test_the_command_lists_what_saw_a_person(family):
+    out, _, (one, _), runs = family
+    said = CliRunner().invoke(app, ["runs", "list", str(runs), "--with", one["face_ids"][0], "--workspace", str(out)],
+                              env={"COLUMNS": "240"})
+    assert said.exit_code == 0, said.output
+    assert "runs/first" in said.output and "step-00000008" in said.output
+    assert "runs/third" not in said.output
+    refused = CliRunner().invoke(app, ["runs", "list", str(runs), "--with", one["face_ids"][0]])
+    assert refused.exit_code == 2

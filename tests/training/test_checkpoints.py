@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from anchorface.models.checkpoint import Description, read_description, write_description
+from anchorface.models.checkpoint import Description, read_description, require_unchanged, write_description
 from anchorface.models.weights import load
 from anchorface.records import CheckpointError, ConfigurationError, StorageError
 from anchorface.records.lock import locked
@@ -140,6 +140,17 @@ def test_a_damaged_state_is_refused_and_nothing_is_spoiled(
 
 
 @pytest.mark.line
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit])
+def test_damaged_adapters_are_refused_where_they_are_used(finished: Path, tmp_path: Path,
+                                                          damage: Callable[[Path], None]) -> None:
+    checkpoint = Path(folder_of(str(only_checkpoint(finished, 8, tmp_path / "run")), 8))
+    damage(checkpoint / "ema.safetensors")
+    said = read_description(checkpoint)
+    with pytest.raises(CheckpointError, match=r"ema\.safetensors: .* were written"):
+        require_unchanged(f"{checkpoint}/ema.safetensors", said)
+
+
+@pytest.mark.line
 def test_the_description_names_every_file_with_its_hash(finished: Path) -> None:
     newest = latest(str(finished))
     assert newest is not None
@@ -187,6 +198,21 @@ def test_a_storage_that_is_away_for_a_while_costs_nothing(micro_recipe: Recipe, 
     assert any("earlier checkpoints stand, it is tried again" in line for line in lines), lines
     assert [name_of(folder) for folder in complete(str(run))] == ["step-00000004", "step-00000008"]
     assert same_bits(last, latest(str(finished)) or "")
+
+
+@pytest.mark.line
+def test_a_run_folder_may_be_a_bucket(micro_recipe: Recipe, tiny_dataset: str, finished: Path) -> None:
+    """fsspec's store in memory stands for one: no appending, no folders, and here no renaming."""
+    run = "memory://bucket/runs/first"
+    half = replace(micro_recipe, positions=16)
+    assert train(half, tiny_dataset, run, HERE, track=False) == folder_of(run, 4)
+    lines: list[str] = []
+    last = train(micro_recipe, tiny_dataset, run, HERE, track=False, report=lines.append)
+    assert any("goes on at 16 of 32" in line for line in lines), lines
+    assert [name_of(folder) for folder in complete(run)] == ["step-00000004", "step-00000008"]
+    expected, found = load(f"{finished}/checkpoints/step-00000008/ema.safetensors"), load(f"{last}/ema.safetensors")
+    assert expected[1] == found[1]
+    assert all(torch.equal(tensor, found[0][name]) for name, tensor in expected[0].items())
 
 
 @pytest.mark.line
