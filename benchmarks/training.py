@@ -33,6 +33,7 @@ def timed(config: dict[str, Any]) -> None:
     from anchorface.training.networks import load_networks
     from anchorface.training.notes import Notes, Wishes
     from anchorface.training.objective import objective
+    from anchorface.training.preemption import Preemption
     from anchorface.training.prefetch import Prefetch
     from anchorface.training.watch import Watch
 
@@ -52,7 +53,7 @@ def timed(config: dict[str, Any]) -> None:
             return Prefetch(made, device)
 
     notes = Notes(job.run_folder)
-    run = Ready(job, device, notes, Watch(0.0, notes.tell), Wishes(notes))
+    run = Ready(job, device, notes, Watch(0.0, notes.tell), Wishes(notes), Preemption(on_ray=False))
     networks = load_networks(recipe, device)
     named = list(networks.network.named_trainable_parameters().values())
     optimiser = torch.optim.AdamW(named, lr=recipe.learning_rate, betas=recipe.betas)

@@ -19,7 +19,7 @@ from anchorface.records import derive
 
 
 class Adapter(nn.Module):
-    """The base of every system: a backbone, which it freezes, and adapters.
+    """The base of every system: a backbone, which it freezes unless the settings say `full`, and adapters.
 
     A system names its settings' class in `settings_type`, makes its parts in `add_pathways` and computes the velocity
     in `forward`; `models.build.build` finds it by its settings.
@@ -35,7 +35,7 @@ class Adapter(nn.Module):
     def __init__(self, backbone: Flux2Transformer2DModel, settings: SystemSettings, seed: int = 0) -> None:
         super().__init__()
         self.settings = settings
-        self.backbone = backbone.requires_grad_(False)
+        self.backbone = backbone.requires_grad_(settings.full)
         self.gradient_checkpointing = False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, f"{settings.kind} adapters"))
@@ -86,7 +86,7 @@ class Adapter(nn.Module):
             part.compile(backend=backend)
 
     def named_trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """The adapters by name; never the backbone's own weights."""
+        """What is trained, by name: the adapters, and the backbone's own weights where the settings say `full`."""
         parameters = dict(self.named_parameters())
         return {name: parameters[name] for name in self._adapter_names}
 

@@ -77,6 +77,7 @@ def write_lora(folder: str | os.PathLike[str], path: str | os.PathLike[str], *, 
         CheckpointError: not a checkpoint, or one without LoRA.
     """
     description, state = _checkpoint(folder, ema)
+    _require_frozen_base(description, folder)
     lora = {name: tensor for name, tensor in state.items() if _is_lora(name)}
     if not lora:
         raise CheckpointError(f"{folder}: this model has no LoRA (lora_rank 0)")
@@ -107,6 +108,7 @@ def write_merged(folder: str | os.PathLike[str], out: str | os.PathLike[str],
         CheckpointError: not a checkpoint, or another base here than the one that the adapters were trained on.
     """
     description, state = _checkpoint(folder, ema)
+    _require_frozen_base(description, folder)
     settings = description.model
     system = settings.system
     backbone = load_backbone(base_path(description, "backbone", weight_finder, folder), settings.backbone)
@@ -129,6 +131,12 @@ def _checkpoint(folder: str | os.PathLike[str], ema: bool) -> tuple[Description,
     state = load(file)[0]
     check_names_and_shapes(_expected(description), state, os.fspath(file))
     return description, state
+
+
+def _require_frozen_base(description: Description, folder: str | os.PathLike[str]) -> None:
+    if description.model.system.full:
+        raise CheckpointError(f"{folder}: its backbone was trained as a whole (model.system.full), so its LoRA alone "
+                              "is not what it learned; export it as one adapter file")
 
 
 def _expected(description: Description) -> Mapping[str, Tensor]:

@@ -57,7 +57,8 @@ class SystemSettings(Settings):
     kind: the system's name, a default that nobody changes; checkpoints carry it. identity_dimension: numbers of the
     face embedding that it takes, 0 if it takes none. lora_rank (0: none), lora_alpha: of the LoRA in the backbone.
     degraded_time, reference_time, reference_step: t of the position ids of the degraded segment, of the first
-    reference, and from one reference to the next (models.tokens).
+    reference, and from one reference to the next (models.tokens). full: the backbone's own weights are trained as well;
+    a checkpoint then holds them among the adapters.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class SystemSettings(Settings):
     degraded_time: Annotated[int, SIZE_OR_NONE] = 2
     reference_time: Annotated[int, SIZE_OR_NONE] = 10
     reference_step: Annotated[int, SIZE_OR_NONE] = 1
+    full: bool = False
 
     def __post_init__(self) -> None:
         own = type(self).own_kind()

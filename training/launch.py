@@ -262,7 +262,7 @@ def worker(config: dict[str, Any]) -> None:
     if notes.failed() is not None:
         return
     try:
-        run(job, context.get_local_world_size())
+        run(job, context.get_local_world_size(), on_ray=True)
     except Interrupted as ended:
         if context.get_world_rank() == 0:
             notes.fail(ended)
@@ -271,11 +271,11 @@ def worker(config: dict[str, Any]) -> None:
         raise
 
 
-def run(job: Job, local_world: int = 1) -> None:
+def run(job: Job, local_world: int = 1, *, on_ray: bool = False) -> None:
     """A rank's part of a job; torch.distributed is initialised.
 
     Args:
-        local_world: ranks on this machine, which share its cores.
+        local_world: ranks on this machine, which share its cores. on_ray: Ray Train started this rank.
     """
     kind = "cuda" if job.execution.gpus else "cpu"
     os.environ.setdefault("DS_ACCELERATOR", kind)
@@ -287,13 +287,13 @@ def run(job: Job, local_world: int = 1) -> None:
     if kind == "cuda":
         import ray.train.torch
 
-        device = ray.train.torch.get_device() if job.execution.workers else torch.device("cuda", 0)
+        device = ray.train.torch.get_device() if on_ray else torch.device("cuda", 0)
         torch.cuda.set_device(device)
     torch.set_num_threads(job.execution.threads or max(1, len(os.sched_getaffinity(0)) // local_world))
     with warnings.catch_warnings():
         for harmless in HARMLESS:
             warnings.filterwarnings("ignore", message=harmless)
-        loop(job, device)
+        loop(job, device, on_ray=on_ray)
 
 
 def _raise_noted(job: Job) -> None:

@@ -55,8 +55,11 @@ class NotFinite(Exception):
     """A step that was left out: its loss or gradient was not finite. words: which, and where."""
 
 
-def train(job: Job, device: torch.device) -> None:
+def train(job: Job, device: torch.device, *, on_ray: bool = False) -> None:
     """Run a job to its end, from its newest checkpoint if it has one.
+
+    Args:
+        on_ray: Ray Train started this rank, and says when a node will be taken away.
 
     Raises:
         TrainingError: values that are not finite, where the execution says stop; names the positions.
@@ -68,7 +71,7 @@ def train(job: Job, device: torch.device) -> None:
     watch = Watch(job.execution.hang, notes.tell)
     wishes = Wishes(notes)
     try:
-        run = Run(job, device, notes, watch, wishes)
+        run = Run(job, device, notes, watch, wishes, Preemption(on_ray=on_ray))
         try:
             while True:
                 try:
@@ -86,8 +89,10 @@ def train(job: Job, device: torch.device) -> None:
 class Run:
     """One start of a job on this rank: its networks, engine and writer."""
 
-    def __init__(self, job: Job, device: torch.device, notes: Notes, watch: Watch, wishes: Wishes) -> None:
+    def __init__(self, job: Job, device: torch.device, notes: Notes, watch: Watch, wishes: Wishes,
+                 preemption: Preemption) -> None:
         self.job, self.device, self.notes, self.watch, self.wishes = job, device, notes, watch, wishes
+        self.preemption = preemption
         recipe, execution = job.recipe, job.execution
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         watch.doing(0, "loading the networks", STARTING)
@@ -100,7 +105,6 @@ class Run:
         self.engine, self.optimiser = _engine(job, self.networks, self.pieces, self.world)
         self.state = State(self.engine)
         self.writer = Writer(_place(job, self.rank, self.world), notes.tell)
-        self.preemption = Preemption(on_ray=execution.workers > 0)
         self.observer: Observer | None = None
         self.returns = (-1, 0)
         self.alone = 0.0

@@ -94,6 +94,8 @@ class Recipe:
         _require(self.precision in ("bf16", "fp32"), f"precision {self.precision!r}: it is 'bf16' or 'fp32'")
         _require(self.base_precision in ("bf16", "fp32"),
                  f"base_precision {self.base_precision!r}: it is 'bf16' or 'fp32'")
+        _require(not self.model.system.full or self.base_precision == "fp32",
+                 "model.system.full trains the backbone's own weights: base_precision must be 'fp32'")
         _require(self.sigma_sampler in ("logit-normal", "uniform", "mode"),
                  f"sigma_sampler {self.sigma_sampler!r}: it is 'logit-normal', 'uniform' or 'mode'")
         batch, (steps, rest) = self.feed.batch, divmod(self.positions, self.feed.batch)

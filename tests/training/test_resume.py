@@ -8,7 +8,7 @@ import torch
 
 from anchorface.models.checkpoint import read_description
 from anchorface.pipelines.feed.batches import batches
-from anchorface.training.checkpoints.layout import latest
+from anchorface.training.checkpoints.layout import folder_of, latest
 from anchorface.training.networks import load_networks
 from anchorface.training.objective import objective
 from anchorface.training.recipes import Recipe
@@ -17,6 +17,7 @@ from tests.training.ranks import apart, job_of, only_checkpoint, run_ranks, same
 pytestmark = pytest.mark.line
 HALF, WHOLE = 4, 8
 STAGES = (0, 1, 2, 3)
+FULL = "full"
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +25,24 @@ def recipe(micro_recipe: Recipe) -> Recipe:
     return replace(micro_recipe, checkpoint_every=HALF * micro_recipe.feed.batch, log_every=8)
 
 
+def full(recipe: Recipe) -> Recipe:
+    """The same with the backbone's own weights trained as well; they start near where they were."""
+    system = replace(recipe.model.system, full=True)
+    return replace(recipe, model=replace(recipe.model, system=system), learning_rate=1e-3)
+
+
 @pytest.fixture(scope="module")
 def staged(recipe: Recipe, tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """At every stage eight steps of two ranks in one go (`2-STAGE`), and four that go on from the other's fourth
     (`2-STAGE-resumed`)."""
     folder = tmp_path_factory.mktemp("staged")
-    whole = [job_of(recipe, tiny_dataset, folder / f"2-{stage}", 2, zero_stage=stage) for stage in STAGES]
-    run_ranks(whole, 2, folder / "whole")
-    resumed = [job_of(recipe, tiny_dataset, only_checkpoint(folder / f"2-{stage}", HALF, folder / f"2-{stage}-resumed"),
-                      2, zero_stage=stage) for stage in STAGES]
-    run_ranks(resumed, 2, folder / "resumed")
+    every = replace(recipe, checkpoint_every=recipe.feed.batch, checkpoints_kept=WHOLE)
+    ways: dict[object, tuple[Recipe, int]] = {stage: (every if stage == 3 else recipe, stage) for stage in STAGES}
+    ways[FULL] = (full(every), 3)
+    run_ranks([job_of(made, tiny_dataset, folder / f"2-{way}", 2, zero_stage=stage)
+               for way, (made, stage) in ways.items()], 2, folder / "whole")
+    run_ranks([job_of(made, tiny_dataset, only_checkpoint(folder / f"2-{way}", HALF, folder / f"2-{way}-resumed"), 2,
+                      zero_stage=stage) for way, (made, stage) in ways.items()], 2, folder / "resumed")
     return folder
 
 
@@ -43,9 +52,9 @@ def last(folder: Path) -> str:
     return found
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_half_and_half_are_the_whole_bit_for_bit(staged: Path, stage: int) -> None:
-    whole, resumed = last(staged / f"2-{stage}"), last(staged / f"2-{stage}-resumed")
+@pytest.mark.parametrize("way", [*STAGES, FULL])
+def test_half_and_half_are_the_whole_bit_for_bit(staged: Path, way: object) -> None:
+    whole, resumed = last(staged / f"2-{way}"), last(staged / f"2-{way}-resumed")
     assert read_description(whole).digest == read_description(resumed).digest
     assert same_bits(whole, resumed)
     assert "branches" not in read_description(whole).extra
@@ -80,23 +89,38 @@ def plain_reference(recipe: Recipe, dataset: str, world: int) -> dict[str, dict[
     return {"adapter": {name: tensor.detach() for name, tensor in named.items()}, "ema": average}
 
 
-@pytest.mark.parametrize("stages", [(0, 1, 2), (3,)], ids=["stages 0 to 2", "stage 3"])
-def test_every_stage_gives_the_averages_of_a_plain_loop(
-    staged: Path, recipe: Recipe, tiny_dataset: str, stages: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At stage 3 DeepSpeed puts a linear function of its own in the place of torch's, which multiplies in another
-    order; the plain loop takes it too. Parameters move by up to a hundredth a step here."""
-    if 3 in stages:
-        from deepspeed.runtime.zero.linear import zero3_linear_wrap
+def distance(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> float:
+    return max(float((tensor - found[name]).abs().max()) for name, tensor in expected.items())
 
-        monkeypatch.setattr(torch.nn.functional, "linear", zero3_linear_wrap)
+
+def test_stages_0_to_2_give_the_weights_and_averages_of_a_plain_loop(staged: Path, recipe: Recipe,
+                                                                     tiny_dataset: str) -> None:
     expected = plain_reference(recipe, tiny_dataset, world=2)
-    for stage in stages:
+    for stage in (0, 1, 2):
         found = weights(last(staged / f"2-{stage}"))
-        distance = {kind: max(float((tensor - found[kind][name]).abs().max()) for name, tensor in tensors.items())
-                    for kind, tensors in expected.items()}
-        print(f"stage {stage}: {distance}")
-        assert max(distance.values()) < 1e-6, (stage, distance)
+        for kind, tensors in expected.items():
+            assert distance(tensors, found[kind]) < 1e-6, (stage, kind)
+
+
+@pytest.mark.parametrize("way", [3, FULL])
+def test_stage_3_averages_what_it_trains_and_stays_near_a_plain_loop(staged: Path, recipe: Recipe, tiny_dataset: str,
+                                                                    way: object) -> None:
+    """At stage 3 weights stand elsewhere in memory, and a few products of matrices round otherwise (1e-8 of a
+    gradient). Adam makes steps of such bits where a gradient is nearly zero, so the two loops part; averages are still
+    those of a plain average over the run's own weights."""
+    made, folder = full(recipe) if way == FULL else recipe, staged / f"2-{way}"
+    average = {name: tensor.clone() for name, tensor in load_networks(made, torch.device("cpu")).network.adapter_state(
+        ).items()}
+    for step in range(1, WHOLE + 1):
+        clock = step * recipe.feed.batch
+        decay = 0.5 ** (recipe.feed.batch / min(recipe.ema_half_life, 0.1 * clock))
+        for name, tensor in weights(folder_of(str(folder), step))["adapter"].items():
+            average[name].mul_(decay).add_(tensor, alpha=1.0 - decay)
+    found = weights(last(folder))
+    assert distance(average, found["ema"]) < 1e-6
+    apart = distance(plain_reference(made, tiny_dataset, world=2)["ema"], found["ema"])
+    print(f"{way}: {apart:.1e} from the plain loop")
+    assert apart < 2e-4
 
 
 def test_a_run_goes_on_with_other_workers_stages_and_pieces(staged: Path, recipe: Recipe, tiny_dataset: str) -> None:
@@ -112,6 +136,6 @@ def test_a_run_goes_on_with_other_workers_stages_and_pieces(staged: Path, recipe
     assert found.digest == expected.digest
     changed = [branch["changed"] for branch in found.extra["branches"]]
     assert [(each["workers"], each["zero_stage"]) for each in changed] == [([2, 1], [3, 1]), ([1, 3], [1, 2])]
-    distance = apart(last(begun), last(three))
-    print(distance)
-    assert distance["ema"] < 1e-4, distance
+    found_apart = apart(last(begun), last(three))
+    print(found_apart)
+    assert found_apart["ema"] < 1e-4, found_apart
