@@ -1,10 +1,11 @@
 """What a run is asked while it trains: how often, on how many held-out samples, by which judge, and what is best."""
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from anchorface.faces.weights import weight
 from anchorface.records import ConfigurationError
+from anchorface.records.bounds import COUNT_OR_NONE, SIZE, SIZE_OR_NONE, Bounds, check
 
 METRICS = {"flow": "least", "likeness": "greatest"}
 """What can decide which checkpoint is best, and which end of it is."""
@@ -24,22 +25,19 @@ class ValidationSettings:
     training step costs about three per sample. All numbers are our choice.
     """
 
-    every: int = 0
-    samples: int = 16
-    sigmas: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
-    pictures: int = 8
-    steps: int = 6
+    every: Annotated[int, COUNT_OR_NONE] = 0
+    samples: Annotated[int, SIZE] = 16
+    sigmas: Annotated[tuple[float, ...], Bounds(0, 1, above=True, below=True)] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    pictures: Annotated[int, SIZE_OR_NONE] = 8
+    steps: Annotated[int, Bounds(1, 1000)] = 6
     judge: str = "judge_small"
     metric: str = "flow"
-    patience: int = 0
+    patience: Annotated[int, COUNT_OR_NONE] = 0
 
     def __post_init__(self) -> None:
-        self._require(self.every >= 0 and self.patience >= 0,
-                      f"every {self.every}, patience {self.patience}: none or more")
-        self._require(self.samples > 0 and self.steps > 0, f"samples {self.samples}, steps {self.steps}: at least one")
-        self._require(0 <= self.pictures <= self.samples, f"pictures {self.pictures}: 0 to samples, {self.samples}")
-        self._require(bool(self.sigmas) and len(set(self.sigmas)) == len(self.sigmas)
-                      and all(math.isfinite(sigma) and 0 < sigma < 1 for sigma in self.sigmas),
+        check(self, "validation.")
+        self._require(self.pictures <= self.samples, f"pictures {self.pictures}: 0 to samples, {self.samples}")
+        self._require(bool(self.sigmas) and len(set(self.sigmas)) == len(self.sigmas),
                       f"sigmas {self.sigmas}: different noise levels between 0 and 1")
         self._require(self.metric in METRICS, f"metric {self.metric!r}: it is {' or '.join(map(repr, METRICS))}")
         self._require(self.metric != "likeness" or self.pictures > 0, "metric likeness: pictures must be above 0")

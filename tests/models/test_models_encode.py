@@ -73,7 +73,7 @@ def test_embeddings_that_make_no_anchor_are_refused(raw, why):
 
 
 def test_anchor_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ConfigurationError, match="temperature 0"):
+    with pytest.raises(ConfigurationError, match=r"temperature is 0\.0"):
         AnchorSettings(temperature=0.0)
     with pytest.raises(ConfigurationError, match=r"norm_weights.*quality"):
         AnchorSettings(norm_weights="loudness")

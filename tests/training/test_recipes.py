@@ -204,12 +204,28 @@ def test_an_execution_that_cannot_be_is_refused(wrong: dict) -> None:
         Execution(**wrong)
 
 
-def test_workers_and_micro_batches_must_divide_the_batch() -> None:
-    assert Execution(workers=4, micro_batch=2).share(16) == 4 and Execution(workers=0).share(16) == 16
-    with pytest.raises(ConfigurationError, match="16 over 3 workers"):
-        Execution(workers=3).share(16)
-    with pytest.raises(ConfigurationError, match="micro_batch 3 must divide 8"):
-        Execution(workers=2, micro_batch=3).share(16)
+def test_a_batch_is_divided_among_any_workers_that_it_has_samples_for() -> None:
+    assert Execution(workers=4, micro_batch=2).pieces(16, 4) == 2
+    assert Execution(workers=3).pieces(16, 3) == 1
+    assert Execution(workers=3, micro_batch=2).pieces(16, 3) == 3
+    Execution(workers=16).require_batch(16)
+    with pytest.raises(ConfigurationError, match=r"17 workers: feed\.batch 16"):
+        Execution(workers=17).require_batch(16)
+
+
+@pytest.mark.parametrize(("name", "absurd"), [
+    ("workers", -1), ("cpus", 0.0), ("cpus", math.inf), ("feed_workers", 0), ("failures", -1), ("hang", math.nan),
+    ("patience", -1.0), ("zero_stage", 4), ("gpus", 2), ("resize_seconds", 0.0), ("micro_batch", -1)])
+def test_an_executions_numbers_have_ends(name: str, absurd: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"execution: {name} is "):
+        Execution(**{name: absurd})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"not_finite": "ignore"}, {"erased": "forget"}, {"feed": "slow"},
+                                   {"workers": 2, "least_workers": 3}, {"compile": True, "zero_stage": 3}])
+def test_an_executions_words_are_known_and_fit_together(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="execution: "):
+        Execution(**wrong)
 
 
 def test_the_digest_ignores_housekeeping_and_sees_what_shapes_the_weights() -> None:

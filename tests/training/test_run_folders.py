@@ -65,7 +65,7 @@ def test_runs_are_found_and_told_from_their_folders_alone(runs: Path) -> None:
     first, second = (look(folder) for folder in find([str(runs)]))
     assert (first.recipe, first.clock, first.positions) == ("iconface_tiny", POSITIONS, POSITIONS)
     assert first.state == "finished"
-    assert (first.newest, first.best, first.waiting, first.starts) == ("step-00000010", "", 0, (0,))
+    assert (first.newest, first.best, first.waiting, first.starts) == ("step-00000010", "step-00000010", 0, (0,))
     assert first.mlflow and first.last["loss"] > 0
     assert (second.clock, second.positions, second.state) == (POSITIONS, 2 * POSITIONS, "stopped")
     assert (second.newest, second.best, second.mlflow) == ("step-00000010", "step-00000005", "")
