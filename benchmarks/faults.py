@@ -45,7 +45,7 @@ from anchorface.training.objectives.flow import flow_error
 from anchorface.training.objectives.prediction import Prediction
 
 ROOT = Path(__file__).resolve().parents[1]
-BATCH, STEPS, EVERY = 4, 240, 12
+BATCH, STEPS, EVERY = 4, 1200, 30
 HANG, DRAIN = 20.0, 15
 SLOWEST = 240.0
 """Seconds after which a run that has not recovered counts as lost."""
@@ -261,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--each", type=int, default=5, help="faults in a run")
+    parser.add_argument("--each", type=int, default=10, help="faults in a run")
     parser.add_argument("--only", default="", help="one fault by name")
     parser.add_argument("--folder", default="")
     parser.add_argument("--drive", default="", help=argparse.SUPPRESS)

@@ -17,7 +17,7 @@ from tests.training.ranks import apart, job_of, only_checkpoint, run_ranks, same
 pytestmark = pytest.mark.line
 HALF, WHOLE = 4, 8
 STAGES = (0, 1, 2, 3)
-FULL = "full"
+FULL, BF16 = "full", "bf16"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def staged(recipe: Recipe, tiny_dataset: str, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("staged")
     every = replace(recipe, checkpoint_every=recipe.feed.batch, checkpoints_kept=WHOLE)
     ways: dict[object, tuple[Recipe, int]] = {stage: (every if stage == 3 else recipe, stage) for stage in STAGES}
-    ways[FULL] = (full(every), 3)
+    ways |= {FULL: (full(every), 3), BF16: (replace(recipe, precision="bf16"), 2)}
     run_ranks([job_of(made, tiny_dataset, folder / f"2-{way}", 2, zero_stage=stage)
                for way, (made, stage) in ways.items()], 2, folder / "whole")
     run_ranks([job_of(made, tiny_dataset, only_checkpoint(folder / f"2-{way}", HALF, folder / f"2-{way}-resumed"), 2,
@@ -52,7 +52,7 @@ def last(folder: Path) -> str:
     return found
 
 
-@pytest.mark.parametrize("way", [*STAGES, FULL])
+@pytest.mark.parametrize("way", [*STAGES, FULL, BF16])
 def test_half_and_half_are_the_whole_bit_for_bit(staged: Path, way: object) -> None:
     whole, resumed = last(staged / f"2-{way}"), last(staged / f"2-{way}-resumed")
     assert read_description(whole).digest == read_description(resumed).digest
