@@ -289,39 +289,49 @@ def play(campaign: Campaign, asked: argparse.Namespace, console: Console) -> Non
     table = Table("run", "workers", "fault", "at sample", "made again", "seconds to recover", title="faults")
     ends = Table("run", "workers", "faults", "starts", "each position once", "same bits", "averages apart",
                  title="runs")
-    faults = campaign.faults()
-    left = [asked.only or name for name in (list(faults) * asked.faults)[: asked.faults]]
+    tables = (table, ends)
+    left = [asked.only or name for name in (list(campaign.faults()) * asked.faults)[: asked.faults]]
     campaign.random.shuffle(left)
     number = 0
-    while left:
-        elastic = bool(number % 3 == 2)
-        run, done = campaign.begin(f"run{number}", elastic=elastic), 0
-        workers = "1 to 2" if elastic else "2"
-        while left and done < asked.each:
-            first = run.clock() + EVERY * BATCH * campaign.random.randint(1, 2)
-            if first > (STEPS - 3 * EVERY) * BATCH or not run.beyond(first):
-                break
-            name = left.pop()
-            before, begun = run.clock(), time.monotonic()
-            faults[name](run)
-            back = run.beyond(before + EVERY * BATCH // 2 + 1)
-            newest = [line["clock"] for line in Lines(str(run.folder / PROGRESS)).read()[0] if "pid" in line][-1]
-            again = max(0, before - newest) if newest > 0 else 0
-            table.add_row(str(number), workers, name, str(before), str(again),
-                          f"{time.monotonic() - begun:.0f}" if back else "[red]never[/]")
-            console.print(f"run {number}: {name} at {before}: {time.monotonic() - begun:.0f} s", highlight=False)
-            done += 1
-        whole = run.settled(run.ended)
-        found = digest_and_bits(run.folder)
-        same = all(torch.equal(tensor, found[2][key]) for key, tensor in expected[2].items())
-        apart = max(float((tensor - found[2][key]).abs().max()) for key, tensor in expected[2].items())
-        resized = any("workers" in branch["changed"] for branch in found[3])
-        good = "yes" if whole and found[:2] == expected[:2] else "[red]NO[/]"
-        bits = "yes" if same else "resized" if resized else "[red]NO[/]"
-        ends.add_row(str(number), workers, str(done), str(run.starts), good, bits, f"{apart:.1e}")
-        number += 1
-    console.print(table)
-    console.print(ends)
+    try:
+        while left:
+            number = one_run(campaign, asked, left, number, expected, tables, console)
+    finally:
+        for shown in tables:
+            console.print(shown)
+
+
+def one_run(campaign: Campaign, asked: argparse.Namespace, left: list[str], number: int,
+            expected: tuple[str, int, dict[str, Tensor], list[dict[str, Any]]], tables: tuple[Table, Table],
+            console: Console) -> int:
+    """A run with its share of the faults that are left; rows of both tables. Returns the number of the next."""
+    faults, (table, ends) = campaign.faults(), tables
+    elastic = bool(number % 3 == 2)
+    run, done = campaign.begin(f"run{number}", elastic=elastic), 0
+    workers = "1 to 2" if elastic else "2"
+    while left and done < asked.each:
+        first = run.clock() + EVERY * BATCH * campaign.random.randint(1, 2)
+        if first > (STEPS - 3 * EVERY) * BATCH or not run.beyond(first):
+            break
+        name = left.pop()
+        before, begun = run.clock(), time.monotonic()
+        faults[name](run)
+        back = run.beyond(before + EVERY * BATCH // 2 + 1)
+        newest = [line["clock"] for line in Lines(str(run.folder / PROGRESS)).read()[0] if "pid" in line][-1]
+        again = max(0, before - newest) if newest > 0 else 0
+        table.add_row(str(number), workers, name, str(before), str(again),
+                      f"{time.monotonic() - begun:.0f}" if back else "[red]never[/]")
+        console.print(f"run {number}: {name} at {before}: {time.monotonic() - begun:.0f} s", highlight=False)
+        done += 1
+    whole = run.settled(run.ended)
+    found = digest_and_bits(run.folder)
+    same = all(torch.equal(tensor, found[2][key]) for key, tensor in expected[2].items())
+    apart = max(float((tensor - found[2][key]).abs().max()) for key, tensor in expected[2].items())
+    resized = any("workers" in branch["changed"] for branch in found[3])
+    good = "yes" if whole and found[:2] == expected[:2] else "[red]NO[/]"
+    bits = "yes" if same else "resized" if resized else "[red]NO[/]"
+    ends.add_row(str(number), workers, str(done), str(run.starts), good, bits, f"{apart:.1e}")
+    return number + 1
 
 
 def drive_here(arguments: Path) -> None:

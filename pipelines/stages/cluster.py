@@ -33,7 +33,8 @@ def connect(num_cpus: int | None = None) -> None:
     """
     if not ray.is_initialized():
         if os.environ.get("RAY_ADDRESS"):
-            ray.init(namespace=NAMESPACE, runtime_env={"env_vars": ENVIRONMENT}, logging_level=logging.WARNING)
+            ray.init(namespace=NAMESPACE, runtime_env={"env_vars": ENVIRONMENT}, logging_level=logging.WARNING,
+                     log_to_driver=False)
             _require_same_code()
         else:
             os.environ.update(ENVIRONMENT)
