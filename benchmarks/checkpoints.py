@@ -49,10 +49,10 @@ def pauses(state: State, folder: Path, rounds: int) -> tuple[list[float], list[f
     made = recipe("iconface_tiny", precision="fp32")
     job = Job(recipe=made, dataset="", manifest_id="benchmark", run_folder=str(folder))
     writer = Writer(Place(run_folder=str(folder), attempt="a", rank=0, world=1, retention=made.retention), print)
-    beside, in_line = [], []
+    beside, in_line, said = [], [], fresh(job, 1)
     for number in range(1, 2 * rounds + 3):
         begun = time.perf_counter()
-        writer.save(state, fresh(job, 1), number)
+        writer.save(state, said, number)
         if number % 2:
             beside.append(time.perf_counter() - begun)
             writer.wait()

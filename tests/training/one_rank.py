@@ -1,4 +1,5 @@
-"""One of several processes that train together without Ray: `python one_rank.py job.json rank world meeting-file`.
+"""One of several processes that train together without Ray: `python one_rank.py jobs rank world meeting`, the meeting a
+file or `tcp://...`, where rank 0 keeps the store.
 
 The job file holds a pickled list of Jobs (ours, written by the test that starts this); they run one after another.
 """
@@ -17,7 +18,8 @@ def main() -> None:
     from anchorface.records.storage import make_folder
     from anchorface.training.launch import run
 
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
+    met = meeting if "://" in meeting else f"file://{meeting}"
+    dist.init_process_group("gloo", init_method=met, rank=int(rank), world_size=int(world))
     for job in pickle.loads(Path(jobs_file).read_bytes()):
         make_folder(job.run_folder)
         run(job, int(world))

@@ -26,15 +26,15 @@ def job_of(recipe: Recipe, dataset_uri: str, folder: Path, world: int, **executi
                run_folder=str(folder))
 
 
-def start_ranks(jobs: list[Job], world: int, folder: Path) -> list["subprocess.Popen[str]"]:
-    """Processes that run jobs one after another."""
+def start_ranks(jobs: list[Job], world: int, folder: Path, meeting: str = "") -> list["subprocess.Popen[str]"]:
+    """Processes that run jobs one after another; they meet at an address, or through a file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "jobs").write_bytes(pickle.dumps(jobs))
     script, root = Path(__file__).with_name("one_rank.py"), Path(__file__).resolve().parents[2]
     (folder / "meeting").unlink(missing_ok=True)
     return [
         subprocess.Popen([sys.executable, str(script), str(folder / "jobs"), str(rank), str(world),
-                          str(folder / "meeting")], cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
+                          meeting or str(folder / "meeting")], cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for rank in range(world)
     ]
