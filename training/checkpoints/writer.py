@@ -115,7 +115,7 @@ class Writer:
         while True:
             try:
                 self._write(tensors, header, description, folder)
-                return
+                break
             except (StorageError, OSError) as error:
                 self._forget(folder)
                 if time.monotonic() >= end:
@@ -126,6 +126,8 @@ class Writer:
                     self.tell(f"warning: {folder} cannot be written ({error}); earlier checkpoints stand, it is tried "
                               f"again for {self.place.patience:.0f} seconds")
                 time.sleep(min(RETRY_SECONDS, max(end - time.monotonic(), 0)))
+        if self.place.rank == 0:
+            self._tidy(folder)
 
     def _write(self, tensors: dict[str, Tensor], header: dict[str, str], description: Description,
                folder: str) -> None:
@@ -138,7 +140,7 @@ class Writer:
             self._complete(folder, description)
 
     def _complete(self, folder: str, description: Description) -> None:
-        """Rank 0: everybody's pieces are there; whole files, the description, and what retention deletes."""
+        """Rank 0: everybody's pieces are there; whole files, and the description."""
         files = self._everybodys(folder)
         pieces = Pieces(folder, files, (PARAMETER, AVERAGE))
         for kind, name in ((PARAMETER, ADAPTER_FILE), (AVERAGE, EMA_FILE)):
@@ -146,12 +148,20 @@ class Writer:
             content = to_bytes({key: pieces.whole(kind, key) for key in pieces.shapes}, metadata=header)
             write_durable(join(folder, name), content)
             files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        for rank in range(self.place.world):
-            delete(self._marker(folder, rank))
         state = {"steps": pieces.steps, "files": files}
         write_description(folder, replace(description, extra={**description.extra, "state": state}))
         self._finished.append(folder)
-        retain(self.place.run_folder, self.place.retention)
+
+    def _tidy(self, folder: str) -> None:
+        """Rank 0, after a checkpoint is complete: markers go, and what retention does not keep. What cannot be deleted
+        now is deleted after the next one; the complete one is never touched.
+        """
+        try:
+            for rank in range(self.place.world):
+                delete(self._marker(folder, rank))
+            retain(self.place.run_folder, self.place.retention)
+        except (StorageError, OSError) as error:
+            self.tell(f"warning: old checkpoints of {self.place.run_folder} cannot be deleted ({error})")
 
     def _everybodys(self, folder: str) -> dict[str, Any]:
         """All ranks' files with hash and size, as their markers say, once they are there."""
