@@ -28,7 +28,7 @@ from anchorface.models.configuration import ModelSettings
 from anchorface.models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
 from anchorface.records import CheckpointError, ConfigurationError, StorageError
 from anchorface.records.hashes import sha256
-from anchorface.records.storage import join, read_bytes, write_atomic
+from anchorface.records.storage import join, read_bytes, write_durable
 
 FORMAT = 2
 DESCRIPTION_FILE = "checkpoint.json"
@@ -122,8 +122,8 @@ class LoadedModel:
 
 
 def write_description(folder: str | os.PathLike[str], description: Description) -> None:
-    """Write checkpoint.json, whole or not at all. Raises StorageError if it cannot be written."""
-    write_atomic(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
+    """Write checkpoint.json so that it is whole after a power cut, or not there. Raises StorageError if it cannot."""
+    write_durable(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
 
 
 def read_description(folder: str | os.PathLike[str]) -> Description:
@@ -229,16 +229,31 @@ def require_unchanged(file: str, description: Description) -> None:
     Raises:
         CheckpointError: it was cut short or changed.
     """
-    said = description.extra.get("state", {}).get("files", {}).get(file.rpartition("/")[2])
-    if said is None:
-        return
+    folder, _, name = file.rpartition("/")
+    said = description.extra.get("state", {}).get("files", {}).get(name)
+    if said is not None:
+        read_verified(folder, name, said)
+
+
+def read_verified(folder: str, path: str, said: Mapping[str, Any]) -> bytes:
+    """A file of a checkpoint, its size and SHA-256 as the description has them.
+
+    Raises:
+        CheckpointError: it is missing, cut short or changed.
+    """
+    place = join(folder, path)
     try:
-        content = read_bytes(file)
+        content = read_bytes(place)
     except StorageError as error:
-        raise CheckpointError(f"{file}: cannot be read ({error})") from error
-    if len(content) != said["bytes"] or hashlib.sha256(content).hexdigest() != said["sha256"]:
-        raise CheckpointError(f"{file}: {len(content)} bytes that are not the {said['bytes']} that were written: copy "
-                              "it again, or take another checkpoint")
+        raise CheckpointError(f"{place}: the description names this file and it cannot be read ({error}); delete this "
+                              "checkpoint to resume from the one before") from error
+    if len(content) != said["bytes"]:
+        raise CheckpointError(f"{place}: {len(content)} bytes, {said['bytes']} were written: cut short. Copy it again, "
+                              "or delete this checkpoint to resume from the one before")
+    if hashlib.sha256(content).hexdigest() != said["sha256"]:
+        raise CheckpointError(f"{place}: not the {said['bytes']} bytes that were written, by their SHA-256: it was "
+                              "damaged. Copy it again, or delete this checkpoint to resume from the one before")
+    return content
 
 
 def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,10 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
+
 from anchorface.records.errors import ConfigurationError, StorageError
-from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, write_durable
+from anchorface.records.storage import delete, exists, filesystem, is_local, join, read_bytes, write_durable
 
 NAME = "lock.json"
 STALE, RENEWED, SETTLED = 120.0, 30.0, 1.0
@@ -36,9 +38,16 @@ def locked(folder: str, verb: str) -> Iterator[None]:
         StorageError: the lock cannot be written.
     """
     holder = {"verb": verb, "host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
-    remote = "://" in folder and not folder.startswith("file://")
-    with _leased(folder, holder) if remote else _flocked(folder, holder):
+    with _flocked(folder, holder) if is_local(folder) else _leased(folder, holder):
         yield
+
+
+def held(folder: str) -> bool:
+    """Whether somebody says that he is at work in a folder; of one on this machine it is known whether he lives."""
+    said = _said(_read(join(folder, NAME)))
+    if "renewed" in said:
+        return bool(time.time() - said["renewed"] < STALE)
+    return bool(said) and (said.get("host") != socket.gethostname() or psutil.pid_exists(int(said.get("process", -1))))
 
 
 @contextlib.contextmanager

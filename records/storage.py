@@ -36,6 +36,11 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
         return fs.PyFileSystem(fs.FSSpecHandler(other)), path
 
 
+def is_local(uri: str) -> bool:
+    """Whether a URI is a path of a local or mounted disk."""
+    return isinstance(filesystem(uri)[0], fs.LocalFileSystem)
+
+
 def join(uri: str, *parts: str) -> str:
     """`uri/part/part`, whatever the scheme."""
     return "/".join([uri.rstrip("/"), *parts])
@@ -152,7 +157,7 @@ def write_durable(uri: str, content: bytes | memoryview) -> None:
     Raises:
         StorageError: it cannot be written; whatever stood there before stands there still.
     """
-    if "://" in uri and not uri.startswith("file://"):
+    if not is_local(uri):
         system, path = filesystem(uri)
         try:
             system.create_dir(path.rpartition("/")[0], recursive=True)

@@ -81,7 +81,8 @@ def train(
     folder = _address(str(run_folder))
     make_folder(folder)
     with locked(folder, "train"):
-        job, complete = _prepare(recipe, dataset_uri, folder, execution, start, report)
+        dataset = open_dataset(_address(dataset_uri))
+        job, complete = _prepare(recipe, dataset, folder, execution, start, report)
         if complete:
             if track:
                 send_left(folder, uri=tracking_uri, report=report)
@@ -90,7 +91,7 @@ def train(
         if execution.workers:
             connect()  # before Signals: Ray takes SIGTERM for itself when it starts
             _require_resources(execution)
-        courier = _begin(job, tracking_uri, experiment, parent, report) if track else None
+        courier = _begin(job, dataset, tracking_uri, experiment, parent, report) if track else None
         job = replace(job, tracking=courier.tracking if courier else None)
         notes = Notes(folder)
         notes.clear()
@@ -107,16 +108,14 @@ def train(
     return newest
 
 
-def _prepare(recipe: Recipe, dataset_uri: str, folder: str, execution: Execution, start: str,
+def _prepare(recipe: Recipe, dataset: Dataset, folder: str, execution: Execution, start: str,
              report: Callable[[str], None]) -> tuple[Job, str]:
     """The job, and the newest checkpoint if that is the last one; everything is refused here that can be."""
     from anchorface.training.description import fresh
 
-    dataset = open_dataset(dataset_uri)
-    place = _address(dataset.uri)
     job = Job(
-        recipe=replace(recipe, feed=replace(recipe.feed, dataset=redacted(place))), execution=execution, dataset=place,
-        manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
+        recipe=replace(recipe, feed=replace(recipe.feed, dataset=redacted(dataset.uri))), execution=execution,
+        dataset=dataset.uri, manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
         start=_address(start) if start else "",
     )
     if recipe.precision == "bf16" and not execution.gpus and not cpu_computes_bfloat16():
@@ -124,14 +123,14 @@ def _prepare(recipe: Recipe, dataset_uri: str, folder: str, execution: Execution
                "makes another run, and a faster one")
     require_allowed(dataset.uri, job.recipe.fed)
     newest = layout.latest(folder)
-    for known in filter(None, (job.start, newest)):
-        said = read_description(known)
+    described = {known: read_description(known) for known in (job.start, newest) if known}
+    for known, said in described.items():
         require_same_model(said, recipe.model, known)
-        place = str(said.recipe.get("feed", {}).get("dataset", ""))
-        erasures.answer(erasures.replaced(said.manifest_id, place or dataset.uri), known, execution.erased, report)
+        erasures.answer(erasures.replaced(said.manifest_id, said.dataset or dataset.uri), known, execution.erased,
+        report)
     if newest is None:
         return job, ""
-    found = read_description(newest)
+    found = described[newest]
     continued = resume.continued(found, fresh(job, execution.world), newest, recipe.defaults(), _descends(dataset))
     _tell_changes(found, continued, report)
     best = Best.of(recipe.validation, found.extra.get("best"))
@@ -139,7 +138,8 @@ def _prepare(recipe: Recipe, dataset_uri: str, folder: str, execution: Execution
     return job, newest if over else ""
 
 
-def _begin(job: Job, uri: str, experiment: str, parent: str, report: Callable[[str], None]) -> Courier:
+def _begin(job: Job, dataset: Dataset, uri: str, experiment: str, parent: str,
+           report: Callable[[str], None]) -> Courier:
     """The MLflow run of this folder, new or the one that `run.json` names, and who carries to it."""
     recipe, folder = job.recipe, job.run_folder
     above, _, name = folder.rpartition("/")
@@ -153,7 +153,7 @@ def _begin(job: Job, uri: str, experiment: str, parent: str, report: Callable[[s
     begun = tracking.begin(
         recipe, uri=uri, experiment=experiment, artifacts=Path(above) / "mlflow-artifacts", tags=tags,
         run_id=known.run_id if known and known.uri == redacted(uri) else None, run_name=f"{recipe.name} {name}",
-        dataset=open_dataset(job.dataset), parent=parent, folder=folder, report=report)
+        dataset=dataset, parent=parent, folder=folder, report=report)
     write_atomic(join(folder, RUN), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
     return Courier(folder, begun, uri=uri, report=report)
 

@@ -5,27 +5,22 @@ Read are `checkpoints/step-*/checkpoint.json`, `progress.jsonl`, `tracking.jsonl
 """
 
 import json
-import socket
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import psutil
 
 from anchorface.models.checkpoint import ADAPTER_FILE, DESCRIPTION_FILE
 from anchorface.records import AnchorfaceError, ConfigurationError
 from anchorface.records.addresses import redacted
 from anchorface.records.lines import Lines
+from anchorface.records.lock import held
 from anchorface.records.storage import exists, join, list_files, read_bytes
+from anchorface.training.checkpoints.layout import Retention
 from anchorface.training.courier import RUN, known_run, waiting
 from anchorface.training.job import PROGRESS
 from anchorface.training.recipes import flat
 from anchorface.training.tracking import SPOOL
-
-LOCK, LIKENESS = "lock.json", "validation/likeness"
-STALE = 120.0
-"""Seconds after which a lock in a store that nobody renewed is nobody's."""
+from anchorface.training.validation_settings import METRICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +143,9 @@ def _checkpoints(folder: str) -> tuple[Kept, ...]:
 def _best(checkpoints: Sequence[Kept]) -> str:
     """By the metric that decides in this run, the validation's flow loss if it names none; of equals the newest."""
     chosen = checkpoints[-1].said["extra"].get("best") if checkpoints else None
-    metric = f"validation/{(chosen or {}).get('metric', 'flow')}"
-    sign = -1 if metric == LIKENESS else 1
-    judged = [(sign * one.validation[metric], -one.clock, one.name) for one in checkpoints if metric in one.validation]
-    return min(judged)[2] if judged else ""
+    metric = (chosen or {}).get("metric", "flow")
+    rule = Retention(metric=f"validation/{metric}", largest=METRICS.get(metric) == "greatest")
+    return next(iter(rule.ranked([(one.name, one.validation) for one in checkpoints])), "")
 
 
 def _branch(said: dict[str, Any]) -> str:
@@ -168,7 +162,7 @@ def _values(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _state(folder: str, progress: Sequence[dict[str, Any]], checkpoints: Sequence[Kept], positions: int) -> str:
-    if _held(folder):
+    if held(folder):
         return "running"
     events = Lines(join(folder, SPOOL)).read()[0]
     told = next((event["status"] for event in reversed(events) if event["kind"] == "status"), "")
@@ -176,17 +170,3 @@ def _state(folder: str, progress: Sequence[dict[str, Any]], checkpoints: Sequenc
         return str(told.lower())
     batch = checkpoints[-1].said.get("recipe", {}).get("feed", {}).get("batch", 1) if checkpoints else 1
     return "finished" if checkpoints and checkpoints[-1].clock > positions - batch else "stopped"
-
-
-def _held(folder: str) -> bool:
-    """Whether a launcher says that it is at work; of one on this machine it is known whether it lives."""
-    place = join(folder, LOCK)
-    try:
-        said = json.loads(read_bytes(place)) if exists(place) else None
-    except ValueError:
-        return False
-    if not isinstance(said, dict) or not said:
-        return False
-    if "renewed" in said:
-        return bool(time.time() - said["renewed"] < STALE)
-    return said.get("host") != socket.gethostname() or psutil.pid_exists(int(said.get("process", -1)))

@@ -1,17 +1,17 @@
-"""Where the checkpoints of a run stand, which are complete, which stay, and which is the best.
+"""Where the checkpoints of a run stand, which are complete, and which stay.
 
 In: a run folder, local or on any storage. Out: URIs of checkpoint folders. A checkpoint is complete when its
 description stands there; everything else below `checkpoints/` is what a dead run left.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anchorface.models.checkpoint import DESCRIPTION_FILE, Description, read_description
 from anchorface.records import CheckpointError, StorageError
-from anchorface.records.storage import delete, exists, join, list_files, list_folders, read_bytes
+from anchorface.records.storage import delete, exists, join, list_folders, read_bytes
 
 STATE = "state"
 
@@ -34,19 +34,14 @@ class Retention:
         """Of folders and their descriptions, oldest first, the folders that stay."""
         stay = {folder for folder, _ in told[-self.newest :]}
         stay |= {folder for folder, said in told if self.every and said.clock % self.every == 0}
-        return stay | {folder for folder, _ in self.ranked(told)[: self.best]}
+        validated = [(folder, said.extra.get("validation") or {}) for folder, said in told]
+        return stay | set(self.ranked(validated)[: self.best])
 
-    def ranked(self, told: Sequence[tuple[str, Description]]) -> list[tuple[str, float]]:
-        """The folders whose checkpoint was validated, with their values, the best first, of equals the newest."""
-        found = [(folder, float(values[self.metric])) for folder, said in reversed(told)
-                 if self.metric in (values := validated(said))]
-        return sorted(found, key=lambda pair: -pair[1] if self.largest else pair[1])
-
-
-def validated(description: Description) -> dict[str, float]:
-    """What validation said at a checkpoint; empty where there was none."""
-    found: dict[str, Any] = description.extra.get("validation") or {}
-    return found
+    def ranked(self, validated: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
+        """Of checkpoints, oldest first, and what validation said of each, those that have the metric: the best first,
+        of equals the newest."""
+        found = [(name, values[self.metric]) for name, values in reversed(validated) if self.metric in values]
+        return [name for name, _ in sorted(found, key=lambda pair: -pair[1] if self.largest else pair[1])]
 
 
 def folder_of(run_folder: str, step: int) -> str:
@@ -80,11 +75,6 @@ def described(run_folder: str) -> list[tuple[str, Description]]:
     return told
 
 
-def best(run_folder: str, retention: Retention) -> str | None:
-    """The checkpoint with the best validation, None where none was validated."""
-    return next((folder for folder, _ in retention.ranked(described(run_folder))), None)
-
-
 def clean(run_folder: str) -> None:
     """Delete what dead runs left: checkpoints without a description, and temporary folders of any step.
 
@@ -108,14 +98,6 @@ def remove(folder: str) -> None:
     """Delete a checkpoint; one that is half deleted is none."""
     delete(join(folder, DESCRIPTION_FILE))
     delete(folder)
-
-
-def state_files(folder: str) -> list[str]:
-    """The ranks' files of a checkpoint, in order of rank; none in a checkpoint written by DeepSpeed's own saver."""
-    try:
-        return list_files(join(folder, STATE), (".safetensors",))
-    except StorageError:
-        return []
 
 
 def read_marker(place: str) -> dict[str, Any]:

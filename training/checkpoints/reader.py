@@ -4,7 +4,6 @@ In: a checkpoint folder and what its description says of its files. Out: numbers
 average or of a moment, float32. What is read is compared with its hash.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from torch import Tensor
 
-from anchorface.records import CheckpointError, StorageError
-from anchorface.records.storage import join, read_bytes
+from anchorface.models.checkpoint import read_verified
+from anchorface.records import CheckpointError
 from anchorface.training.checkpoints.layout import STATE
 
 
@@ -95,24 +94,3 @@ class Pieces:
             low, high = max(low, first), min(high, last)
         if low < high:
             self._held.setdefault(key, []).append((low, values[low - start : high - start].clone()))
-
-
-def read_verified(folder: str, path: str, said: Mapping[str, Any]) -> bytes:
-    """A file of a checkpoint, its size and SHA-256 as the description has them.
-
-    Raises:
-        CheckpointError: it is missing, cut short or changed.
-    """
-    place = join(folder, path)
-    try:
-        content = read_bytes(place)
-    except StorageError as error:
-        raise CheckpointError(f"{place}: the description names this file and it cannot be read ({error}); delete this "
-                              "checkpoint to resume from the one before") from error
-    if len(content) != said["bytes"]:
-        raise CheckpointError(f"{place}: {len(content)} bytes, {said['bytes']} were written: cut short. Copy it again, "
-                              "or delete this checkpoint to resume from the one before")
-    if hashlib.sha256(content).hexdigest() != said["sha256"]:
-        raise CheckpointError(f"{place}: its SHA-256 is not the one that was written: it was damaged. Copy it again, "
-                              "or delete this checkpoint to resume from the one before")
-    return content
