@@ -173,8 +173,7 @@ def load_model(folder: str | os.PathLike[str], weight_finder: Callable[[str], st
     dtype = DTYPES[description.base_precision]
     network = build(model.system, load_backbone(paths["backbone"], model.backbone, dtype))
     file = join(os.fspath(folder), EMA_FILE if use_ema else ADAPTER_FILE)
-    require_unchanged(file, description)
-    network.load_adapter_state(load(file)[0], file)
+    network.load_adapter_state(load_adapters(file, description), file)
     text = read_text(paths["text"], model) if "text" in paths else TextMemory.fixed(model.backbone, model.text_seed)
     return LoadedModel(autoencoder=autoencoder, network=network.eval().requires_grad_(False), text=text,
                        settings=model, description=description)
@@ -223,16 +222,16 @@ def base_path(description: Description, role: str, weight_finder: Callable[[str]
     return path
 
 
-def require_unchanged(file: str, description: Description) -> None:
-    """Refuse a file that is not the one that the description names by size and SHA-256; older ones name none.
+def load_adapters(file: str, description: Description) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's adapter file, read once: those that are compared with size and SHA-256 in its
+    description are those that are returned. An older description names none.
 
     Raises:
-        CheckpointError: it was cut short or changed.
+        CheckpointError: no such file, a pickle, or one that was cut short or changed.
     """
     folder, _, name = file.rpartition("/")
     said = description.extra.get("state", {}).get("files", {}).get(name)
-    if said is not None:
-        read_verified(folder, name, said)
+    return load(file, content=None if said is None else read_verified(folder, name, said))[0]
 
 
 def read_verified(folder: str, path: str, said: Mapping[str, Any]) -> bytes:

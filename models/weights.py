@@ -44,13 +44,14 @@ def save_half(path: str | os.PathLike[str], tensors: Mapping[str, Tensor],
     save(path, small, header)
 
 
-def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32,
+def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32, content: bytes | None = None,
          ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file.
 
     Args:
         path: a local file, or the URI of one on any storage.
         dtype: floating tensors are brought to this type; None leaves them as they are stored.
+        content: the file's bytes, where they have been read already.
 
     Returns:
         The tensors and the header.
@@ -58,10 +59,11 @@ def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32
     Raises:
         CheckpointError: no such file, a pickle, or a damaged file.
     """
-    place, content = os.fspath(path), None
+    place = os.fspath(path)
     try:
-        if "://" in place:
+        if content is None and "://" in place:
             content = read_bytes(place)
+        if content is not None:
             start = content[:4]
         else:
             with open(place, "rb") as stream:

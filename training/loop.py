@@ -18,8 +18,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from anchorface.models.checkpoint import EMA_FILE, Description, read_description
-from anchorface.models.weights import load
+from anchorface.models.checkpoint import EMA_FILE, Description, load_adapters, read_description
 from anchorface.pipelines.feed.batches import batches
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.sample import Batch
@@ -100,7 +99,7 @@ class Run:
         self.networks = load_networks(recipe, device, execution)
         if job.start:
             adapters = join(job.start, EMA_FILE)
-            self.networks.network.load_adapter_state(load(adapters)[0], adapters)
+            self.networks.network.load_adapter_state(load_adapters(adapters, read_description(job.start)), adapters)
         self.latents = self._latents() if recipe.latents else ""
         self.pieces = execution.pieces(recipe.feed.batch, self.world)
         self.engine, self.optimiser = _engine(job, self.networks, self.pieces, self.world)

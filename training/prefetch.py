@@ -1,11 +1,10 @@
-"""Ready batches ahead of the training, and the time that it waited for them.
+"""Ready batches ahead of the training.
 
 In: the feed's batches. Out: the same in order; where there is a GPU, their pictures are uint8 tensors on it.
 """
 
 import queue
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -28,13 +27,9 @@ class Prefetch:
         batches: the feed's. It is read, and closed, by the thread alone.
         device: of the training.
         depth: batches that may lie ready; together with the one in the thread's hands at most depth + 1 are held.
-
-    Attributes:
-        waited: seconds that `next` did not return at once, since the start.
     """
 
     def __init__(self, batches: Iterator[Batch], device: torch.device, depth: int = 2) -> None:
-        self.waited = 0.0
         self._batches, self._device = batches, device
         self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(max(depth, 1))
         self._over = threading.Event()
@@ -48,9 +43,7 @@ class Prefetch:
     def __next__(self) -> Any:
         if self._over.is_set():
             raise StopIteration
-        began = time.monotonic()
         batch, error = self._ready.get()
-        self.waited += time.monotonic() - began
         if error is not None:
             self.close()
             raise error

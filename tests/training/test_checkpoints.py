@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from anchorface.models.checkpoint import Description, read_description, require_unchanged, write_description
+from anchorface.models.checkpoint import Description, load_adapters, read_description, write_description
 from anchorface.models.weights import load
 from anchorface.records import CheckpointError, ConfigurationError, StorageError
 from anchorface.records.lock import locked
@@ -147,7 +147,7 @@ def test_damaged_adapters_are_refused_where_they_are_used(finished: Path, tmp_pa
     damage(checkpoint / "ema.safetensors")
     said = read_description(checkpoint)
     with pytest.raises(CheckpointError, match=r"ema\.safetensors: .* were written"):
-        require_unchanged(f"{checkpoint}/ema.safetensors", said)
+        load_adapters(f"{checkpoint}/ema.safetensors", said)
 
 
 @pytest.mark.line
