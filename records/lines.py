@@ -180,7 +180,7 @@ class Lines:
                 while self.content:
                     end = self.content.index(b"\n") + 1
                     if file.write(self.content[:end]) != end:
-                        raise OSError(errno.ENOSPC, "no space is left for a whole line")
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     del self.content[:end]
                 self.torn = False
         except OSError as error:

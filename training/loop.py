@@ -115,7 +115,8 @@ class Run:
         job, folder = self.job, self.job.run_folder
         self.watch.doing(0, "reading the newest checkpoint", STARTING)
         if self.rank == 0:
-            layout.clean(folder)
+            for problem in layout.clean(folder):
+                self.notes.tell(f"warning: {problem}")
         newest = resume.agreed(layout.latest(folder) if self.rank == 0 else None)
         description = fresh(job, self.world)
         if newest is not None:

@@ -21,8 +21,8 @@ from torch import Tensor
 from anchorface.models.checkpoint import ADAPTER_FILE, EMA_FILE, FORMAT, Description, write_description
 from anchorface.records import StorageError
 from anchorface.records.patience import RETRY_SECONDS, Patience
-from anchorface.records.storage import delete, join, write_durable
-from anchorface.training.checkpoints.layout import STATE, Retention, folder_of, read_marker, retain
+from anchorface.records.storage import join, write_durable
+from anchorface.training.checkpoints.layout import STATE, Retention, delete_all, folder_of, read_marker, retain
 from anchorface.training.checkpoints.reader import Pieces
 from anchorface.training.state import MOMENTS, State
 
@@ -123,7 +123,7 @@ class Writer:
                 try:
                     self.patience.failed(folder, error)
                 except StorageError as over:
-                    self._problem = f"this checkpoint cannot be written: {over}"
+                    self._problem = str(over)
                     return
                 time.sleep(RETRY_SECONDS)
         self.patience.worked(folder)
@@ -159,11 +159,12 @@ class Writer:
         now is deleted after the next one; the complete one is never touched.
         """
         try:
-            for rank in range(self.place.world):
-                delete(self._marker(folder, rank))
-            retain(self.place.run_folder, self.place.retention)
-        except (StorageError, OSError) as error:
-            self.tell(f"warning: old checkpoints of {self.place.run_folder} cannot be deleted ({error})")
+            problems = delete_all([self._marker(folder, rank) for rank in range(self.place.world)])
+            problems += retain(self.place.run_folder, self.place.retention)
+        except OSError as error:
+            problems = [f"old checkpoints of {self.place.run_folder} cannot be looked for ({error})"]
+        if problems:
+            self.tell(f"warning: {'; '.join(problems)}")
 
     def _everybodys(self, folder: str) -> dict[str, Any]:
         """All ranks' files with hash and size, as their markers say, once they are there."""
@@ -183,11 +184,7 @@ class Writer:
         own: Iterable[str] = (self._marker(folder, self.place.rank), self._file(folder))
         if self.place.rank == 0:
             own = (*own, join(folder, ADAPTER_FILE), join(folder, EMA_FILE))
-        for place in own:
-            try:
-                delete(place)
-            except OSError:
-                continue  # the storage is away; `layout.clean` deletes it at the next start
+        delete_all(list(own))  # what cannot be deleted, `layout.clean` deletes at the next start
 
     def _file(self, folder: str) -> str:
         return join(folder, STATE, file_of(self.place.rank))
