@@ -19,7 +19,8 @@ from tests.disks import fill
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbed:
-    """The velocity's error; at position `at` something happens to a `place`, for some `seconds` or, with 0, for good.
+    """The velocity's error; at position `at` something happens to a `place`, once, for some `seconds` or, with 0, for
+    good.
 
     what: `full`, the disk there is filled; `away`, a file stands where the folder stood; `raise`, a DataError.
     """
@@ -32,7 +33,9 @@ class Disturbed:
     seconds: float = 0.0
 
     def __call__(self, given: Conditions, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        if self.at in batch["position"]:
+        happened = Path(f"{self.place}.happened")
+        if self.at in batch["position"] and not happened.exists():
+            happened.touch()
             if self.what == "raise":
                 raise DataError("a damaged shard")
             mend = fill(Path(self.place)).unlink if self.what == "full" else _replace(Path(self.place))

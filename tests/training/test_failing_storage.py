@@ -130,9 +130,9 @@ def test_a_signal_on_a_full_disk_is_heard_when_there_is_room(small_disk: Path) -
 
 @pytest.mark.usefixtures("ray_session")
 def test_an_error_of_ours_on_one_rank_ends_the_run_without_another_attempt(
-    micro_recipe: Recipe, tiny_dataset: str, run_folder: Path
+    micro_recipe: Recipe, tiny_dataset: str, run_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="a damaged shard"):
-        train(disturbed(micro_recipe, at=15, what="raise"), tiny_dataset, run_folder,
+        train(disturbed(micro_recipe, at=15, what="raise", place=str(tmp_path / "shard")), tiny_dataset, run_folder,
               Execution(workers=2, threads=1, failures=3, feed="inline"), track=False)
     assert clocks(run_folder) == [0, 4, 8, 12]
