@@ -1,7 +1,7 @@
 """One of several processes that validate together: `python measuring_rank.py recipe dataset rank world meeting out`.
 
-The recipe file is pickled by the test that starts this. Out: a file with this rank's numbers and grid. The network is
-DeepSpeed's, at ZeRO stage 3, its adapters moved from their start as `moved` says.
+The recipe file is pickled by the test that starts this. Out: a file with this rank's numbers and grid at each ZeRO
+stage. The network is DeepSpeed's, its adapters moved from their start as `moved` says.
 """
 
 import os
@@ -29,7 +29,7 @@ def main() -> None:
     import torch.distributed as dist
 
     from anchorface.training.engine import Autocast, configuration, start, stop
-    from anchorface.training.execution import Execution
+    from anchorface.training.execution import STAGES, Execution
     from anchorface.training.networks import load_networks
     from anchorface.training.preview import fixed_batch, restore
     from anchorface.training.validation import Validation
@@ -37,15 +37,17 @@ def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
     recipe, device = pickle.loads(Path(recipe_file).read_bytes()), torch.device("cpu")
-    networks = load_networks(recipe, device)
-    adapters = moved(networks.network).trainable_parameters()
-    settings = configuration(Execution(workers=int(world), zero_stage=3), pieces=1, world=int(world), clip=0.0,
-                             trained=sum(parameter.numel() for parameter in adapters))
-    engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
-    values = Validation(recipe, networks, dataset, device).measure(engine.module, int(rank), int(world))
-    pictures, judged = restore(recipe, networks, engine.module, fixed_batch(recipe, dataset), device, int(rank),
-                               int(world))
-    Path(out).write_bytes(pickle.dumps((values, pictures, judged)))
+    found = {}
+    for stage in STAGES:
+        networks = load_networks(recipe, device)
+        adapters = moved(networks.network).trainable_parameters()
+        settings = configuration(Execution(workers=int(world), zero_stage=stage), pieces=1, world=int(world), clip=0.0,
+                                 trained=sum(parameter.numel() for parameter in adapters))
+        engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
+        values = Validation(recipe, networks, dataset, device).measure(engine.module, int(rank), int(world))
+        found[stage] = values, *restore(recipe, networks, engine.module, fixed_batch(recipe, dataset), device,
+                                        int(rank), int(world))
+    Path(out).write_bytes(pickle.dumps(found))
     stop()
 
 

@@ -19,6 +19,7 @@ import torch
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.records import ConfigurationError, WeightsError
 from anchorface.training.engine import Autocast
+from anchorface.training.execution import STAGES
 from anchorface.training.follow import line
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.preview import fixed_batch, restore
@@ -67,7 +68,7 @@ def without_time(values: dict[str, float]) -> dict[str, float]:
 
 
 @pytest.mark.line
-def test_two_ranks_at_stage_3_give_the_bits_of_one_plain_process(
+def test_two_ranks_at_every_stage_give_the_bits_of_one_plain_process(
     recipe: Recipe, networks: Networks, values: dict[str, float], tiny_dataset: str, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe").write_bytes(pickle.dumps(recipe))
@@ -83,10 +84,12 @@ def test_two_ranks_at_stage_3_give_the_bits_of_one_plain_process(
     batch = fixed_batch(recipe, tiny_dataset)
     pictures, judged = restore(recipe, networks, Autocast(networks.network, enabled=False), batch, CPU)
     for rank in range(2):
-        found, drawn, numbers = pickle.loads((tmp_path / f"out{rank}").read_bytes())
-        assert without_time(found) == without_time(values)
-        assert numbers == judged
-        np.testing.assert_array_equal(drawn, pictures)
+        at_stages = pickle.loads((tmp_path / f"out{rank}").read_bytes())
+        assert set(at_stages) == set(STAGES)
+        for stage, (found, drawn, numbers) in at_stages.items():
+            assert without_time(found) == without_time(values), stage
+            assert numbers == judged, stage
+            np.testing.assert_array_equal(drawn, pictures)
 
 
 def test_it_tells_flow_at_each_level_likeness_and_copying(values: dict[str, float]) -> None:
