@@ -50,10 +50,16 @@ class Patience:
                       f"written waits, and is tried again for {self.seconds:.0f} seconds")
 
     def worked(self, uri: str) -> None:
-        """A file is written, or given up."""
+        """A file is written."""
         if self._failing.pop(uri, None) and not self._failing and self._begun:
             waited, self._begun = time.monotonic() - self._begun, 0.0
             self.tell(f"{self.place} can be written again after {waited:.0f} seconds; what waited is written")
+
+    def given_up(self, uri: str) -> None:
+        """A file will not be written; whoever says so tells of it himself."""
+        self._failing.pop(uri, None)
+        if not self._failing:
+            self._begun = 0.0
 
 
 def _hour(clock: float) -> str:

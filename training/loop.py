@@ -316,7 +316,6 @@ class Run:
                               f"checkpoint is {layout.latest(self.job.run_folder)}, the same command goes "
                               "on from there")
 
-
     def _tell_finished(self) -> None:
         assert self.observer is not None
         for folder, description in self.writer.finished():

@@ -157,8 +157,8 @@ class Observer:
             self._write_pictures()
             self._metrics(judged, clock)
 
-    def _write_pictures(self) -> None:
-        for path in self.pictures.write():
+    def _write_pictures(self, *, last: bool = False) -> None:
+        for path in self.pictures.write(last=last):
             if self.tracker:
                 self.tracker.picture(path)
 
@@ -184,7 +184,7 @@ class Observer:
         """
         for lines in self._lines():
             lines.close()
-        self._write_pictures()
+        self._write_pictures(last=True)
         self.flush()
 
     def _lines(self) -> list[Lines]:

@@ -113,24 +113,30 @@ class Pictures:
         for oldest in list(self._waiting)[:-MOST_WAITING]:
             self._give_up(oldest, f"more than {MOST_WAITING} wait")
 
-    def write(self) -> list[str]:
-        """Write what waits, each whole or not at all; those that now stand."""
+    def write(self, *, last: bool = False) -> list[str]:
+        """Write what waits, each whole or not at all; those that now stand. last: what does not is given up."""
         written = []
         for path, content in list(self._waiting.items()):
             try:
                 write_atomic(path, content)
             except OSError as error:
-                try:
-                    self.patience.failed(path, error)
-                except StorageError as over:
-                    self._give_up(path, str(over))
+                self._failed(path, error, last=last)
                 continue
             written.append(path)
             del self._waiting[path]
             self.patience.worked(path)
         return written
 
+    def _failed(self, path: str, error: OSError, *, last: bool) -> None:
+        try:
+            self.patience.failed(path, error)
+        except StorageError as over:
+            self._give_up(path, str(over))
+        else:
+            if last:
+                self._give_up(path, str(error))
+
     def _give_up(self, path: str, why: str) -> None:
         del self._waiting[path]
-        self.patience.worked(path)
+        self.patience.given_up(path)
         self.tell(f"warning: the sample grid {path} is not kept: {why}")

@@ -73,13 +73,14 @@ def test_a_disk_that_stays_full_ends_the_run_and_the_same_command_goes_on(
     assert clocks(run)[-5:] == [16, *range(20, 33, 4)]
 
 
-def test_a_grid_that_cannot_be_written_costs_a_warning(micro_recipe: Recipe, tiny_dataset: str,
-                                                       run_folder: Path) -> None:
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_a_grid_that_cannot_be_written_costs_a_warning(micro_recipe: Recipe, tiny_dataset: str, run_folder: Path,
+                                                       patience: float) -> None:
     run_folder.mkdir()
     (run_folder / "samples").write_text("in the way")
     lines: list[str] = []
-    last = train(disturbed(micro_recipe, at=-1), tiny_dataset, run_folder, replace(HERE, patience=0.0), track=False,
-                 report=lines.append)
+    last = train(disturbed(micro_recipe, at=-1), tiny_dataset, run_folder, replace(HERE, patience=patience),
+                 track=False, report=lines.append)
     assert read_description(last).clock == 32
     assert sum("the sample grid" in line and "is not kept" in line for line in lines) == 4, lines
 

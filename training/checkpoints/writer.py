@@ -18,7 +18,14 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from anchorface.models.checkpoint import ADAPTER_FILE, EMA_FILE, FORMAT, Description, write_description
+from anchorface.models.checkpoint import (
+    ADAPTER_FILE,
+    DESCRIPTION_FILE,
+    EMA_FILE,
+    FORMAT,
+    Description,
+    write_description,
+)
 from anchorface.records import StorageError
 from anchorface.records.patience import RETRY_SECONDS, Patience
 from anchorface.records.storage import join, write_durable
@@ -183,7 +190,7 @@ class Writer:
         """Make room: what this rank has written of an incomplete checkpoint goes."""
         own: Iterable[str] = (self._marker(folder, self.place.rank), self._file(folder))
         if self.place.rank == 0:
-            own = (*own, join(folder, ADAPTER_FILE), join(folder, EMA_FILE))
+            own = (join(folder, DESCRIPTION_FILE), *own, join(folder, ADAPTER_FILE), join(folder, EMA_FILE))
         delete_all(list(own))  # what cannot be deleted, `layout.clean` deletes at the next start
 
     def _file(self, folder: str) -> str:
