@@ -22,7 +22,6 @@ import hashlib
 import hmac
 import json
 import math
-import os
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.records.erasures import FOLDER as REPORTS
 from anchorface.records.erasures import PENDING
 from anchorface.records.errors import DataError
-from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, write_atomic
+from anchorface.records.storage import exists, join, list_files, read_bytes, write_atomic
 
 FOLDER = "tombstones"
 SALT = "salt"
@@ -167,8 +166,6 @@ def bury(
     place = join(workspace, FOLDER, SALT)
     if not exists(place):
         write_atomic(place, (salt or secrets.token_bytes(32)).hex().encode())
-        if "://" not in place:
-            os.chmod(filesystem(place)[1], 0o600)
     secret = _salt(workspace)
     remembered: list[dict[str, Any]] = []
     for embedder, weights, vectors in people:

@@ -28,7 +28,7 @@ from anchorface.models.configuration import ModelSettings
 from anchorface.models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
 from anchorface.records import CheckpointError, ConfigurationError, StorageError
 from anchorface.records.hashes import sha256
-from anchorface.records.storage import join, read_bytes, write_durable
+from anchorface.records.storage import join, read_bytes, write_atomic
 
 FORMAT = 2
 DESCRIPTION_FILE = "checkpoint.json"
@@ -123,7 +123,7 @@ class LoadedModel:
 
 def write_description(folder: str | os.PathLike[str], description: Description) -> None:
     """Write checkpoint.json so that it is whole after a power cut, or not there. Raises StorageError if it cannot."""
-    write_durable(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
+    write_atomic(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
 
 
 def read_description(folder: str | os.PathLike[str]) -> Description:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from anchorface.records.errors import DataError, StorageError
-from anchorface.records.storage import filesystem, write_atomic
+from anchorface.records.storage import filesystem, make_folder, private, write_atomic
 
 BLOCK = 1 << 16
 SHARE = 50
@@ -116,8 +116,8 @@ class Lines:
         """Cut off what has no end of line; take over what stands in a store."""
         try:
             if self.local:
-                os.makedirs(os.path.dirname(self.path), exist_ok=True)
-                with open(self.path, "ab+") as file:
+                make_folder(self.uri.rpartition("/")[0] or ".")
+                with open(self.path, "ab+", opener=private) as file:
                     file.truncate(_whole(file))
             elif self.system.get_file_info(self.path).type == fs.FileType.File:
                 with self.system.open_input_stream(self.path) as stream:
@@ -129,7 +129,7 @@ class Lines:
 
     def _append(self, line: bytes) -> None:
         try:
-            with open(self.path, "ab", buffering=0) as file:
+            with open(self.path, "ab", buffering=0, opener=private) as file:
                 before = file.tell()
                 try:
                     if file.write(line) != len(line):

@@ -11,7 +11,6 @@ batch size round; where it is `bf16`, they are kept as float16, three bits finer
 
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,8 +23,8 @@ from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.latents import DESCRIPTION, TYPES, faces_hash, part_name, shard_rows
-from anchorface.records import DataError, StorageError
-from anchorface.records.storage import exists, filesystem, join, make_folder, read_bytes, write_atomic
+from anchorface.records import DataError
+from anchorface.records.storage import exists, join, make_folder, read_bytes, write_atomic, writing
 from anchorface.training.objectives.prediction import autocast
 from anchorface.training.recipes import Recipe
 
@@ -113,16 +112,7 @@ def _write_part(folder: str, told: dict[str, Any], dataset: Dataset, number: int
                    "data_offsets": [0, int(np.prod(shape)) * kind.itemsize]}}).encode()
     header += b" " * (-len(header) % 8)
     uri = join(folder, part_name(dataset, number))
-    system, path = filesystem(uri)
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with system.open_output_stream(temporary) as stream:
-            stream.write(len(header).to_bytes(8, "little") + header)
-            for some in tokens:
-                stream.write(some.astype(kind).tobytes())
-        system.move(temporary, path)
-    except BaseException as error:
-        system.delete_file(temporary)
-        if isinstance(error, OSError):
-            raise StorageError(f"{uri}: cannot be written: {error}") from error
-        raise
+    with writing(uri) as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for some in tokens:
+            file.write(some.astype(kind).tobytes())

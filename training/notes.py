@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from anchorface.records import AnchorfaceError, StorageError, errors
-from anchorface.records.storage import delete, exists, join, list_files, read_bytes, write_durable
+from anchorface.records.storage import delete, exists, join, list_files, read_bytes, write_atomic
 
 STOP, NOTES, FAILURE = "stop.json", "notes", "failure.json"
 
@@ -36,7 +36,7 @@ class Notes:
 
     def ask_to_stop(self, why: str) -> None:
         """Wish that the run ends in good order."""
-        write_durable(join(self.folder, STOP), json.dumps({"why": why}).encode())
+        write_atomic(join(self.folder, STOP), json.dumps({"why": why}).encode())
 
     def stop_asked(self) -> str | None:
         """Why the run shall end, None while nobody wishes it."""
@@ -47,7 +47,7 @@ class Notes:
         """A line for the user; a storage that is away loses it."""
         place = join(self.folder, NOTES, f"{time.time_ns()}-{self.rank}.json")
         try:
-            write_durable(place, json.dumps({"text": text}).encode())
+            write_atomic(place, json.dumps({"text": text}).encode())
         except StorageError:
             print(text, flush=True)
 
@@ -64,7 +64,7 @@ class Notes:
 
     def fail(self, error: AnchorfaceError) -> None:
         """Note an error that another attempt would only meet again."""
-        write_durable(join(self.folder, FAILURE), json.dumps(errors.to_value(error)).encode())
+        write_atomic(join(self.folder, FAILURE), json.dumps(errors.to_value(error)).encode())
 
     def failed(self) -> AnchorfaceError | None:
         """The error that was noted."""

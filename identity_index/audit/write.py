@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import fs
 
 from anchorface.identity_index.audit.distributions import COLUMNS, distributions
 from anchorface.identity_index.audit.gallery import blocks, nearest_others
@@ -145,14 +144,10 @@ def _check(out: str) -> None:
 
 def _swap(temporary: str, out: str) -> None:
     storage.delete(out)
-    system, path = storage.filesystem(out)
-    start = storage.filesystem(temporary)[1]
-    if isinstance(system, fs.LocalFileSystem):
-        system.move(start, path)
+    if storage.is_local(out):
+        storage.move(temporary, out)
         return
     # Object stores have no folders to rename: file by file, the mark last.
     for uri in sorted(storage.list_files(temporary), key=lambda uri: uri.endswith(MARK)):
-        name = uri.rpartition("/")[2]
-        system.create_dir(path, recursive=True)
-        system.move(storage.filesystem(uri)[1], f"{path}/{name}")
+        storage.move(uri, storage.join(out, uri.rpartition("/")[2]))
     storage.delete(temporary)

@@ -17,6 +17,7 @@ from anchorface.pipelines.erasure.tables import without_subjects
 from anchorface.pipelines.feed.table import forget
 from anchorface.pipelines.versions.publish import Tally, latest_id, move, size, whole
 from anchorface.pipelines.versions.tar import members, pack
+from anchorface.records import storage
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import Manifest, Shard
 from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, read_table, write_atomic
@@ -101,9 +102,7 @@ def _rewrite_shard(old: str, building: str, shard: Shard, face_ids: frozenset[st
             sha256=sha256_of(target),
         )
     elif not whole(building, shard):
-        system, source = filesystem(join(old, shard.path))
-        system.create_dir(filesystem(target)[1].rpartition("/")[0], recursive=True)
-        system.move(source, filesystem(target)[1])
+        storage.move(join(old, shard.path), target)
     write_stream(_rows(building, shard), schema, [left])
     return shard
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
+from anchorface.records import storage
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
 from anchorface.records.nouns import FACE_SCHEMA
@@ -77,13 +78,11 @@ def move(building: str, dataset: str, manifest: Manifest) -> str:
     """Move what was built to the folder of its id; what stands there whole already stays. The manifest goes last."""
     version = join(dataset, manifest.manifest_id)
     make_folder(join(version, "shards"))
-    system, source = filesystem(building)
-    _, target = filesystem(version)
     for shard in manifest.shards:
         if not whole(version, shard):
-            system.move(join(source, shard.path), join(target, shard.path))
+            storage.move(join(building, shard.path), join(version, shard.path))
     if not exists(join(version, "faces.parquet")):
-        system.move(join(source, "faces.parquet"), join(target, "faces.parquet"))
+        storage.move(join(building, "faces.parquet"), join(version, "faces.parquet"))
     if not exists(join(version, "manifest.json")):
         write_atomic(join(version, "manifest.json"), manifest.to_json().encode())
     return version
