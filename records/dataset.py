@@ -16,6 +16,7 @@ import pyarrow.compute
 
 from anchorface.records.errors import DataError
 from anchorface.records.manifest import FACE_COLUMNS, Manifest
+from anchorface.records.state import inside
 from anchorface.records.storage import exists, filesystem, join, read_bytes, read_table
 from anchorface.records.table_stream import sha256_of
 
@@ -98,23 +99,22 @@ def find_version(uri: str) -> tuple[str, Manifest]:
         DataError: no manifest there, or a shard whose path leads out of the folder.
     """
     if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
-        uri = join(uri, inside(read_bytes(join(uri, "latest")).decode().strip()))
+        uri = join(uri, latest_version(uri))
     if not exists(join(uri, "manifest.json")):
         raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that "
                         "`shards` wrote")
-    manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
-    for shard in manifest.shards:
-        inside(shard.path)
-    return uri, manifest
+    return uri, Manifest.read(uri)
 
 
-def inside(path: str) -> str:
-    """A relative path that stays inside its folder, as it is.
+def latest_version(dataset: str) -> str:
+    """The id that the file `latest` of a dataset folder names.
 
     Raises:
-        DataError: it is empty, absolute or climbs out.
+        DataError: it names none. StorageError: there is no such file.
     """
-    steps = path.replace("\\", "/").split("/")
-    if ":" in steps[0] or any(step in ("", ".", "..") for step in steps):
-        raise DataError(f"{path!r}: a path in a dataset must stay inside its folder; the file is damaged or not ours")
-    return path
+    uri = join(dataset, "latest")
+    try:
+        return inside(read_bytes(uri).decode().strip())
+    except ValueError as error:
+        raise DataError(f"{uri}: names no version ({error}); write the id of one into it") from error
+

@@ -8,13 +8,13 @@ successors.
     erased/pending/<id>.json   one that was stopped: `versions`, ids to replace
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anchorface.records.errors import ConfigurationError, ConsentError
-from anchorface.records.storage import exists, join, list_files, read_bytes
+from anchorface.records.state import read_state
+from anchorface.records.storage import exists, join, list_files
 
 FOLDER = "erased"
 PENDING = f"{FOLDER}/pending"
@@ -121,4 +121,4 @@ def workspace_of(dataset: str) -> str:
 
 def _read(folder: str) -> list[tuple[str, dict[str, Any]]]:
     uris = list_files(folder, (".json",)) if exists(folder) else []
-    return [(uri, json.loads(read_bytes(uri))) for uri in uris]
+    return [(uri, read_state(uri, dict[str, Any])) for uri in uris]

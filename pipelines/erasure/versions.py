@@ -20,7 +20,7 @@ from anchorface.pipelines.versions.tar import members, pack
 from anchorface.records import storage
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import Manifest, Shard
-from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, read_table, write_atomic
+from anchorface.records.storage import delete, exists, filesystem, join, read_table, write_atomic
 from anchorface.records.table_stream import sha256_of, write_stream
 
 FOLDER = "rewriting"
@@ -56,10 +56,10 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
     described = join(building, "manifest.json")
     if not exists(described):
         write_atomic(described, _build(old, building, face_ids, subjects).to_json().encode())
-    manifest = Manifest.from_json(read_bytes(described).decode())
+    manifest = Manifest.read(building)
     move(building, dataset, manifest)
     _pass_on(out, manifest_id, manifest.manifest_id)
-    forget(Manifest.from_json(read_bytes(join(old, "manifest.json")).decode()).faces_sha256)
+    forget(Manifest.read(old).faces_sha256)
     # The manifest goes first: a folder without one is no version, and a second attempt knows how far this one came.
     delete(join(old, "manifest.json"))
     delete(old)
@@ -69,7 +69,7 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
 
 def _build(old: str, building: str, face_ids: frozenset[str], subjects: frozenset[str]) -> Manifest:
     """The new version's files, all of them in `building`, and its manifest."""
-    before = Manifest.from_json(read_bytes(join(old, "manifest.json")).decode())
+    before = Manifest.read(old)
     schema = _schema(old)
     shards = [_rewrite_shard(old, building, shard, face_ids, schema) for shard in before.shards]
     kept = [shard for shard in shards if shard is not None]
