@@ -9,7 +9,7 @@ import json
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, NotRequired, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from anchorface.records.errors import DataError
 from anchorface.records.storage import read_bytes
@@ -62,6 +62,8 @@ def parsed(content: bytes | str, kind: type[T], named: str) -> T:
 def _made(value: Any, kind: Any, where: str) -> Any:
     if kind is Any:
         return _plain(value, where)
+    if get_origin(kind) is NotRequired:
+        return _made(value, get_args(kind)[0], where)
     if get_origin(kind) is Annotated:
         made = _made(value, get_args(kind)[0], where)
         return inside(made) if inside in get_args(kind) else made

@@ -120,9 +120,17 @@ def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]
     """
     folder = join(out, PENDING)
     pending = list_files(folder, (".json",)) if exists(folder) else []
-    return [
-        _carry_out(out, read_state(uri, Erasure), progress or Progress(quiet=True)) for uri in pending
-    ]
+    return [_carry_out(out, _journal(uri), progress or Progress(quiet=True)) for uri in pending]
+
+
+def _journal(uri: str) -> Erasure:
+    """A journal, if it names nothing but this workspace's files and what runs that saw the erased show of them."""
+    journal = read_state(uri, Erasure)
+    try:
+        seen_by.require_of_runs(journal.pictures, journal.runs)
+    except DataError as error:
+        raise DataError(f"{uri}: {error}") from error
+    return journal
 
 
 def _plan(out: str, selection: Selection, folders: Sequence[str], tracking: Sequence[str]) -> Erasure:

@@ -18,6 +18,7 @@ from anchorface.pipelines.feed.table import forget
 from anchorface.pipelines.versions.publish import Tally, latest_id, move, size, whole
 from anchorface.pipelines.versions.tar import members, pack
 from anchorface.records import storage
+from anchorface.records.dataset import require_shard, require_table
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import Manifest, Shard
 from anchorface.records.storage import delete, exists, filesystem, join, read_table, write_atomic
@@ -42,13 +43,17 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
     """Replace a version by one without these faces; doing it again after a kill finishes it.
 
     Returns:
-        The new version's id.
+        The new version's id; empty if the old one was deleted by hand.
+
+    Raises:
+        DataError: a table or shard of it is not the one of its manifest; nothing damaged gets a new hash.
     """
     dataset = join(out, "dataset")
     old = join(dataset, manifest_id)
     if not exists(join(old, "manifest.json")):
         new = _successor(out, manifest_id)
-        _pass_on(out, manifest_id, new)
+        if new:
+            _pass_on(out, manifest_id, new)
         delete(old)
         delete(join(out, FOLDER, manifest_id))
         return new
@@ -70,6 +75,7 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
 def _build(old: str, building: str, face_ids: frozenset[str], subjects: frozenset[str]) -> Manifest:
     """The new version's files, all of them in `building`, and its manifest."""
     before = Manifest.read(old)
+    require_table(old, before)
     schema = _schema(old)
     shards = [_rewrite_shard(old, building, shard, face_ids, schema) for shard in before.shards]
     kept = [shard for shard in shards if shard is not None]
@@ -94,6 +100,7 @@ def _rewrite_shard(old: str, building: str, shard: Shard, face_ids: frozenset[st
         return None
     target = join(building, shard.path)
     if len(left) < len(rows):
+        require_shard(old, shard)
         content, places = pack(_others(join(old, shard.path), set(left["face_id"].to_pylist())))
         write_atomic(target, content)
         left = left.set_column(left.schema.get_field_index("offset"), "offset", pa.array([o for o, _ in places]))
@@ -101,7 +108,10 @@ def _rewrite_shard(old: str, building: str, shard: Shard, face_ids: frozenset[st
             shard, faces=len(left), identities=tuple(pc.unique(left["identity"]).to_pylist()), byte_size=size(target),
             sha256=sha256_of(target),
         )
-    elif not whole(building, shard):
+    elif whole(building, shard):
+        require_shard(building, shard)
+    else:
+        require_shard(old, shard)
         storage.move(join(old, shard.path), target)
     write_stream(_rows(building, shard), schema, [left])
     return shard
@@ -131,10 +141,10 @@ def _column(out: str, manifest_id: str, name: str) -> pa.ChunkedArray:
 
 
 def _successor(out: str, manifest_id: str) -> str:
-    """The version that took a rewritten one's place."""
+    """The version that took a rewritten one's place; empty if somebody deleted the old one before."""
     found: list[Any] = [
         m.manifest_id for m in manifests(join(out, "dataset")) if manifest_id in m.parents and "erased" in m.extra]
-    return found[0]
+    return found[0] if found else ""
 
 
 def _pass_on(out: str, old: str, new: str) -> None:

@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,10 +66,11 @@ class Part:
 
 
 class Output(TypedDict):
-    """A file that a part wrote, as it was computed."""
+    """A file that a part wrote, as it was computed. rewritten: the hash of what stands there since an erasure."""
 
     sha256: str
     byte_size: int
+    rewritten: NotRequired[str]
 
 
 class Marker(TypedDict):
