@@ -254,6 +254,16 @@ def private(path: str, flags: int) -> int:
 
 
 @contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Whatever is made inside, by other libraries and by child processes too, is for its owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
 def _beside(path: str) -> Iterator[IO[bytes]]:
     """A new file beside `path`, which takes its name and is on the disk when the block ends well."""
     folder = os.path.dirname(path)

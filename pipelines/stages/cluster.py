@@ -6,11 +6,11 @@ as this process.
 
 import logging
 import os
-import warnings
 
 import ray
 from ray.data import DataContext
 
+from anchorface.pipelines.stages import own_ray
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.lineage import code_hash
 
@@ -29,7 +29,8 @@ def connect(num_cpus: int | None = None) -> None:
         num_cpus: CPUs that Ray may use on this machine, all of them if None; a cluster knows its own.
 
     Raises:
-        ConfigurationError: a cluster whose workers lack anchorface, or have another state of its code.
+        ConfigurationError: a cluster whose workers lack anchorface, or have another state of its code; or a Ray of
+            one's own that does not start.
     """
     if not ray.is_initialized():
         if os.environ.get("RAY_ADDRESS"):
@@ -38,17 +39,13 @@ def connect(num_cpus: int | None = None) -> None:
             _require_same_code()
         else:
             os.environ.update(ENVIRONMENT)
-            # Ray's C++ side prints a false alarm for every actor pool, and Ray Train one a second without a dashboard.
-            # Progress comes from pipelines and training.launch; Ray's log files keep what workers print.
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-            with warnings.catch_warnings():
-                # Ray forks and at once starts another program, which does Lance no harm.
-                warnings.filterwarnings("ignore", message="lance is not fork-safe")
-                ray.init(
-                    "local", num_cpus=num_cpus, include_dashboard=False, namespace=NAMESPACE,
-                    logging_level=logging.WARNING, log_to_driver=False,
-                )
+            own_ray.start(NAMESPACE, num_cpus)
     quiet_data()
+
+
+def is_there() -> bool:
+    """Whether Ray runs already, here or as a cluster to join."""
+    return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
 
 
 def quiet_data() -> None:

@@ -14,6 +14,8 @@ whose marker is missing, has another key, or names an output that is gone; so a 
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict, TypeVar
@@ -23,7 +25,7 @@ import pyarrow.parquet as pq
 import ray
 from pyarrow import fs
 
-from anchorface.pipelines.stages.cluster import connect
+from anchorface.pipelines.stages.cluster import connect, is_there
 from anchorface.pipelines.stages.progress import Progress, StageProgress
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
@@ -50,6 +52,8 @@ ANSWER_SCHEMA = pa.schema([
     ("error", pa.string()), ("message", pa.string()),
 ])
 """What a Ray worker says of a part: what it did, or the error that it met."""
+RAY_SECONDS = 10.0
+"""What Ray and its workers need to start, about: our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +157,8 @@ def run(
         settings: what else the outputs depend on, the stage's `version` among it; another value redoes all parts.
         unit: what `Part.rows` counts.
         progress: where to report; silent if None.
-        concurrency: Ray workers; by default as many as there are parts to do and CPUs. 0 does the parts in this
-            process without Ray, for stages whose work is less than a worker's start.
+        concurrency: Ray workers. 0 does the parts in this process, without Ray. By default the first parts are done
+            here, and Ray does the others, as many at once as there are CPUs, if they would take longer than its start.
         num_cpus, num_gpus: what Ray books for each worker.
 
     Returns:
@@ -181,9 +185,11 @@ def run(
             if part.name not in waiting:
                 report.skip(part.rows, {} if (marker := markers[part.name]) is None else marker["counts"])
         if pending:
+            if concurrency is None and not num_gpus and not is_there():
+                pending = _inline(out, stage, pending, keys, worker, report, RAY_SECONDS)
             if concurrency == 0:
                 _inline(out, stage, pending, keys, worker, report)
-            else:
+            elif pending:
                 _with_ray(out, stage, pending, keys, worker, report, concurrency, num_cpus, num_gpus)
     if complete is None:
         done = [marker for part in parts if (marker := _marker(out, stage, part.name)) is not None]
@@ -259,11 +265,15 @@ class _PartRunner:
 
 def _inline(
     out: str, stage: str, parts: Sequence[Part], keys: Mapping[str, str], worker: Callable[[], Worker],
-    report: StageProgress,
-) -> None:
-    function = worker()
-    for part in parts:
+    report: StageProgress, seconds: float = math.inf,
+) -> list[Part]:
+    """Do parts in this process until what is left would take longer than so many seconds; what is left."""
+    function, began = worker(), time.monotonic()
+    for done, part in enumerate(parts, 1):
         report.advance(part.rows, **_do(out, stage, part.name, keys[part.name], part.payload, function))
+        if (time.monotonic() - began) / done * (len(parts) - done) > seconds:
+            return list(parts[done:])
+    return []
 
 
 def _do(out: str, stage: str, name: str, key: str, text: str, worker: Worker) -> Counts:
