@@ -34,6 +34,7 @@ from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.records.erasures import FOLDER as REPORTS
 from anchorface.records.erasures import PENDING
 from anchorface.records.errors import DataError
+from anchorface.records.state import parsed
 from anchorface.records.storage import exists, join, list_files, read_bytes, write_atomic
 
 FOLDER = "tombstones"
@@ -86,7 +87,7 @@ class Tombstones:
         for uri in entries:
             try:
                 content = read_bytes(uri)
-                values = json.loads(content)
+                values = parsed(content, dict[str, Any], uri)
                 photos.update(values["photos"])
                 people += [Remembered(**{**each, "codes": tuple(each["codes"])}) for each in values["people"]]
             except (ValueError, KeyError, TypeError) as error:

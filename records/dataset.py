@@ -140,7 +140,10 @@ def find_version(uri: str) -> tuple[str, Manifest]:
         DataError: no manifest there, or a shard whose path leads out of the folder.
     """
     if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
-        uri = join(uri, latest_version(uri))
+        named = latest_version(uri)
+        if not exists(join(uri, named, "manifest.json")):
+            raise DataError(f"{join(uri, 'latest')}: names version {named}, and none of that name stands here")
+        uri = join(uri, named)
     if not exists(join(uri, "manifest.json")):
         raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that "
                         "`shards` wrote")

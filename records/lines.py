@@ -106,7 +106,7 @@ class Lines:
     def _value(self, line: bytes, place: int) -> dict[str, Any]:
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self.uri}: the line at byte {place} is damaged ({error}); delete this line") from error
         if not isinstance(value, dict):
             raise DataError(f"{self.uri}: the line at byte {place} is no JSON object; delete this line")

@@ -18,6 +18,8 @@ T = TypeVar("T")
 PLAIN: dict[Any, tuple[type, ...]] = {
     int: (int,), float: (int, float), str: (str,), bool: (bool,), type(None): (type(None),)}
 LARGEST = 2**63
+LONGEST = 255
+"""Of a name in a folder."""
 
 
 def inside(path: str) -> str:
@@ -27,8 +29,8 @@ def inside(path: str) -> str:
         DataError: it is empty, absolute or climbs out.
     """
     steps = path.replace("\\", "/").split("/")
-    if ":" in steps[0] or "\0" in path or any(step in ("", ".", "..") for step in steps):
-        raise DataError(f"{path!r}: a path in a dataset must stay inside its folder; the file is damaged or not ours")
+    if ":" in steps[0] or "\0" in path or any(step in ("", ".", "..") or len(step) > LONGEST for step in steps):
+        raise DataError(f"{path[:80]!r}: a path in a dataset must stay inside its folder; the file is damaged or not ours")
     return path
 
 

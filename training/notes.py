@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from anchorface.records import AnchorfaceError, StorageError, errors
+from anchorface.records.state import read_state
 from anchorface.records.storage import delete, exists, join, list_files, read_bytes, write_atomic
 
 STOP, NOTES, FAILURE = "stop.json", "notes", "failure.json"
@@ -70,7 +71,7 @@ class Notes:
         """The error that was noted."""
         if not exists(join(self.folder, FAILURE)):
             return None
-        name, message = json.loads(read_bytes(join(self.folder, FAILURE)))
+        name, message = read_state(join(self.folder, FAILURE), tuple[str, str])
         return errors.from_value(name, message)
 
     @staticmethod

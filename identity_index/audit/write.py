@@ -14,6 +14,7 @@ page, and the faces of one identity; pictures are read as they are shown. A page
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +32,7 @@ from anchorface.identity_index.retrieval.mismatch import MismatchPolicy
 from anchorface.identity_index.table import IdentityIndex
 from anchorface.records import storage
 from anchorface.records.errors import ConfigurationError, DataError, StorageError
+from anchorface.records.state import read_state
 
 MARK = "audit.json"
 TARGETS, REFERENCES = 24, 3
@@ -68,7 +70,7 @@ def write_audit(
     out = (out or storage.join(workspace, "audit")).rstrip("/")
     _check(out)
     identities = storage.read_table(storage.join(workspace, "identities", "part-00000.parquet"))
-    report = json.loads(storage.read_bytes(storage.join(workspace, "identities", "report.json")))
+    report = read_state(storage.join(workspace, "identities", "report.json"), dict[str, Any])
     suspects = rank(identities, report.get("suspicious", ()), shown)
     if not suspects:
         raise DataError(f"{workspace}: no identities; see the dropped table for what became of the photographs")

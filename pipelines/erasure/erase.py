@@ -31,7 +31,7 @@ from anchorface.pipelines.erasure.versions import rewrite_version, versions_with
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
-from anchorface.pipelines.versions.plan import planned
+from anchorface.pipelines.versions.plan import ShardSettings, planned
 from anchorface.pipelines.versions.publish import finished, latest_id, name_latest
 from anchorface.records.erasures import FOLDER as REPORTS
 from anchorface.records.erasures import PENDING, before
@@ -64,7 +64,7 @@ class Erasure:
     codes: int
     files: list[RelativePath]
     versions: list[RelativePath]
-    settings: dict[str, Any] | None
+    settings: ShardSettings | None
     runs: list[dict[str, Any]] = field(default_factory=list)
     pictures: list[tuple[str, list[int]]] = field(default_factory=list)
 
@@ -217,11 +217,11 @@ def _count_identities(out: str, markers: Markers) -> None:
     markers.replace(REPORT, json.dumps(said, sort_keys=True, indent=1).encode(), {})
 
 
-def _current(out: str) -> dict[str, Any] | None:
+def _current(out: str) -> ShardSettings | None:
     """The settings of `shards` if the latest version is what the index gives; None if it is older, or there is none."""
     latest = latest_id(out)
     here = [m for m in manifests(join(out, "dataset")) if (m.manifest_id,) == latest] if latest else []
-    settings = here[0].settings.get("shards") if here else None
+    settings: ShardSettings | None = here[0].settings.get("shards") if here else None
     if not settings or not stage.settings(out, "group") or not exists(join(out, "index", "faces.lance")):
         return None
     return settings if finished(out, planned(out, settings)[1]) is not None else None
