@@ -30,7 +30,8 @@ def inside(path: str) -> str:
     """
     steps = path.replace("\\", "/").split("/")
     if ":" in steps[0] or "\0" in path or any(step in ("", ".", "..") or len(step) > LONGEST for step in steps):
-        raise DataError(f"{path[:80]!r}: a path in a dataset must stay inside its folder; the file is damaged or not ours")
+        raise DataError(f"{path[:80]!r}: a path in a dataset must stay inside its folder; the file is damaged or not "
+                        "ours")
     return path
 
 

@@ -59,7 +59,7 @@ def test_an_erasure_never_gives_a_damaged_shard_a_new_hash(out: Path, line) -> N
     assert [path.name for path in (out / "dataset").glob("*/manifest.json")] == ["manifest.json"]
     assert (folder / "manifest.json").exists()
     (folder / shard.path).write_bytes(whole)  # copied again, as the error says: then the erasure goes on
-    with pytest.raises(DataError, match="no identity|nobody|nothing"):
+    with pytest.raises(DataError, match=r"no identity|nobody|nothing"):
         erase(str(out), by_identity(str(out), [name]))
     assert not folder.exists()
 
