@@ -6,7 +6,8 @@ In: a run folder, or one checkpoint's. Out: checks (records.checks); nothing is 
 from functools import partial
 from typing import Any
 
-from anchorface.models.checkpoint import DESCRIPTION_FILE, read_description, read_verified
+from anchorface.models.checkpoint import ADAPTER_FILE, DESCRIPTION_FILE, EMA_FILE, read_description, read_verified
+from anchorface.models.weights import load
 from anchorface.records import CheckpointError
 from anchorface.records.checks import Check
 from anchorface.records.lines import Lines
@@ -36,5 +37,8 @@ def checkpoint_checks(folder: str) -> list[Check]:
         files = read_description(folder).extra.get("state", {}).get("files", {})
     except CheckpointError:
         return checks  # without it nothing is known of the rest
+    if not files:  # one of an earlier version names no hashes: its weights can be read, more is not known
+        return checks + [Check(place=join(folder, name), look=partial(load, join(folder, name)), advice=CHECKPOINT)
+                         for name in (ADAPTER_FILE, EMA_FILE)]
     return checks + [Check(place=join(folder, path), look=partial(read_verified, folder, path, said), advice=CHECKPOINT)
                      for path, said in files.items()]
