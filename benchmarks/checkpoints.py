@@ -71,7 +71,7 @@ def rates(folder: Path, size: int) -> tuple[float, float]:
 
     from safetensors.torch import save
 
-    from anchorface.records.storage import write_durable
+    from anchorface.records.storage import write_atomic
 
     source, target = torch.ones(size // 4), torch.empty(size // 4)
     target.copy_(source)
@@ -83,7 +83,7 @@ def rates(folder: Path, size: int) -> tuple[float, float]:
     begun = time.perf_counter()
     content = save({"all": target})
     hashlib.sha256(content).hexdigest()
-    write_durable(str(folder / "ballast"), content)
+    write_atomic(str(folder / "ballast"), content)
     return size / statistics.median(copies), size / (time.perf_counter() - begun)
 
 

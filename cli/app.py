@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from anchorface.records import AnchorfaceError, Interrupted
+from anchorface.records.storage import private_files
 
 INTERRUPTED = 75
 """The exit status of work that the same command takes up again (EX_TEMPFAIL of sysexits.h)."""
@@ -34,7 +35,8 @@ def told(verb: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(verb)
     def wrapped(*args: Any, **values: Any) -> Any:
         try:
-            return verb(*args, **values)
+            with private_files():  # Lance, MLflow and Ray write too
+                return verb(*args, **values)
         except Interrupted as ended:
             console.print(str(ended), highlight=False, soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None

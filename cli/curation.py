@@ -84,7 +84,10 @@ def curate(
     ingest(source, out, layout=known, frame_seconds=frame_seconds, fetch=fetch, progress=progress)
     held = known.splits if labels else None
     find_faces(out, settings=settings, num_gpus=gpus, progress=progress)
-    console.print(group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress))
+    found = group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress)
+    numbers = (f"{number:,} {name.replace('_', ' ')}" for name, number in found.items()
+               if isinstance(number, int) and not isinstance(number, bool))
+    console.print(f"group: {', '.join(numbers)}", highlight=False, soft_wrap=True)
     console.print(f"dataset version: {shards(out, progress=progress)}")
 
 

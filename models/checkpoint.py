@@ -26,9 +26,10 @@ from anchorface.models.backbone import TextMemory
 from anchorface.models.build import build
 from anchorface.models.configuration import ModelSettings
 from anchorface.models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
-from anchorface.records import CheckpointError, ConfigurationError, StorageError
+from anchorface.records import CheckpointError, StorageError
 from anchorface.records.hashes import sha256
-from anchorface.records.storage import join, read_bytes, write_durable
+from anchorface.records.state import parsed
+from anchorface.records.storage import join, read_bytes, write_atomic
 
 FORMAT = 2
 DESCRIPTION_FILE = "checkpoint.json"
@@ -94,7 +95,7 @@ class Description:
             CheckpointError: not a checkpoint's description, or one of another format.
         """
         try:
-            values = json.loads(text)
+            values = parsed(text, dict[str, Any], DESCRIPTION_FILE)
             if values["format"] == 1:
                 values = _from_format_1(values)
             if values["format"] != FORMAT:
@@ -106,7 +107,7 @@ class Description:
             weights = {role: BaseWeight(**entry) for role, entry in values["weights"].items()}
             return cls(**{**values, "model": ModelSettings.from_dict(values["model"]), "weights": weights,
                           "anchor": AnchorSettings.from_dict(values["anchor"])})
-        except (KeyError, TypeError, AttributeError, ConfigurationError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(f"not the description of an anchorface checkpoint: {error}") from error
 
 
@@ -123,7 +124,7 @@ class LoadedModel:
 
 def write_description(folder: str | os.PathLike[str], description: Description) -> None:
     """Write checkpoint.json so that it is whole after a power cut, or not there. Raises StorageError if it cannot."""
-    write_durable(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
+    write_atomic(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
 
 
 def read_description(folder: str | os.PathLike[str]) -> Description:

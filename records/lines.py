@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from anchorface.records.errors import DataError, StorageError
 from anchorface.records.patience import RETRY_SECONDS, Patience
-from anchorface.records.storage import filesystem, write_atomic
+from anchorface.records.storage import filesystem, make_folder, private, write_atomic
 
 BLOCK = 1 << 16
 SHARE = 50
@@ -137,7 +137,7 @@ class Lines:
     def _value(self, line: bytes, place: int) -> dict[str, Any]:
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self.uri}: the line at byte {place} is damaged ({error}); delete this line") from error
         if not isinstance(value, dict):
             raise DataError(f"{self.uri}: the line at byte {place} is no JSON object; delete this line")
@@ -161,7 +161,7 @@ class Lines:
         """Make the folder; take over what stands in a store."""
         try:
             if self.local:
-                os.makedirs(os.path.dirname(self.path), exist_ok=True)
+                make_folder(self.uri.rpartition("/")[0] or ".")
             elif self.system.get_file_info(self.path).type == fs.FileType.File:
                 with self.system.open_input_stream(self.path) as stream:
                     found = stream.read()
@@ -173,7 +173,7 @@ class Lines:
     def _append(self) -> None:
         """Line after line, so that of those that wait each is written once."""
         try:
-            with open(self.path, "ab+", buffering=0) as file:
+            with open(self.path, "ab+", buffering=0, opener=private) as file:
                 if self.torn:
                     file.truncate(_whole(file))
                 self.torn = True

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from anchorface.records.errors import DataError
+from anchorface.records.state import RelativePath, parsed
+from anchorface.records.storage import join, read_bytes
 
 FORMAT = 1
 
@@ -30,7 +32,7 @@ CLASSES = ("licence", "consent", "source")
 class Shard:
     """One tar: path inside the version's folder, its split, the identities in it in order, counts, bytes, hash."""
 
-    path: str
+    path: RelativePath
     split: str
     identities: tuple[str, ...]
     faces: int
@@ -81,17 +83,22 @@ class Manifest:
         return json.dumps(asdict(self), sort_keys=True, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str, named: str = "manifest.json") -> Self:
         """Read it back.
 
         Raises:
-            DataError: not a manifest, or one of another format.
+            DataError: not a manifest, one of another format, or one whose paths leave its folder; names the file.
         """
+        found = parsed(text, dict[str, Any], named).get("format")
+        if found is not None and found != FORMAT:
+            raise DataError(f"{named}: manifest of format {found!r}; this version reads format {FORMAT}")
+        return parsed(text, cls, named)
+
+    @classmethod
+    def read(cls, version: str) -> Self:
+        """The manifest of a version's folder. Raises DataError as `from_json`, StorageError if there is none."""
+        uri = join(version, "manifest.json")
         try:
-            values = json.loads(text)
-            if values["format"] != FORMAT:
-                raise DataError(f"manifest of format {values['format']}; this version reads format {FORMAT}")
-            shards = tuple(Shard(**{**s, "identities": tuple(s["identities"])}) for s in values.pop("shards"))
-            return cls(shards=shards, **{**values, "parents": tuple(values["parents"])})
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise DataError(f"not an anchorface manifest: {error!r}") from error
+            return cls.from_json(read_bytes(uri).decode(), uri)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{uri}: damaged ({error})") from error

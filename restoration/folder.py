@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 from PIL import Image
@@ -23,6 +23,7 @@ from PIL import Image
 from anchorface.faces.detect import Detector
 from anchorface.faces.images import read_photo
 from anchorface.records import DROPPED_SCHEMA, Dropped, PhotoError, StorageError, derive, storage
+from anchorface.records.state import read_state
 from anchorface.restoration.photo import open_references, restore_photo
 from anchorface.restoration.restorer import Reference, Restorer, SamplerSettings
 
@@ -118,11 +119,18 @@ def _of_photo(name: str, reference_names: Sequence[str]) -> tuple[str, ...]:
     return own or tuple(n for n in reference_names if "/" not in n)
 
 
+class Marker(TypedDict):
+    """What stands beside a restored photograph."""
+
+    made_from: str
+    faces: list[dict[str, Any]]
+
+
 def _done(target: str, made_from: str) -> list[dict[str, Any]] | None:
     """The faces of a photograph that stands there, made from the same things; else None."""
     if not (storage.exists(f"{target}.json") and storage.exists(f"{target}.png")):
         return None
-    marker = json.loads(storage.read_bytes(f"{target}.json"))
+    marker = read_state(f"{target}.json", Marker)
     return marker["faces"] if marker["made_from"] == made_from else None
 
 

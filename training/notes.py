@@ -14,7 +14,7 @@ from collections import deque
 from typing import Any
 
 from anchorface.records import StorageError
-from anchorface.records.storage import delete, exists, join, list_files, read_bytes, write_durable
+from anchorface.records.storage import delete, exists, join, list_files, read_bytes, write_atomic
 
 STOP, NOTES = "stop.json", "notes"
 MOST_WAITING = 1000
@@ -40,7 +40,7 @@ class Notes:
 
     def ask_to_stop(self, why: str) -> None:
         """Wish that the run ends in good order."""
-        write_durable(join(self.folder, STOP), json.dumps({"why": why}).encode())
+        write_atomic(join(self.folder, STOP), json.dumps({"why": why}).encode())
 
     def stop_asked(self) -> str | None:
         """Why the run shall end, None while nobody wishes it."""
@@ -59,7 +59,7 @@ class Notes:
             while self._waiting:
                 place, text = self._waiting[0]
                 try:
-                    write_durable(place, json.dumps({"text": text}).encode())
+                    write_atomic(place, json.dumps({"text": text}).encode())
                 except StorageError:
                     return False
                 self._waiting.popleft()

@@ -21,11 +21,11 @@ from anchorface.identity_index.retrieval.album import Album
 from anchorface.identity_index.retrieval.exclusions import admissible
 from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, select
 from anchorface.pipelines.feed.table import Columns, Table, open_table
-from anchorface.records.dataset import find_version
-from anchorface.records.errors import DataError
+from anchorface.records.dataset import find_version, require_shard
+from anchorface.records.errors import DataError, StorageError
 from anchorface.records.lineage import code_hash
 from anchorface.records.manifest import Manifest
-from anchorface.records.storage import filesystem, join, read_bytes
+from anchorface.records.storage import filesystem, is_local, join, read_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,17 +87,6 @@ class Dataset:
                 counts[first:stop] = admissible(Album.of_columns(self.columns, slice(first, stop)), policy)
         return counts
 
-    def verify(self) -> None:
-        """Read everything and compare all hashes with the Manifest.
-
-        Raises:
-            DataError: a shard or the table is not what the Manifest describes.
-        """
-        expected = {"faces.parquet": self.manifest.faces_sha256, **{s.path: s.sha256 for s in self.manifest.shards}}
-        for path, sha256 in expected.items():
-            if hashlib.sha256(read_bytes(join(self.uri, path))).hexdigest() != sha256:
-                raise DataError(f"{self.uri}/{path}: its SHA-256 is not the one in the Manifest; copy it again")
-
 
 class CropReader:
     """Crops by row, from shards held as bytes: mapped where the disk is local, fetched once where it is not.
@@ -110,13 +99,14 @@ class CropReader:
     def __init__(self, dataset: Dataset, shards: int = 8) -> None:
         self._dataset, self._limit = dataset, shards
         self._held: OrderedDict[str, pa.Buffer] = OrderedDict()
-        self._sizes = {shard.path: shard.byte_size for shard in dataset.manifest.shards}
+        self._shards = {shard.path: shard for shard in dataset.manifest.shards}
 
     def jpeg(self, row: int) -> bytes:
         """The crop's JPEG bytes.
 
         Raises:
-            DataError: the shard is missing, cut short, or holds something else in that place.
+            DataError: the shard is missing, not the one of the Manifest by its hash (compared when this process first
+                reads it), or holds something else in that place.
         """
         columns = self._dataset.columns
         path, offset, size = str(columns["shard"][row]), int(columns["offset"][row]), int(columns["byte_size"][row])
@@ -136,15 +126,15 @@ class CropReader:
     def _read(self, path: str) -> pa.Buffer:
         uri = join(self._dataset.uri, path)
         try:
-            if "://" in uri:
-                buffer = pa.py_buffer(read_bytes(uri))
-            else:
-                buffer = pa.memory_map(filesystem(uri)[1]).read_buffer()
-        except (OSError, pa.ArrowInvalid) as error:
+            if is_local(uri):
+                require_shard(self._dataset.uri, self._shards[path])
+                return pa.memory_map(filesystem(uri)[1]).read_buffer()
+            content = read_bytes(uri)
+        except (StorageError, pa.ArrowInvalid) as error:
             raise DataError(f"{uri}: the shard cannot be read: {error}") from error
-        if buffer.size != self._sizes[path]:
-            raise DataError(f"{uri}: {buffer.size} bytes, the Manifest says {self._sizes[path]}; copy it again")
-        return buffer
+        if hashlib.sha256(content).hexdigest() != self._shards[path].sha256:
+            raise DataError(f"{uri}: {len(content)} bytes of another hash than the Manifest's; copy it again")
+        return pa.py_buffer(content)
 
 
 def open_dataset(uri: str) -> Dataset:

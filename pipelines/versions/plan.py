@@ -7,7 +7,7 @@ hash of the plan. All faces of an identity stand side by side in one tar; more t
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,15 @@ VERSION = 3
 """Of the plan and of the tars that follow it."""
 GROUP_FACES = 64
 PLAN_COLUMNS = ["face_id", "identity", "split", "crop_bytes"]
+
+
+class ShardSettings(TypedDict):
+    """What `shard_settings` gives."""
+
+    version: int
+    shard_bytes: int
+    group_faces: int
+    only: NotRequired[dict[str, list[str]]]
 
 
 def shard_settings(shard_bytes: int, only: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:

@@ -7,23 +7,25 @@ already is taken up again as it is, so a rerun never becomes its own parent.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
+from anchorface.records import storage
+from anchorface.records.dataset import latest_version
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
 from anchorface.records.nouns import FACE_SCHEMA
+from anchorface.records.state import RelativePath, read_state
 from anchorface.records.storage import (
     delete,
     exists,
     filesystem,
     join,
     make_folder,
-    read_bytes,
     read_table,
     write_atomic,
 )
@@ -32,6 +34,13 @@ from anchorface.records.table_stream import write_stream
 PLACE = {"shard": pa.string(), "offset": pa.int64(), "byte_size": pa.int64(), "identity": pa.string(),
          "split": pa.string()}
 TABLE_SCHEMA = pa.schema([(name, PLACE.get(name) or FACE_SCHEMA.field(name).type) for name in FACE_COLUMNS])
+
+
+class Published(TypedDict):
+    """`done/version.json`: the hash of a plan, and the id of the version that it gave."""
+
+    plan: str
+    manifest_id: RelativePath
 
 
 def publish(out: str, plan_key: str, names: Sequence[str], settings: Mapping[str, Any]) -> str:
@@ -77,13 +86,11 @@ def move(building: str, dataset: str, manifest: Manifest) -> str:
     """Move what was built to the folder of its id; what stands there whole already stays. The manifest goes last."""
     version = join(dataset, manifest.manifest_id)
     make_folder(join(version, "shards"))
-    system, source = filesystem(building)
-    _, target = filesystem(version)
     for shard in manifest.shards:
         if not whole(version, shard):
-            system.move(join(source, shard.path), join(target, shard.path))
+            storage.move(join(building, shard.path), join(version, shard.path))
     if not exists(join(version, "faces.parquet")):
-        system.move(join(source, "faces.parquet"), join(target, "faces.parquet"))
+        storage.move(join(building, "faces.parquet"), join(version, "faces.parquet"))
     if not exists(join(version, "manifest.json")):
         write_atomic(join(version, "manifest.json"), manifest.to_json().encode())
     return version
@@ -99,7 +106,7 @@ def name_latest(out: str, manifest_id: str, plan_key: str) -> None:
 def latest_id(out: str) -> tuple[str, ...]:
     """The id of the version that `latest` names, if there is one."""
     uri = join(out, "dataset", "latest")
-    return (read_bytes(uri).decode().strip(),) if exists(uri) else ()
+    return (latest_version(join(out, "dataset")),) if exists(uri) else ()
 
 
 def finished(out: str, plan_key: str) -> str | None:
@@ -107,13 +114,13 @@ def finished(out: str, plan_key: str) -> str | None:
     marker = join(out, "done", "version.json")
     if not exists(marker):
         return None
-    state = json.loads(read_bytes(marker))
+    state = read_state(marker, Published)
     version = join(out, "dataset", state["manifest_id"])
     if state["plan"] != plan_key or not exists(join(version, "manifest.json")):
         return None
     if latest_id(out) != (state["manifest_id"],):
         return None
-    manifest = Manifest.from_json(read_bytes(join(version, "manifest.json")).decode())
+    manifest = Manifest.read(version)
     complete = all(whole(version, shard) for shard in manifest.shards)
     return version if complete and exists(join(version, "faces.parquet")) else None
 

@@ -6,44 +6,33 @@ With MOVES it ends by SIGKILL in the middle of its MOVES-th rename: the temporar
 import os
 import signal
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
 
-import pyarrow.fs  # noqa: E402
 from whole_line import run_line  # noqa: E402
 
-from anchorface.records import storage  # noqa: E402
 
+def dying(left: int) -> Callable[[str, str], None]:
+    """`os.replace`, whose n-th call never happens because the process is gone."""
+    replace, calls = os.replace, count(1)
 
-class DyingFilesystem(pyarrow.fs.LocalFileSystem):
-    """The local filesystem, whose n-th `move` never happens because the process is gone."""
-
-    left = 0
-
-    def move(self, source: str, target: str) -> None:
-        """Count down, then die."""
-        DyingFilesystem.left -= 1
-        if DyingFilesystem.left == 0:
+    def replace_or_die(source: str, target: str) -> None:
+        if next(calls) == left:
             os.kill(os.getpid(), signal.SIGKILL)
-        super().move(source, target)
+        replace(source, target)
+
+    return replace_or_die
 
 
 def main() -> None:
     """Run the line; say when the imports are done."""
     source, out, embedder, *moves = sys.argv[1:]
     if moves:
-        DyingFilesystem.left = int(moves[0])
-        whole = storage.filesystem
-
-        def filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-            system, path = whole(uri)
-            return (DyingFilesystem() if isinstance(system, pyarrow.fs.LocalFileSystem) else system), path
-
-        for module in list(sys.modules.values()):
-            if getattr(module, "filesystem", None) is whole:
-                module.filesystem = filesystem
+        os.replace = dying(int(moves[0]))
     print("ready", flush=True)
     run_line(Path(source), Path(out), embedder, concurrency=0)
 

@@ -253,10 +253,10 @@ def test_a_lock_in_a_bucket_is_a_lease_that_goes_stale() -> None:
 
 
 def test_a_lease_that_was_not_renewed_is_taken_over() -> None:
-    from anchorface.records.storage import write_durable
+    from anchorface.records.storage import write_atomic
 
     stale = {"verb": "train", "host": "gone", "process": 1, "since": 0, "renewed": time.time() - 1000, "word": "x"}
-    write_durable("memory://bucket/stale/lock.json", json.dumps(stale).encode())
+    write_atomic("memory://bucket/stale/lock.json", json.dumps(stale).encode())
     with locked("memory://bucket/stale", "train"):
         pass
 

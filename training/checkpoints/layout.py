@@ -119,7 +119,7 @@ def read_marker(place: str) -> dict[str, Any]:
     """What a rank says of the file that it has written; empty while it has not."""
     try:
         said = json.loads(read_bytes(place)) if exists(place) else {}
-    except (StorageError, ValueError):
+    except (StorageError, ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}
 

@@ -28,7 +28,7 @@ from anchorface.models.checkpoint import (
 )
 from anchorface.records import StorageError
 from anchorface.records.patience import RETRY_SECONDS, Patience
-from anchorface.records.storage import join, write_durable
+from anchorface.records.storage import join, write_atomic
 from anchorface.training.checkpoints.layout import STATE, Retention, delete_all, folder_of, read_marker, retain
 from anchorface.training.checkpoints.reader import Pieces
 from anchorface.training.state import MOMENTS, State
@@ -140,10 +140,10 @@ class Writer:
     def _write(self, tensors: dict[str, Tensor], header: dict[str, str], description: Description,
                folder: str) -> None:
         content = to_bytes(tensors, metadata=header)
-        write_durable(self._file(folder), content)
+        write_atomic(self._file(folder), content)
         marker = {"attempt": self.place.attempt, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         del content
-        write_durable(self._marker(folder, self.place.rank), json.dumps(marker).encode())
+        write_atomic(self._marker(folder, self.place.rank), json.dumps(marker).encode())
         if self.place.rank == 0:
             self._complete(folder, description)
 
@@ -154,7 +154,7 @@ class Writer:
         for kind, name in ((PARAMETER, ADAPTER_FILE), (AVERAGE, EMA_FILE)):
             header = {"format": str(FORMAT), "kind": "anchorface adapter", "ema": str(kind == AVERAGE).lower()}
             content = to_bytes({key: pieces.whole(kind, key) for key in pieces.shapes}, metadata=header)
-            write_durable(join(folder, name), content)
+            write_atomic(join(folder, name), content)
             files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         state = {"steps": pieces.steps, "files": files}
         said = replace(description, extra={**description.extra, "state": state})
