@@ -1,20 +1,21 @@
-"""The whole line in a process of its own, which may kill itself: `python killed_line.py SOURCE OUT EMBEDDER [MOVES]`.
-
-With MOVES it ends by SIGKILL in the middle of its MOVES-th rename: the temporary file is written, the name is not.
+"""The whole line in a process of its own, which may kill itself in the middle of a rename: the temporary file is
+written, the name is not. Processes come from multiprocessing's fork server, which has imported what the line needs.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
+import pyarrow.fs
+from whole_line import run_line
 
-import pyarrow.fs  # noqa: E402
-from whole_line import run_line  # noqa: E402
+from anchorface.records import storage
 
-from anchorface.records import storage  # noqa: E402
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload([f"anchorface.pipelines.{verb}" for verb in ("ingest", "find_faces", "group", "shards")])
 
 
 class DyingFilesystem(pyarrow.fs.LocalFileSystem):
@@ -30,11 +31,17 @@ class DyingFilesystem(pyarrow.fs.LocalFileSystem):
         super().move(source, target)
 
 
-def main() -> None:
-    """Run the line; say when the imports are done."""
-    source, out, embedder, *moves = sys.argv[1:]
+def start(source: Path, out: Path, embedder: str, moves: int = 0) -> BaseProcess:
+    """The line begins in another process. moves: it ends by SIGKILL in its so-manieth rename, 0 for none."""
+    process = FORKED.Process(target=run, args=(source, out, embedder, moves))
+    process.start()
+    return process
+
+
+def run(source: Path, out: Path, embedder: str, moves: int) -> None:
+    """What the process does."""
     if moves:
-        DyingFilesystem.left = int(moves[0])
+        DyingFilesystem.left = moves
         whole = storage.filesystem
 
         def filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -44,9 +51,4 @@ def main() -> None:
         for module in list(sys.modules.values()):
             if getattr(module, "filesystem", None) is whole:
                 module.filesystem = filesystem
-    print("ready", flush=True)
-    run_line(Path(source), Path(out), embedder, concurrency=0)
-
-
-if __name__ == "__main__":
-    main()
+    run_line(source, out, embedder, concurrency=0)
