@@ -1,21 +1,16 @@
 """The whole line in a process of its own, which may kill itself in the middle of a rename: the temporary file is
-written, the name is not. Processes come from multiprocessing's fork server, which has imported what the line needs.
+written, the name is not.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyarrow.fs
 from whole_line import run_line
 
 from anchorface.records import storage
-
-FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload([f"anchorface.pipelines.{verb}" for verb in ("ingest", "find_faces", "group", "shards")])
 
 
 class DyingFilesystem(pyarrow.fs.LocalFileSystem):
@@ -31,15 +26,8 @@ class DyingFilesystem(pyarrow.fs.LocalFileSystem):
         super().move(source, target)
 
 
-def start(source: Path, out: Path, embedder: str, moves: int = 0) -> BaseProcess:
-    """The line begins in another process. moves: it ends by SIGKILL in its so-manieth rename, 0 for none."""
-    process = FORKED.Process(target=run, args=(source, out, embedder, moves))
-    process.start()
-    return process
-
-
 def run(source: Path, out: Path, embedder: str, moves: int) -> None:
-    """What the process does."""
+    """What the process does. moves: it ends by SIGKILL in its so-manieth rename; 0 for none."""
     if moves:
         DyingFilesystem.left = moves
         whole = storage.filesystem

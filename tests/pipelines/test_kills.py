@@ -10,13 +10,14 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pytest
-from killed_line import start
+from killed_line import run
 from whole_line import run_line
 
 from anchorface.identity_index import IdentityIndex
 from anchorface.pipelines.stages.stage import dropped
 from anchorface.records import rng
 from anchorface.records.storage import list_files, read_table
+from tests.forked import Forked
 
 
 def kill_workers(number: int, killed: list[int], stop: threading.Event) -> None:
@@ -62,15 +63,15 @@ def assert_undisturbed(line, out: Path) -> None:
 
 def kill_the_driver(line, out: Path, draws) -> bool:
     """One run that is killed, in the middle of a rename or at a random moment; False if it was done before that."""
+    log = out.with_suffix(".log")
     if draws.uniform() < 0.5:
-        process = start(line.source, out, line.embedder, moves=int(draws.integers(1, 9)))
+        process = Forked(log, run, line.source, out, line.embedder, int(draws.integers(1, 9)))
     else:
-        process = start(line.source, out, line.embedder)
+        process = Forked(log, run, line.source, out, line.embedder, 0)
         time.sleep(float(draws.uniform(0.0, 1.5)))
         process.kill()
-    process.join(300)
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
+    assert process.wait(300) in (0, -signal.SIGKILL), log.read_text()
+    return process.returncode != 0
 
 
 def disturb(line, folder: Path, number: int) -> list[Path]:
