@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from anchorface.identity_index.clustering.neighbours import nearest, unit
 from anchorface.identity_index.crops import CropStore
 from anchorface.identity_index.directory import Directory
 from anchorface.identity_index.lance_store import conditions, erase, forget, index_column, location
 from anchorface.identity_index.retrieval.album import Album
 from anchorface.identity_index.retrieval.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
 from anchorface.identity_index.rows import BATCH, INDEX_SCHEMA, by_identity, index_rows, outside
+from anchorface.identity_index.unit import unit
 from anchorface.records.errors import DataError
 from anchorface.records.storage import exists, join, make_folder, sync
 
@@ -212,6 +212,8 @@ class IdentityIndex:
         Raises:
             DataError: vectors of another length, or a condition that cannot be read.
         """
+        from anchorface.identity_index.clustering.neighbours import nearest  # torch, which most readers never need
+
         queries = unit(np.atleast_2d(vectors))
         if queries.shape[1] != self.dimension:
             raise DataError(f"{self.uri}: vectors of {queries.shape[1]} numbers; the index holds {self.dimension}")

@@ -30,7 +30,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.unit import unit
 from anchorface.records.erasures import FOLDER as REPORTS
 from anchorface.records.erasures import PENDING
 from anchorface.records.errors import DataError

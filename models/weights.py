@@ -7,9 +7,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import Flux2Transformer2DModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
@@ -20,6 +20,9 @@ from anchorface.models.backbone import build_backbone
 from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, tiny
 from anchorface.records import CheckpointError
 from anchorface.records.storage import read_bytes, write_atomic
+
+if TYPE_CHECKING:
+    from diffusers import Flux2Transformer2DModel
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -160,7 +163,7 @@ def load_autoencoder(path: str | os.PathLike[str], settings: AutoencoderSettings
 
 
 def load_backbone(path: str | os.PathLike[str], settings: BackboneSettings,
-                  dtype: torch.dtype = torch.float32) -> Flux2Transformer2DModel:
+                  dtype: torch.dtype = torch.float32) -> "Flux2Transformer2DModel":
     """A stored transformer (a file, or a folder in diffusers' layout), frozen, its weights of type `dtype`.
 
     Raises:
@@ -178,7 +181,7 @@ def tiny_autoencoder(path: str | os.PathLike[str]) -> Autoencoder:
     return load_autoencoder(path, tiny().autoencoder)
 
 
-def tiny_backbone(path: str | os.PathLike[str]) -> Flux2Transformer2DModel:
+def tiny_backbone(path: str | os.PathLike[str]) -> "Flux2Transformer2DModel":
     """The carried base_tiny at `path`, in evaluation mode, frozen."""
     return load_backbone(path, tiny().backbone)
 

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.identity_index.tombstones import ID_DIGITS, limit_cosine
+from anchorface.identity_index.unit import unit
 from anchorface.records.errors import DataError
 from anchorface.records.nouns import FACE_SCHEMA, PHOTO_SCHEMA
 from anchorface.records.storage import exists, join, list_files, read_table

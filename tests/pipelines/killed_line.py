@@ -1,19 +1,14 @@
-"""The whole line in a process of its own, which may kill itself: `python killed_line.py SOURCE OUT EMBEDDER [MOVES]`.
-
-With MOVES it ends by SIGKILL in the middle of its MOVES-th rename: the temporary file is written, the name is not.
+"""The whole line in a process of its own, which may kill itself in the middle of a rename: the temporary file is
+written, the name is not.
 """
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
-
-from whole_line import run_line  # noqa: E402
+from whole_line import run_line
 
 
 def dying(left: int) -> Callable[[str, str], None]:
@@ -28,14 +23,8 @@ def dying(left: int) -> Callable[[str, str], None]:
     return replace_or_die
 
 
-def main() -> None:
-    """Run the line; say when the imports are done."""
-    source, out, embedder, *moves = sys.argv[1:]
+def run(source: Path, out: Path, embedder: str, moves: int) -> None:
+    """What the process does. moves: it ends by SIGKILL in its so-manieth rename; 0 for none."""
     if moves:
-        os.replace = dying(int(moves[0]))
-    print("ready", flush=True)
-    run_line(Path(source), Path(out), embedder, concurrency=0)
-
-
-if __name__ == "__main__":
-    main()
+        os.replace = dying(moves)
+    run_line(source, out, embedder, concurrency=0)

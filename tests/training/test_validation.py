@@ -1,11 +1,8 @@
 """Validation: numbers that depend on the weights alone, not on ranks, stages or the time of day."""
 
 import hashlib
-import os
 import pickle
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,8 @@ from anchorface.training.recipes import Recipe
 from anchorface.training.shares import dealt, gathered
 from anchorface.training.validation import Validation
 from anchorface.training.validation_settings import ValidationSettings
-from tests.training.measuring_rank import moved
+from tests.forked import Forked, finished
+from tests.training.measuring_rank import measure, moved
 
 CPU = torch.device("cpu")
 SETTINGS = ValidationSettings(every=8, samples=7, sigmas=(0.2, 0.8), pictures=3, steps=2)
@@ -71,16 +69,9 @@ def without_time(values: dict[str, float]) -> dict[str, float]:
 def test_two_ranks_at_every_stage_give_the_bits_of_one_plain_process(
     recipe: Recipe, networks: Networks, values: dict[str, float], tiny_dataset: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "recipe").write_bytes(pickle.dumps(recipe))
-    root = Path(__file__).resolve().parents[2]
-    started = [
-        subprocess.Popen([sys.executable, str(Path(__file__).with_name("measuring_rank.py")), str(tmp_path / "recipe"),
-                          tiny_dataset, str(rank), "2", str(tmp_path / "meeting"), str(tmp_path / f"out{rank}")],
-                         cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, text=True) for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in started]
-    assert all(process.returncode == 0 for process in started), "\n".join(outputs)[-4000:]
+    meeting = f"file://{tmp_path / 'meeting'}"
+    finished([Forked(tmp_path / f"log{rank}", measure, recipe, tiny_dataset, rank, 2, meeting, tmp_path / f"out{rank}")
+              for rank in range(2)], 300)
     batch = fixed_batch(recipe, tiny_dataset)
     pictures, judged = restore(recipe, networks, Autocast(networks.network, enabled=False), batch, CPU)
     for rank in range(2):
