@@ -65,7 +65,7 @@ class Observer:
         self.system = SystemMetrics(node, job.run_folder, device) if first and tells else None
         self.node_tracker = self.tracker or (Tracker(job.run_folder, node) if first and tells and node else None)
         self.progress = Progress(join(job.run_folder, PROGRESS), recipe.positions) if writes else None
-        self.shown = fixed_batch(recipe, job.dataset) if recipe.grid_every else None
+        self.shown = fixed_batch(recipe, job.dataset, device) if recipe.grid_every else None
         self.validation = Validation(recipe, networks, job.dataset, device) if recipe.validation.every else None
         self.best = Best.of(recipe.validation)
         self.throughput = Throughput(lambda n: tokens_per_sample(recipe, n), lambda n: operations_per_sample(recipe, n),

@@ -20,6 +20,7 @@ from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, sample
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records.storage import write_atomic
+from anchorface.training.degrade import degraded_on
 from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
 from anchorface.training.objective import encode
@@ -30,11 +31,12 @@ from anchorface.training.shares import dealt, gathered
 Images = NDArray[np.uint8]
 
 
-def fixed_batch(recipe: Recipe, dataset_uri: str) -> Batch:
+def fixed_batch(recipe: Recipe, dataset_uri: str, device: torch.device) -> Batch:
     """The samples that every grid of a run shows: of split `val`, or of the training split where that is empty."""
     most = len(recipe.feed.reference_count_probabilities)
     shares = tuple(float(count == most - 1) for count in range(most))
-    return held_out_feed(recipe, dataset_uri, recipe.grid_images, shares)[0].batch(0)
+    batch = degraded_on(held_out_feed(recipe, dataset_uri, recipe.grid_images, shares)[0].batch(0), device)
+    return batch | {"degraded": torch.as_tensor(batch["degraded"]).cpu().numpy()}
 
 
 @torch.no_grad()

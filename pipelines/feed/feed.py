@@ -122,7 +122,8 @@ class Feed:
             ))
 
     def _room(self, drawn: list[Drawn]) -> Batch:
-        return room(len(drawn), len(drawn[0].rows) - 1, self.settings.size, cached=self._latents is not None)
+        return room(len(drawn), len(drawn[0].rows) - 1, self.settings.size, cached=self._latents is not None,
+                    degraded=not self.settings.degrade_on_device)
 
     def _made(self, drawn: Drawn, into: Batch) -> Sample:
         """A drawn sample. into: arrays of a `room` without the first axis, which take its pictures."""
@@ -130,10 +131,11 @@ class Feed:
         target, landmarks = self.picture(rows[0], drawn.mirrored, into["target"])
         references = [] if self._latents else [
             self.picture(row, drawn.mirrored, place) for row, place in zip(rows[1:], into["references"], strict=True)]
-        into["degraded"][:] = degradation.apply(target, drawn.plan)
+        if "degraded" in into:
+            into["degraded"][:] = degradation.apply(target, drawn.plan)
         raw = columns["embedding"][rows] * columns["norm"][rows].astype(np.float32)[:, None]
         return Sample(
-            position=drawn.pair.position, target=target, degraded=into["degraded"],
+            position=drawn.pair.position, target=target, degraded=into.get("degraded"),
             references=tuple(image for image, _ in references), target_landmarks=landmarks,
             target_embedding=raw[0], reference_embeddings=raw[1:],
             reference_landmarks=tuple(points for _, points in references), pair=drawn.pair,

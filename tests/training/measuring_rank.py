@@ -43,7 +43,7 @@ def main() -> None:
                              trained=sum(parameter.numel() for parameter in adapters))
     engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
     values = Validation(recipe, networks, dataset, device).measure(engine.module, int(rank), int(world))
-    pictures, judged = restore(recipe, networks, engine.module, fixed_batch(recipe, dataset), device, int(rank),
+    pictures, judged = restore(recipe, networks, engine.module, fixed_batch(recipe, dataset, device), device, int(rank),
                                int(world))
     Path(out).write_bytes(pickle.dumps((values, pictures, judged)))
     stop()

@@ -80,7 +80,7 @@ def test_two_ranks_at_stage_3_give_the_bits_of_one_plain_process(
     ]
     outputs = [process.communicate(timeout=300)[0] for process in started]
     assert all(process.returncode == 0 for process in started), "\n".join(outputs)[-4000:]
-    batch = fixed_batch(recipe, tiny_dataset)
+    batch = fixed_batch(recipe, tiny_dataset, CPU)
     pictures, judged = restore(recipe, networks, Autocast(networks.network, enabled=False), batch, CPU)
     for rank in range(2):
         found, drawn, numbers = pickle.loads((tmp_path / f"out{rank}").read_bytes())
