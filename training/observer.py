@@ -71,7 +71,7 @@ class Observer:
             Tracker(job.run_folder, node, patience) if first and tells and node else None)
         self.progress = Progress(join(job.run_folder, PROGRESS), recipe.positions, patience) if writes else None
         self.pictures = Pictures(patience, tell)
-        self.shown = fixed_batch(recipe, job.dataset) if recipe.grid_every else None
+        self.shown = fixed_batch(recipe, job.dataset, device) if recipe.grid_every else None
         self.validation = Validation(recipe, networks, job.dataset, device) if recipe.validation.every else None
         self.best = Best.of(recipe.validation)
         self.throughput = Throughput(lambda n: tokens_per_sample(recipe, n), lambda n: operations_per_sample(recipe, n),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from anchorface.pipelines.feed.sample import Batch
+from anchorface.training.degrade import degraded_on
 
 PICTURES = frozenset({"target", "degraded", "references", "target_latent", "reference_latents"})
 """What goes to a GPU ahead of time; the small arrays stay NumPy's."""
@@ -20,8 +21,9 @@ PICTURES = frozenset({"target", "degraded", "references", "target_latent", "refe
 class Prefetch:
     """An iterator that reads another ahead, in a thread.
 
-    On a GPU the pictures are copied from pinned memory on a stream of their own while the training computes; on the CPU
-    batches pass as they are. An error comes where its batch would have come.
+    On a GPU the pictures are copied from pinned memory on a stream of their own while the training computes, and
+    degraded there where the feed sends plans (training.degrade); on the CPU batches pass as they are, but for that. An
+    error comes where its batch would have come.
 
     Args:
         batches: the feed's. It is read, and closed, by the thread alone.
@@ -90,8 +92,9 @@ class Prefetch:
 
     def _ahead(self, batch: Batch) -> dict[str, Any]:
         if self._stream is None:
-            return batch
+            return degraded_on(batch, self._device)
         with torch.cuda.stream(self._stream):
             pinned = {name: torch.from_numpy(np.ascontiguousarray(batch[name])).pin_memory() for name in PICTURES
                       if name in batch}
-            return batch | {name: tensor.to(self._device, non_blocking=True) for name, tensor in pinned.items()}
+            sent = {name: tensor.to(self._device, non_blocking=True) for name, tensor in pinned.items()}
+            return degraded_on(batch | sent, self._device)

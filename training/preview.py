@@ -22,6 +22,7 @@ from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import StorageError
 from anchorface.records.patience import Patience
 from anchorface.records.storage import write_atomic
+from anchorface.training.degrade import degraded_on
 from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
 from anchorface.training.objective import encode
@@ -34,11 +35,12 @@ MOST_WAITING = 8
 """Grids that wait for a storage; of more the oldest is given up (our choice)."""
 
 
-def fixed_batch(recipe: Recipe, dataset_uri: str) -> Batch:
+def fixed_batch(recipe: Recipe, dataset_uri: str, device: torch.device) -> Batch:
     """The samples that every grid of a run shows: of split `val`, or of the training split where that is empty."""
     most = len(recipe.feed.reference_count_probabilities)
     shares = tuple(float(count == most - 1) for count in range(most))
-    return held_out_feed(recipe, dataset_uri, recipe.grid_images, shares)[0].batch(0)
+    batch = degraded_on(held_out_feed(recipe, dataset_uri, recipe.grid_images, shares)[0].batch(0), device)
+    return batch | {"degraded": torch.as_tensor(batch["degraded"]).cpu().numpy()}
 
 
 @torch.no_grad()

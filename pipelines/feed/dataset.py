@@ -9,7 +9,9 @@ identity in one shard are a group and stand together.
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -18,14 +20,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.compared import Compared
 from anchorface.identity_index.retrieval.exclusions import admissible
-from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, select
+from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, choose
 from anchorface.pipelines.feed.table import Columns, Table, open_table
 from anchorface.records.dataset import find_version, require_shard
 from anchorface.records.errors import DataError, StorageError
 from anchorface.records.lineage import code_hash
 from anchorface.records.manifest import Manifest
 from anchorface.records.storage import filesystem, is_local, join, read_bytes
+
+GROUPS = 256
+"""Groups whose compared faces a process keeps, about 30 kB each: most of those that an epoch's order mixes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +76,15 @@ class Dataset:
 
     def references(self, row: int, policy: MismatchPolicy, k: int, rng: np.random.Generator) -> list[Chosen]:
         """Up to k references for a face, from its group; see `identity_index.retrieval.mismatch.select`."""
-        group = self.group_rows(row)
-        album = Album.of_columns(self.columns, slice(group.start, group.stop))
-        return select(album, row - group.start, policy, k, rng).references(album)
+        compared = self._compared(int(self.table.group[row]), policy)
+        return choose(compared, row - self.group_rows(row).start, k, rng).references(compared.album)
+
+    @cached_property
+    def _compared(self) -> Callable[[int, MismatchPolicy], Compared]:
+        """A group's faces under a policy; kept for its other faces, which stand near in the order of an epoch."""
+        starts = self.table.starts
+        return lru_cache(GROUPS)(lambda group, policy: Compared(
+            Album.of_columns(self.columns, slice(int(starts[group]), int(starts[group + 1]))), policy))
 
     def admissible(self, policy: MismatchPolicy) -> NDArray[np.int32]:
         """How many references each face can have from its group, int32 [N]; counted once a node."""

@@ -27,6 +27,8 @@ class FeedSettings:
     flip: mirror half of the samples, target and references together. embedder: the network that the embeddings must
     come from, None for any; a recipe fills in its own.
     identities: only these persons' faces as targets, None for all of the split.
+    degrade_on_device: the training makes the degraded pictures on its device (degradation.batch), of targets and plans
+    that the feed sends; they differ from the feed's own by the rounding of floats, so it decides the sample.
     requires: classes that every face must be of: column (`licence`, `consent`, `source`) and what is allowed in it (a
     mapping is taken, and kept as its pairs); empty demands nothing. It decides no sample: see pipelines.feed.consent.
     """
@@ -44,6 +46,7 @@ class FeedSettings:
     flip: bool = False
     embedder: str | None = None
     identities: tuple[str, ...] | None = None
+    degrade_on_device: bool = False
     requires: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:

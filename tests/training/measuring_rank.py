@@ -40,7 +40,7 @@ def measure(recipe: Recipe, dataset: str, rank: int, world: int, meeting: str, o
                                  trained=sum(parameter.numel() for parameter in adapters))
         engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
         values = Validation(recipe, networks, dataset, device).measure(engine.module, rank, world)
-        found[stage] = values, *restore(recipe, networks, engine.module, fixed_batch(recipe, dataset), device,
+        found[stage] = values, *restore(recipe, networks, engine.module, fixed_batch(recipe, dataset, device), device,
                                         rank, world)
     out.write_bytes(pickle.dumps(found))
     stop()

@@ -72,7 +72,7 @@ def test_two_ranks_at_every_stage_give_the_bits_of_one_plain_process(
     meeting = f"file://{tmp_path / 'meeting'}"
     finished([Forked(tmp_path / f"log{rank}", measure, recipe, tiny_dataset, rank, 2, meeting, tmp_path / f"out{rank}")
               for rank in range(2)], 300)
-    batch = fixed_batch(recipe, tiny_dataset)
+    batch = fixed_batch(recipe, tiny_dataset, CPU)
     pictures, judged = restore(recipe, networks, Autocast(networks.network, enabled=False), batch, CPU)
     for rank in range(2):
         at_stages = pickle.loads((tmp_path / f"out{rank}").read_bytes())
