@@ -6,6 +6,7 @@ In `faces.parquet`, `shard` is the tar's path inside the folder (as in `Shard.pa
 say where the JPEG's own bytes stand in that tar (after the tar header), so that one ranged read fetches a face.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,12 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute
 
-from anchorface.records.errors import DataError
+from anchorface.records.erasures import workspace_of
+from anchorface.records.errors import ConsentError, DataError
 from anchorface.records.manifest import FACE_COLUMNS, Manifest
 from anchorface.records.storage import exists, filesystem, join, read_bytes, read_table
 from anchorface.records.table_stream import sha256_of
+from anchorface.records.terms import WITHDRAWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class DatasetVersion:
 
         Raises:
             DataError: no manifest there, a face table of another hash, columns that are missing, or a shard whose
-                path leads out of the folder.
+                path leads out of the folder. ConsentError: it holds faces whose consent was withdrawn.
         """
         uri, manifest = find_version(uri)
         if sha256_of(join(uri, "faces.parquet")) != manifest.faces_sha256:
@@ -96,6 +99,7 @@ def find_version(uri: str) -> tuple[str, Manifest]:
 
     Raises:
         DataError: no manifest there, or a shard whose path leads out of the folder.
+        ConsentError: it holds faces whose consent was withdrawn.
     """
     if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
         uri = join(uri, inside(read_bytes(join(uri, "latest")).decode().strip()))
@@ -105,6 +109,12 @@ def find_version(uri: str) -> tuple[str, Manifest]:
     manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
     for shard in manifest.shards:
         inside(shard.path)
+    if withdrawn := manifest.terms["consent"].get(WITHDRAWN, 0):
+        workspace = shlex.quote(workspace_of(uri) or "WORKSPACE")
+        raise ConsentError(
+            f"{uri}: consent to {withdrawn:,} of {manifest.faces:,} faces was withdrawn, so this version is not read. "
+            f"Write one without them with\n  anchorface shards {workspace}\nand erase them for good with\n"
+            f"  anchorface erase {workspace} --withdrawn --yes")
     return uri, manifest
 
 

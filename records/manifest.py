@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from anchorface.records.errors import DataError
+from anchorface.records.terms import count_terms
 
 FORMAT = 1
 
@@ -45,8 +46,10 @@ class Manifest:
     counts: faces and identities per split. weights: weight file name -> SHA-256 (embedder, detector).
     settings: what made it (split fractions, seed, embedder, policy). parents: manifest ids it came from: the version
     that was the latest when this one was made, or the one that people were erased from.
-    licences: licence -> number of faces. faces_sha256: hash of faces.parquet. code: see `records.lineage.code_hash`.
-    extra: free; `erased` is the number of faces that an erasure took out of the parent.
+    licences, consents: words as the photographs' sidecars have them -> number of faces. faces_sha256: hash of
+    faces.parquet. code: see `records.lineage.code_hash`.
+    extra: free; `erased` is the number of faces that an erasure took out of the parent, `left_out` the faces of the
+    index that did not go in: column -> class -> number.
     """
 
     shards: tuple[Shard, ...]
@@ -70,6 +73,11 @@ class Manifest:
     def content_id(self) -> str:
         """The id that it would have without parents: versions of equal content_id hold the same, made alike."""
         return replace(self, parents=(), extra={}).manifest_id
+
+    @property
+    def terms(self) -> dict[str, dict[str, int]]:
+        """Column -> class of its words (see records.terms) -> number of faces."""
+        return {"licence": count_terms("licence", self.licences), "consent": count_terms("consent", self.consents)}
 
     @property
     def faces(self) -> int:
