@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from anchorface.cli.app import Workspace, app, console, told
+from anchorface.records.console import Console
 
 DetectorName = Annotated[
     str | None, typer.Option(help="Face detector by name (see doctor), or `given` for landmarks from a sidecar.")
@@ -85,7 +83,7 @@ def curate(
         console.print(f"layout: {known.name} ({known.why}), {len(known.splits):,} persons with a published split")
     ingest(source, out, layout=known, frame_seconds=frame_seconds, fetch=fetch, progress=progress)
     for line in not_understood(out):
-        console.print(escape(line), soft_wrap=True)
+        console.print(line, soft_wrap=True)
     held = known.splits if labels else None
     find_faces(out, settings=settings, num_gpus=gpus, progress=progress)
     console.print(group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress))
@@ -124,7 +122,7 @@ def dropped(out: Workspace) -> None:
     table = Table("stage", "file", "row", "cause", "detail")
     for row in rows:
         said = (row["stage"], row["uri"], str(row["row"]), row["cause"], row["detail"])
-        table.add_row(*(Text(word) for word in said))
+        table.add_row(*said)
     Console().print(table if rows else "nothing was dropped")
 
 
@@ -134,15 +132,15 @@ def _say_version(workspace: str, version: str) -> None:
     from anchorface.records.manifest import Manifest
     from anchorface.records.storage import join, read_bytes
 
-    console.print(f"dataset version: {escape(version)}", soft_wrap=True)
+    console.print(f"dataset version: {version}", soft_wrap=True)
     manifest = Manifest.from_json(read_bytes(join(version, "manifest.json")).decode())
     for column, counts in manifest.extra.get("left_out", {}).items():
         for name, number in counts.items():
-            console.print(escape(f"left out: {number:,} faces of {column} {name}"), soft_wrap=True)
+            console.print(f"left out: {number:,} faces of {column} {name}", soft_wrap=True)
     found = withdrawn(workspace)
     if found.versions:
         held = ", ".join(f"{name} ({faces:,} faces)" for name, faces in found.versions.items())
-        console.print(escape(
+        console.print(
             f"consent to {len(found.photo_ids):,} photographs was withdrawn; dataset versions made before hold them: "
             f"{held}. Erase them for good, and name the runs that saw them, with\n  anchorface erase "
-            f"{shlex.quote(workspace)} --withdrawn --runs FOLDER --yes"), soft_wrap=True)
+            f"{shlex.quote(workspace)} --withdrawn --runs FOLDER --yes", soft_wrap=True)
