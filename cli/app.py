@@ -3,6 +3,8 @@
 Heavy imports stand inside the verbs, so that `anchorface --help` answers at once.
 """
 
+import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any
@@ -11,6 +13,7 @@ import typer
 from rich.text import Text
 
 from anchorface.records import AnchorfaceError, Interrupted
+from anchorface.records.addresses import has_secret, redacted
 from anchorface.records.console import Console
 
 INTERRUPTED = 75
@@ -29,7 +32,8 @@ Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the cur
 
 def told(verb: Callable[..., Any]) -> Callable[..., Any]:
     """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2. Work that a
-    signal ended in good order ends with INTERRUPTED, for whoever starts it again.
+    signal ended in good order ends with INTERRUPTED, for whoever starts it again. A traceback of anything else shows no
+    password either.
     """
 
     @wraps(verb)
@@ -43,5 +47,12 @@ def told(verb: Callable[..., Any]) -> Callable[..., Any]:
             said = Text.assemble((type(error).__name__, "red"), f": {error}")
             console.print(said, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception:
+            if not has_secret(said := traceback.format_exc()):
+                raise
+            print(redacted(said), file=sys.stderr)
+            raise typer.Exit(1) from None
 
     return wrapped
