@@ -123,8 +123,9 @@ def advisories(text: str) -> int:
         answer = subprocess.run(command, capture_output=True, text=True)
     print(answer.stdout, end="")
     if answer.returncode and "error:" in answer.stderr:
-        raise StorageError(f"advisories are not known: {SERVICE} cannot be asked from here "
-                           f"({answer.stderr.partition('error:')[2].strip().splitlines()[0]})")
+        reason = answer.stderr.partition("error:")[2].strip().splitlines()[0]
+        raise StorageError(f"advisories are not known: {SERVICE} could not be asked from here ({reason}). Ask again where "
+                           "it can be reached")
     print(answer.stderr, end="", file=sys.stderr)
     return answer.returncode
 
