@@ -50,9 +50,10 @@ def told(verb: Callable[..., Any]) -> Callable[..., Any]:
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception:
-            if not has_secret(said := traceback.format_exc()):
+            trace = traceback.format_exc()
+            if not has_secret(trace):
                 raise
-            print(redacted(said), file=sys.stderr)
+            print(redacted(trace), file=sys.stderr)
             raise typer.Exit(1) from None
 
     return wrapped

@@ -90,11 +90,12 @@ def notice(text: str) -> str:
 
 def licence(found: importlib.metadata.Distribution) -> str:
     """What a package's metadata say of its licence: the expression, else the classifiers, else the first words."""
-    said = found.metadata
-    named = [text.removeprefix(CLASSIFIER) for text in said.get_all("Classifier") or () if text.startswith(CLASSIFIER)]
-    if expression := said.get("License-Expression"):
-        return str(expression)
-    free = (said.get("License") or "").strip().splitlines()
+    expression, free, classifiers = (
+        found.metadata.get_all(name) or [] for name in ("License-Expression", "License", "Classifier"))
+    if expression:
+        return str(expression[0])
+    named = [text.removeprefix(CLASSIFIER) for text in classifiers if text.startswith(CLASSIFIER)]
+    free = "".join(free).strip().splitlines()
     return "; ".join(named) or (free[0].replace("|", "/")[:80] if free else "not stated in its metadata")
 
 
@@ -124,8 +125,8 @@ def advisories(text: str) -> int:
     print(answer.stdout, end="")
     if answer.returncode and "error:" in answer.stderr:
         reason = answer.stderr.partition("error:")[2].strip().splitlines()[0]
-        raise StorageError(f"advisories are not known: {SERVICE} could not be asked from here ({reason}). Ask again where "
-                           "it can be reached")
+        raise StorageError(f"advisories are not known: {SERVICE} could not be asked from here ({reason}). Ask again "
+                           "where it can be reached")
     print(answer.stderr, end="", file=sys.stderr)
     return answer.returncode
 
