@@ -3,14 +3,18 @@
 Heavy imports stand inside the verbs, so that `anchorface --help` answers at once.
 """
 
+import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from anchorface.records import AnchorfaceError, Interrupted
+from anchorface.records.addresses import has_secret, redacted
+from anchorface.records.console import Console
 from anchorface.records.storage import private_files
 
 INTERRUPTED = 75
@@ -29,7 +33,8 @@ Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the cur
 
 def told(verb: Callable[..., Any]) -> Callable[..., Any]:
     """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2. Work that a
-    signal ended in good order ends with INTERRUPTED, for whoever starts it again.
+    signal ended in good order ends with INTERRUPTED, for whoever starts it again. A traceback of anything else shows no
+    password either.
     """
 
     @wraps(verb)
@@ -41,7 +46,16 @@ def told(verb: Callable[..., Any]) -> Callable[..., Any]:
             console.print(str(ended), highlight=False, soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
         except AnchorfaceError as error:
-            console.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
+            said = Text.assemble((type(error).__name__, "red"), f": {error}")
+            console.print(said, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception:
+            trace = traceback.format_exc()
+            if not has_secret(trace):
+                raise
+            print(redacted(trace), file=sys.stderr)
+            raise typer.Exit(1) from None
 
     return wrapped

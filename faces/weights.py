@@ -22,7 +22,8 @@ class Weight:
     """One weight file.
 
     name: what recipes and commands say. file: its name on disk, with the pack's folder where there is one; a folder
-    ends in `/`. hub: the repository on the model hub that `fetch` takes it from.
+    ends in `/`. hub: the repository on the model hub that `fetch` takes it from; revision: the commit there, which
+    names every byte of it.
     sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
     commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
     kind: `embedder`, `detector`, `age`, `pose`, `autoencoder` or `base`. network: the AdaFace architecture, or how an
@@ -39,6 +40,7 @@ class Weight:
     network: str = ""
     note: str = ""
     hub: str = ""
+    revision: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -73,10 +75,11 @@ def _insightface(name: str, file: str, kind: str, url_hint: str, sha256: str | N
 
 def _klein(name: str, part: str, kind: str, note: str) -> Weight:
     return Weight(name=name, file=f"FLUX.2-klein-base-4B/{part}/", kind=kind, licence="Apache-2.0", commercial=True,
-                  url_hint=f"{KLEIN} on the model hub", note=note, hub=KLEIN)
+                  url_hint=f"{KLEIN} on the model hub", note=note, hub=KLEIN, revision=KLEIN_REVISION)
 
 
 KLEIN = "black-forest-labs/FLUX.2-klein-base-4B"
+KLEIN_REVISION = "a3b4f4849157f664bdbc776fd7453c2783562f4d"
 _PACKS = "github.com/deepinsight/insightface, model zoo"
 
 WEIGHTS: tuple[Weight, ...] = (
@@ -213,7 +216,7 @@ def _in_hub_cache(entry: Weight) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        whole = snapshot_download(entry.hub, local_files_only=True)
+        whole = snapshot_download(entry.hub, revision=entry.revision, local_files_only=True)
     except (OSError, ValueError):
         return None
     folder = Path(whole) / entry.file.split("/", 1)[1]
@@ -233,7 +236,8 @@ def fetch(name: str) -> Path:
 
     part = entry.file.split("/", 1)[1]
     try:
-        whole = snapshot_download(entry.hub, allow_patterns=[f"{part}*.safetensors", f"{part}*.json", f"{part}*.txt"])
+        whole = snapshot_download(entry.hub, revision=entry.revision,
+                                  allow_patterns=[f"{part}*.safetensors", f"{part}*.json", f"{part}*.txt"])
     except (OSError, ValueError) as error:
         raise WeightsError(f"{name}: cannot be downloaded from {entry.hub}: {str(error).splitlines()[0]}") from error
     return Path(whole) / part

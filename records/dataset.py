@@ -6,6 +6,7 @@ In `faces.parquet`, `shard` is the tar's path inside the folder (as in `Shard.pa
 say where the JPEG's own bytes stand in that tar (after the tar header), so that one ranged read fetches a face.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -14,11 +15,13 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute
 
-from anchorface.records.errors import DataError, StorageError
+from anchorface.records.erasures import workspace_of
+from anchorface.records.errors import ConsentError, DataError, StorageError
 from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
 from anchorface.records.state import inside
 from anchorface.records.storage import exists, filesystem, join, read_bytes, read_table
 from anchorface.records.table_stream import sha256_of
+from anchorface.records.terms import WITHDRAWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class DatasetVersion:
 
         Raises:
             DataError: no manifest there, a face table of another hash, columns that are missing, or a shard whose
-                path leads out of the folder.
+                path leads out of the folder. ConsentError: it holds faces whose consent was withdrawn.
         """
         uri, manifest = find_version(uri)
         require_table(uri, manifest)
@@ -138,6 +141,7 @@ def find_version(uri: str) -> tuple[str, Manifest]:
 
     Raises:
         DataError: no manifest there, or a shard whose path leads out of the folder.
+        ConsentError: it holds faces whose consent was withdrawn.
     """
     if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
         named = latest_version(uri)
@@ -147,7 +151,14 @@ def find_version(uri: str) -> tuple[str, Manifest]:
     if not exists(join(uri, "manifest.json")):
         raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that "
                         "`shards` wrote")
-    return uri, Manifest.read(uri)
+    manifest = Manifest.read(uri)
+    if withdrawn := manifest.terms["consent"].get(WITHDRAWN, 0):
+        workspace = shlex.quote(workspace_of(uri) or "WORKSPACE")
+        raise ConsentError(
+            f"{uri}: consent to {withdrawn:,} of {manifest.faces:,} faces was withdrawn, so this version is not read. "
+            f"Write one without them with\n  anchorface shards {workspace}\nand erase them for good with\n"
+            f"  anchorface erase {workspace} --withdrawn --yes")
+    return uri, manifest
 
 
 def latest_version(dataset: str) -> str:

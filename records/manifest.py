@@ -15,6 +15,7 @@ from typing import Any, Self
 from anchorface.records.errors import DataError
 from anchorface.records.state import RelativePath, parsed
 from anchorface.records.storage import join, read_bytes
+from anchorface.records.terms import count_terms
 
 FORMAT = 1
 
@@ -47,8 +48,10 @@ class Manifest:
     counts: faces and identities per split. weights: weight file name -> SHA-256 (embedder, detector).
     settings: what made it (split fractions, seed, embedder, policy). parents: manifest ids it came from: the version
     that was the latest when this one was made, or the one that people were erased from.
-    licences: licence -> number of faces. faces_sha256: hash of faces.parquet. code: see `records.lineage.code_hash`.
-    extra: free; `erased` is the number of faces that an erasure took out of the parent.
+    licences, consents: words as the photographs' sidecars have them -> number of faces. faces_sha256: hash of
+    faces.parquet. code: see `records.lineage.code_hash`.
+    extra: free; `erased` is the number of faces that an erasure took out of the parent, `left_out` the faces of the
+    index that did not go in: column -> class -> number.
     """
 
     shards: tuple[Shard, ...]
@@ -72,6 +75,11 @@ class Manifest:
     def content_id(self) -> str:
         """The id that it would have without parents: versions of equal content_id hold the same, made alike."""
         return replace(self, parents=(), extra={}).manifest_id
+
+    @property
+    def terms(self) -> dict[str, dict[str, int]]:
+        """Column -> class of its words (see records.terms) -> number of faces."""
+        return {"licence": count_terms("licence", self.licences), "consent": count_terms("consent", self.consents)}
 
     @property
     def faces(self) -> int:

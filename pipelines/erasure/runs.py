@@ -133,7 +133,7 @@ def tracked_runs(uri: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
         raise ConfigurationError(f"{uri}: the MLflow store cannot be read: {error}") from error
     return [
         {"kind": "mlflow", "store": redacted(uri), "run_id": run.info.run_id, "name": run.info.run_name or "",
-         "manifest": manifest, "artifacts": run.info.artifact_uri}
+         "manifest": manifest, "artifacts": redacted(run.info.artifact_uri)}
         for run, manifest in sorted(found, key=lambda pair: pair[0].info.run_id)
     ]
 

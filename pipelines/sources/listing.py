@@ -28,6 +28,7 @@ from anchorface.pipelines.sources.sidecars import BAD_ROW, SIDECARS, normal, sid
 from anchorface.pipelines.sources.tables import TableRow, table_photos
 from anchorface.pipelines.sources.tars import tar_photos
 from anchorface.pipelines.sources.walk import PICTURES, Found, Root, find_root, link_problem, walk
+from anchorface.records.addresses import has_secret, redacted
 from anchorface.records.errors import DataError
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
 from anchorface.records.storage import join
@@ -202,7 +203,10 @@ class Listing:
                 if not self._fetch:
                     self.complaints.say(table.uri, "remote", f"{place}; curate with --fetch to download it", row.row)
                     continue
-                spill.add(place, place, "photo", 0, 0)
+                uri = place
+                if has_secret(place):  # the table keeps it, and the reader looks there
+                    place, uri = f"{redacted(place)}#{row.row}", row.uri
+                spill.add(place, uri, "photo", 0, 0)
                 self._loose += 1
             else:
                 target = self._target(folder, row.place)

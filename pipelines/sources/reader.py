@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from anchorface.faces.images import PhotoInfo, read_photo
 from anchorface.pipelines.sources.address import WEB, Address, open_file, parse_address, printable
 from anchorface.pipelines.sources.films import Film
-from anchorface.pipelines.sources.tables import DAMAGED, is_bytes
+from anchorface.pipelines.sources.tables import DAMAGED, is_bytes, is_text_column
 from anchorface.records.errors import PhotoError
 
 LARGEST = 2**29
@@ -67,7 +67,8 @@ class PhotoReader:
 
     def _content(self, uri: str, address: Address) -> bytes:
         if address.kind == "row":
-            return self._table(address).content(address, uri, self._largest)
+            found = self._table(address).content(address, uri, self._largest)
+            return found if isinstance(found, bytes) else _fetched(found, uri)
         if address.kind == "member":
             if address.size > self._largest:
                 raise PhotoError("too large", uri, f"{address.size} bytes; at most {self._largest} are read")
@@ -141,6 +142,16 @@ def _public_socket(address: Any) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
+def _fetched(place: str, uri: str) -> bytes:
+    """A photograph from the web whose address a table's row keeps, because it holds a password."""
+    if not place.lower().startswith(WEB):
+        raise PhotoError("unreadable", uri, "the row names no place on the web")
+    try:
+        return fetch(place)
+    except PhotoError as error:
+        raise PhotoError(error.cause, uri, error.detail) from None
+
+
 def _whole(file: Any, uri: str, largest: int) -> bytes:
     try:
         content: bytes = file.read(largest + 1)
@@ -171,7 +182,7 @@ class _Table:
         try:
             table = pq.ParquetFile(self._file)
             kind = table.schema_arrow.field(address.name).type
-            if not is_bytes(kind):
+            if not is_bytes(kind) and not is_text_column(kind):
                 raise ValueError(f"column {address.name!r} holds {kind}, no bytes")
             self._start = self._skip(table, address.row)
             groups = range(self._group, table.metadata.num_row_groups)
@@ -190,8 +201,8 @@ class _Table:
         """Whether a row can be reached going forward."""
         return row >= self._start
 
-    def content(self, address: Address, uri: str, largest: int) -> bytes:
-        """The bytes of one row."""
+    def content(self, address: Address, uri: str, largest: int) -> bytes | str:
+        """The bytes of one row, or the text that says where they are."""
         try:
             while address.row >= self._start + len(self._rows):
                 self._start += len(self._rows)

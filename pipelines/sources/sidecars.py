@@ -21,6 +21,7 @@ from datetime import date
 from typing import Any, BinaryIO
 
 from anchorface.pipelines.sources.address import open_file, printable
+from anchorface.records.addresses import redacted
 from anchorface.records.errors import PhotoError
 
 SIDECARS = ("metadata.jsonl", "metadata.csv", "index.csv")
@@ -81,7 +82,7 @@ def normal(row: Mapping[str, Any], labels: bool = True) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key in ("licence", "consent", "source"):
         if said.get(key) not in (None, ""):
-            result[key] = printable(str(said[key]))
+            result[key] = redacted(printable(str(said[key])))
     for key in ("birth_date", "taken"):
         when = parse_date(said.get(key))
         if when is not None:

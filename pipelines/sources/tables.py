@@ -28,7 +28,8 @@ DAMAGED = (OSError, pa.ArrowException, ValueError, NotImplementedError, Overflow
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """One row that stands for a photograph. uri: of the bytes, empty where `place` says where they are."""
+    """One row that stands for a photograph. uri: of the cell with the bytes, or with `place`, which says where they
+    are; place: empty where they are here."""
 
     row: int
     uri: str
@@ -62,7 +63,7 @@ def picture_column(schema: pa.Schema) -> tuple[str, bool] | None:
         if lower in names and is_bytes(schema.field(names[lower]).type):
             return names[lower], True
     for lower in PLACES:
-        if lower in names and _is_text(schema.field(names[lower]).type):
+        if lower in names and is_text_column(schema.field(names[lower]).type):
             return names[lower], False
     return None
 
@@ -75,7 +76,7 @@ def is_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text_column(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
@@ -103,8 +104,7 @@ def _rows(uri: str, table: pq.ParquetFile, labels: bool) -> Iterator[TableRow | 
             except BAD_ROW as error:
                 yield _bad(uri, number, "unreadable metadata", printable(f"{type(error).__name__}: {error}"))
             if holds_bytes or place:
-                yield TableRow(row=number, uri=row_uri(uri, column, number) if holds_bytes else "", place=place,
-                               says=says)
+                yield TableRow(row=number, uri=row_uri(uri, column, number), place=place, says=says)
             else:
                 yield _bad(uri, number, "unreadable", f"column {printable(column)!r} is empty in this row")
             number += 1

@@ -43,13 +43,16 @@ class Published(TypedDict):
     manifest_id: RelativePath
 
 
-def publish(out: str, plan_key: str, names: Sequence[str], settings: Mapping[str, Any]) -> str:
+def publish(
+    out: str, plan_key: str, names: Sequence[str], settings: Mapping[str, Any],
+    left_out: Mapping[str, Mapping[str, int]],
+) -> str:
     """Describe the finished tars by a Manifest and move them to their version's folder.
 
     Args:
         out: the workspace. plan_key: hash of the plan that they follow.
         names: of the shards, in order.
-        settings: of `shards`.
+        settings: of `shards`. left_out: faces of the index that are not in it, column -> class -> number.
 
     Returns:
         The version's folder.
@@ -73,7 +76,7 @@ def publish(out: str, plan_key: str, names: Sequence[str], settings: Mapping[str
         shards=tuple(described), counts=tally.counts(described), licences=tally.of("licence"),
         consents=tally.of("consent"), weights=found["weights"], faces_sha256=faces_sha256,
         settings={"find_faces": found, "group": grouped, "shards": dict(settings)}, code=code_hash(),
-        parents=latest_id(out),
+        parents=latest_id(out), extra={"left_out": left_out} if left_out else {},
     )
     manifest = _known(out, manifest) or manifest
     version = move(building, join(out, "dataset"), manifest)
