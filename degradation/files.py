@@ -20,7 +20,7 @@ import numpy as np
 
 from anchorface.degradation.clip import apply_clip, clip_profile, draw_clip
 from anchorface.degradation.clip_plan import ClipPlan
-from anchorface.degradation.film import SUFFIXES, film_bytes, read_film
+from anchorface.degradation.film import SUFFIXES, film_bytes, rate_of, read_film
 from anchorface.degradation.operations.resize import resize
 from anchorface.degradation.plan import Plan
 from anchorface.degradation.plan_lines import Key, Lines, Plans, digest_of, line_of, read_lines, write_lines
@@ -163,13 +163,13 @@ def square(clean: np.ndarray, size: int) -> np.ndarray:
 def _degrade_file(uri: str, keys: Sequence[Key], out: str, lines: Lines, read: Read, settings: Settings,
                   plans: Plans | None) -> int:
     """Make some versions of a file, note them in `lines`, and say how many."""
-    clean, rate = _clean(uri, read, settings)
+    clean, seconds = _clean(uri, read, settings)
     for key in keys:
-        plan = settings.plan(key, clean, rate) if plans is None else plans[key]
+        plan = settings.plan(key, clean, rate_of(seconds)) if plans is None else plans[key]
         if isinstance(plan, ClipPlan) != (clean.ndim == 4):
             raise DataError(f"{uri}: the given plan is for a {'film' if isinstance(plan, ClipPlan) else 'picture'}")
         if isinstance(plan, ClipPlan):
-            content = film_bytes(apply_clip(clean, plan), rate)
+            content = film_bytes(apply_clip(clean, plan), seconds)
         else:
             content = _encoded(apply(clean, plan), ".png", cv2.IMWRITE_PNG_COMPRESSION, 3)
         storage.write_atomic(target(out, key), content)
@@ -177,10 +177,10 @@ def _degrade_file(uri: str, keys: Sequence[Key], out: str, lines: Lines, read: R
     return len(keys)
 
 
-def _clean(uri: str, read: Read, settings: Settings) -> tuple[np.ndarray, float]:
-    """A file's picture or film, and frames per second."""
-    clean, rate = read_film(uri) if _is_film(uri) else (read(uri), 0.0)
-    return (square(clean, settings.size) if settings.size else clean), rate
+def _clean(uri: str, read: Read, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """A file's picture or film, and when each of a film's frames is shown, in seconds."""
+    clean, seconds = read_film(uri) if _is_film(uri) else (read(uri), np.empty(0))
+    return (square(clean, settings.size) if settings.size else clean), seconds
 
 
 def _is_film(name: str) -> bool:

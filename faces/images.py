@@ -8,7 +8,6 @@ import hashlib
 import io
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -19,7 +18,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from pillow_heif import register_heif_opener
 
-from anchorface.records.errors import DataError, PhotoError, StorageError
+from anchorface.records.errors import DAMAGE, DataError, PhotoError, StorageError
 from anchorface.records.storage import read_bytes
 
 register_heif_opener(thumbnails=False, decode_threads=1)
@@ -28,11 +27,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "HEIF
 SMALLEST_SIDE = 16
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8", b"BM")
 EXIF_FOLDER, DATE_TIME_ORIGINAL = 0x8769, 0x9003
-DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, MemoryError,
-    AttributeError, AssertionError, struct.error, zlib.error,
-)
-"""What decoders raise on bytes that nobody meant to be a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
