@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.text import Text
 
 from anchorface.evaluation import evaluate, write_page, write_pictures
 from anchorface.faces import weights
@@ -31,6 +31,7 @@ from anchorface.pipelines.stages.cluster import connect
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.pipelines.stages.stage import dropped
 from anchorface.records import ConfigurationError, WeightsError
+from anchorface.records.console import Console
 from anchorface.synthetic import write_corpus
 from anchorface.training.launch import train
 from anchorface.training.recipes import recipe
@@ -111,7 +112,7 @@ def run(
     start = time.monotonic()
 
     def step(text: str) -> None:
-        say(f"[bold]{time.monotonic() - start:5.0f} s[/]  {text}")
+        say(Text.assemble((f"{time.monotonic() - start:5.0f} s", "bold"), f"  {text}"))
 
     source = photos or _photograph(out, chosen, step)
     workspace = f"{out}/workspace"

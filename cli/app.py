@@ -8,9 +8,10 @@ from functools import wraps
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from anchorface.records import AnchorfaceError, Interrupted
+from anchorface.records.console import Console
 
 INTERRUPTED = 75
 """The exit status of work that the same command takes up again (EX_TEMPFAIL of sysexits.h)."""
@@ -39,7 +40,8 @@ def told(verb: Callable[..., Any]) -> Callable[..., Any]:
             console.print(str(ended), highlight=False, soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
         except AnchorfaceError as error:
-            console.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
+            said = Text.assemble((type(error).__name__, "red"), f": {error}")
+            console.print(said, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
 
     return wrapped

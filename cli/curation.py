@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from anchorface.cli.app import Workspace, app, console, told
+from anchorface.records.console import Console
 
 DetectorName = Annotated[
     str | None, typer.Option(help="Face detector by name (see doctor), or `given` for landmarks from a sidecar.")
@@ -115,5 +114,5 @@ def dropped(out: Workspace) -> None:
     table = Table("stage", "file", "row", "cause", "detail")
     for row in rows:
         said = (row["stage"], row["uri"], str(row["row"]), row["cause"], row["detail"])
-        table.add_row(*(Text(word) for word in said))
+        table.add_row(*said)
     Console().print(table if rows else "nothing was dropped")

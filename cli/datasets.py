@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from anchorface.cli.app import Workspace, app, console, told
 from anchorface.records import ConfigurationError
+from anchorface.records.console import Console
 
 if TYPE_CHECKING:
     from anchorface.pipelines.erasure.selection import Selection
@@ -26,7 +26,7 @@ def versions(workspace: Workspace) -> None:
     from anchorface.records.storage import join
 
     family = read(join(workspace, "dataset"))
-    tree = Tree(f"{escape(workspace)}/dataset")
+    tree = Tree(f"{workspace}/dataset")
     branches: dict[str, Tree] = {}
     for version in family:
         parent = branches.get(version.parents[0], tree) if version.parents else tree
@@ -53,16 +53,16 @@ def diff(
     if found.made:
         made = Table("made with", "before", "after")
         for name, (old, new) in found.made.items():
-            made.add_row(*map(escape, (name, old, new)))
+            made.add_row(name, old, new)
         Console().print(made)
     if len(found.rows):
         shown = Table(*found.rows.column_names)
         for row in found.rows.slice(0, SHOWN).to_pylist():
-            shown.add_row(*map(escape, row.values()))
+            shown.add_row(*row.values())
         Console().print(shown)
     if out is not None:
         write_table(out, found.rows)
-        console.print(f"{len(found.rows)} rows: {escape(out)}", soft_wrap=True)
+        console.print(f"{len(found.rows)} rows: {out}", soft_wrap=True)
     elif len(found.rows) > SHOWN:
         console.print(f"{len(found.rows) - SHOWN} rows more: --out writes all of them")
 
@@ -104,7 +104,7 @@ def erase(
     _say_selection(selection)
     if originals:
         for uri in sorted({*selection.uris, *(uri for uri, _ in selection.places)}):
-            Console().print(escape(uri), soft_wrap=True)
+            Console().print(uri, soft_wrap=True)
     if not yes:
         console.print("nothing was erased: add --yes to do it")
         return
@@ -132,7 +132,7 @@ def _selection(
     for each in found:
         words = (each.identity, each.subject or "", str(each.faces), str(each.near), f"{each.cosine:.3f}",
                  f"{each.false_match_rate:.2%}")
-        table.add_row(*map(escape, words))
+        table.add_row(*words)
     Console().print(table if found else "nobody in the index looks like that")
     if not found:
         raise typer.Exit(1)
@@ -144,7 +144,8 @@ def _say_selection(selection: "Selection") -> None:
         f"{len(selection.face_ids)} faces and {len(selection.photo_ids)} photographs go; {len(selection.shared)} "
         "photographs that show others too stay without them")
     for name, number in selection.alike.items():
-        console.print(f"[yellow]{escape(name)}[/]: {number} faces there are as much alike: perhaps the same person")
+        said = f": {number} faces there are as much alike: perhaps the same person"
+        console.print(Text.assemble((name, "yellow"), said))
 
 
 def _say_report(workspace: str, report: dict[str, Any]) -> None:
@@ -155,22 +156,22 @@ def _say_report(workspace: str, report: dict[str, Any]) -> None:
     for old, new in report["dataset_versions"].items():
         Console().print(f"dataset version {old} is gone; {new} takes its place")
     for run in report["runs"]:
-        Console().print(escape(f"saw them: {run['kind']} {run.get('run_id') or run['folder']} ({run['manifest']})"),
+        Console().print(f"saw them: {run['kind']} {run.get('run_id') or run['folder']} ({run['manifest']})",
                         soft_wrap=True)
     Console().print(f"{report['originals_at_the_source']} files at the source show them still: delete them yourself")
-    Console().print(f"report: {escape(workspace)}/erased/{report['id']}.json", soft_wrap=True)
+    Console().print(f"report: {workspace}/erased/{report['id']}.json", soft_wrap=True)
 
 
-def _described(version: "Version") -> str:
+def _described(version: "Version") -> Text:
     if version.manifest is None:
-        return f"[dim]{version.manifest_id}, erased: only the name is left[/]"
+        return Text(f"{version.manifest_id}, erased: only the name is left", "dim")
     manifest = version.manifest
     splits = ", ".join(
         f"{split} {count['faces']} faces of {count['identities']}" for split, count in manifest.counts.items())
     erased = f", {manifest.extra['erased']} faces of its parent erased" if "erased" in manifest.extra else ""
-    mark = " [bold green]latest[/]" if version.latest else ""
+    mark = (" latest", "bold green") if version.latest else ""
     others = f", also from {', '.join(version.parents[1:])}" if len(version.parents) > 1 else ""
-    return f"{version.manifest_id}{mark}: {splits}{erased}{others}; code {escape(manifest.code)}"
+    return Text.assemble(version.manifest_id, mark, f": {splits}{erased}{others}; code {manifest.code}")
 
 
 def _folder(text: str) -> str:

@@ -4,11 +4,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from anchorface.cli.app import Workspace, app, console, told
+from anchorface.records.console import Console
 
 if TYPE_CHECKING:
     from anchorface.records.nouns import Decision
@@ -32,7 +31,7 @@ def audit(
     from anchorface.pipelines.stages.progress import Progress
 
     first = write(workspace, out, shown=identities or None, per_page=per_page, progress=Progress())
-    console.print(f"open {escape(first)}", soft_wrap=True)
+    console.print(f"open {first}", soft_wrap=True)
 
 
 @app.command()
@@ -105,7 +104,7 @@ def decisions(workspace: Workspace) -> None:
     for row in rows:
         faces = row.face_ids[0][:10] + "…" + (f" and {len(row.face_ids) - 1} more" if len(row.face_ids) > 1 else "")
         words = (str(row.number), row.kind, faces, str(len(row.others) or ""), row.label or "", row.note, row.made)
-        table.add_row(*map(escape, words))
+        table.add_row(*words)
     Console().print(table if rows else "nothing was decided")
 
 
@@ -116,7 +115,7 @@ def _clock() -> str:
 def _tell(workspace: str, decision: "Decision", effect: str, now: bool) -> None:
     """What was kept and what comes of it; with `now` it comes of it at once."""
     said = f"decision {decision.number} is kept. When the faces are grouped again: {effect}."
-    console.print(escape(said), soft_wrap=True)
+    console.print(said, soft_wrap=True)
     if not now:
         console.print("`--now`, or `anchorface curate` as before, groups again.")
         return

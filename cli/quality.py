@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from anchorface.cli.app import app, console, told
+from anchorface.records.console import Console
 
 
 @app.command()

@@ -6,11 +6,11 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError, DataError
+from anchorface.records.console import Console
 from anchorface.records.storage import exists, join, write_atomic, write_table
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from anchorface.cli.app import app, console, told
+from anchorface.records.console import Console
 
 if TYPE_CHECKING:
     from anchorface.training.run_folders import Run
@@ -48,11 +48,11 @@ def list_runs(
         except AnchorfaceError as error:
             damaged.append(str(error))
             continue
-        table.add_row(*map(escape, (redacted(run.folder), run.recipe, run.dataset, _samples(run), run.newest, run.best,
-                                    run.state, run.mlflow + (f", {run.waiting} lines wait" if run.waiting else ""))))
+        table.add_row(redacted(run.folder), run.recipe, run.dataset, _samples(run), run.newest, run.best, run.state,
+                      run.mlflow + (f", {run.waiting} lines wait" if run.waiting else ""))
     Console().print(table if table.row_count else "no run is there")
     for text in damaged:
-        console.print(f"[red]damaged[/]: {escape(text)}", soft_wrap=True)
+        console.print(Text.assemble(("damaged", "red"), f": {text}"), soft_wrap=True)
     if damaged:
         raise typer.Exit(1)
 
@@ -64,11 +64,11 @@ def _list_seen(person: str, workspace: str, folders: list[str]) -> None:
 
     if not workspace:
         raise ConfigurationError(f"--with {person}: give --workspace too, where the person is or was")
-    table = Table("kind", "where", "checkpoints", "dataset version", "erased by", title=f"what saw {escape(person)}")
+    table = Table("kind", "where", "checkpoints", "dataset version", "erased by", title=f"what saw {person}")
     for row in runs_that_saw(person, workspace, folders):
         where = row.get("folder") or f"{row.get('store', '')} {row.get('run_id', '')}"
         told_of = (row["kind"], where, ", ".join(row.get("checkpoints", ())), row["manifest"], row["erasure"] or "")
-        table.add_row(*map(escape, told_of))
+        table.add_row(*told_of)
     Console().print(table if table.row_count else "nothing here saw this person")
 
 
@@ -80,14 +80,14 @@ def show(run: RunFolder) -> None:
     from anchorface.training.run_folders import look
 
     found, out = look(run), Console()
-    out.print(f"{escape(redacted(found.folder))}: {found.state}, {_samples(found)} samples", soft_wrap=True)
+    out.print(f"{redacted(found.folder)}: {found.state}, {_samples(found)} samples", soft_wrap=True)
     if found.mlflow:
         out.print(f"MLflow run {found.mlflow}" + (f"; {found.waiting} lines wait for it: `anchorface runs sync`"
                                                   if found.waiting else ""), soft_wrap=True)
     if found.starts:
         out.print(f"started at {', '.join(f'{clock:,}' for clock in found.starts)} samples", soft_wrap=True)
     for branch in found.branches:
-        out.print(f"went on differently {escape(branch)}", soft_wrap=True)
+        out.print(f"went on differently {branch}", soft_wrap=True)
     if found.skipped:
         out.print(f"samples left out: {', '.join(f'{first:,} to {end - 1:,}' for first, end in found.skipped)}",
                   soft_wrap=True)
@@ -116,13 +116,13 @@ def compare(folders: Annotated[list[str], typer.Argument(help="Two runs' folders
     told_of = [run.values | {"samples": _samples(run), "state": run.state} for run in found]
     keys = sorted({key for values in told_of for key in values} - set(LEFT_OUT))
     differing = [key for key in keys if len({str(values.get(key, "")) for values in told_of}) > 1]
-    table = Table("told", *map(escape, titles), title="what differs")
+    table = Table("told", *titles, title="what differs")
     for key in differing:
-        table.add_row(escape(key), *(escape(str(values.get(key, ""))) for values in told_of))
+        table.add_row(key, *(str(values.get(key, "")) for values in told_of))
     Console().print(table if differing else "they were told the same")
-    table = Table("metric", *map(escape, titles), title="last metrics")
+    table = Table("metric", *titles, title="last metrics")
     for key in sorted({key for run in found for key in run.last}):
-        table.add_row(escape(key), *(_number(run.last.get(key)) for run in found))
+        table.add_row(key, *(_number(run.last.get(key)) for run in found))
     Console().print(table)
 
 
@@ -150,7 +150,7 @@ def register(
     from anchorface.infra.registry import register as log
 
     made = log(run, name=name, alias=alias, checkpoint=checkpoint, uri=tracking)
-    console.print(f"{escape(made.name)} version {made.version}{f' ({escape(alias)})' if alias else ''}: "
+    console.print(f"{made.name} version {made.version}{f' ({alias})' if alias else ''}: "
                   f"{made.checkpoint}, model {made.model_id}", soft_wrap=True)
 
 
@@ -165,5 +165,5 @@ def _number(value: float | None) -> str:
 def _table(out: Console, title: str, values: dict[str, Any]) -> None:
     table = Table("name", "value", title=title)
     for key, value in sorted(values.items()):
-        table.add_row(escape(key), _number(value) if isinstance(value, float) else escape(str(value)))
+        table.add_row(key, _number(value) if isinstance(value, float) else str(value))
     out.print(table)

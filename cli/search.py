@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from anchorface.cli.app import Workspace, app, told
+from anchorface.records.console import Console
 
 if TYPE_CHECKING:
     from anchorface.faces.embed import Embedder

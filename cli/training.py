@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError
 from anchorface.records.addresses import redacted
+from anchorface.records.console import Console
 
 if TYPE_CHECKING:
     from anchorface.training.recipes import Recipe
@@ -168,7 +167,7 @@ def train(
 
 def _tell(text: str) -> None:
     """A line of progress, without credentials."""
-    console.print(escape(redacted(text)), soft_wrap=True)
+    console.print(redacted(text), soft_wrap=True)
 
 
 @app.command()

@@ -11,10 +11,11 @@ import shutil
 from dataclasses import dataclass
 
 import torch
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from anchorface.faces import weights
+from anchorface.records.console import Console
 
 ENGINES = (
     "torch", "ray", "deepspeed", "mlflow", "diffusers", "pylance", "lance-ray", "webdataset", "pyarrow", "onnxruntime",
@@ -98,7 +99,7 @@ def show(console: Console | None = None) -> bool:
         table.add_column(column, overflow="fold")
     colours = {"ok": "green", "missing": "red", "note": "yellow"}
     for row in findings:
-        table.add_row(row.topic, row.subject, f"[{colours[row.state]}]{row.state}[/]", row.detail)
+        table.add_row(row.topic, row.subject, Text(row.state, colours[row.state]), row.detail)
     console.print(table)
     missing = [row.subject for row in findings if row.state == "missing"]
     console.print("everything that the demo needs is here" if not missing else f"missing: {', '.join(missing)}")

@@ -58,7 +58,7 @@ class FilmReader:
         PhotoError: `not a film`, `too many pixels`, `too small`, `too slow`.
     """
 
-    def __init__(self, file: BinaryIO, uri: str, limits: FilmLimits = FilmLimits()) -> None:  # noqa: B008
+    def __init__(self, file: BinaryIO, uri: str, limits: FilmLimits = FilmLimits()) -> None:
         self._uri, self._limits, self._number = uri, limits, 0
         self._clock = _Clock(file, uri, limits)
         bound = {"max_pixels": str(limits.pixels)}

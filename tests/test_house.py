@@ -187,6 +187,12 @@ def test_the_rooms_and_their_folders_are_those_of_the_house() -> None:
         assert {path.parent.name for path in (ROOT / room).glob("*/**/__init__.py")} == folders, room
 
 
+def test_words_reach_a_terminal_in_one_way() -> None:
+    for path in _files():
+        imported = {module for module, _ in _imports(ast.parse(path.read_text()))}
+        assert path.name == "console.py" or not imported & {"rich.console", "rich.markup", "rich"}, path
+
+
 def test_an_installation_carries_every_folder_and_mypy_reads_every_room() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = {_module(path) for path in _files() if path.name == "__init__.py"}
