@@ -103,7 +103,7 @@ class FilmReader:
                 told = frame.time - first if frame.time is not None else usual
                 last = told if told > last or self._number == 0 else usual
                 self._number += 1
-                end = last + max(1 / self.rate, float(frame.duration * frame.time_base) if frame.duration else 0.0)
+                end = last + max(1 / self.rate, float(frame.duration * (frame.time_base or 0)))
                 yield last, frame
         except PhotoError:
             raise
