@@ -32,7 +32,7 @@ SMALLEST_SIDE = 16
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8", b"BM")
 EXIF_FOLDER, DATE_TIME_ORIGINAL = 0x8769, 0x9003
 JPEG_MODES = {"RGB": "RGB", "L": "GRAY"}
-LOST = re.compile(r"(?i)premature end|bad Huffman code|bad arithmetic code|instead of RST|(\d+) extraneous bytes")
+LOST = re.compile(r"(?i)premature end|bad Huffman code|bad arithmetic code|instead of RST|bytes before marker 0xd[0-7]|(\d+) extraneous bytes")
 """What libjpeg warns of where a JPEG's data was lost."""
 MOST_EXTRANEOUS = 64
 """Bytes between a JPEG's markers that mean nothing, from which on data was lost (our choice)."""

@@ -33,7 +33,7 @@ from anchorface.records.errors import ConfigurationError, PhotoError
 from anchorface.records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
 from anchorface.records.storage import delete, exists, join, list_files, read_table
 
-VERSION = 2
+VERSION = 3
 PART_ROWS = 128
 LISTING = "listing"
 COMPLAINTS = "sidecars"
@@ -125,6 +125,8 @@ class _Reader:
                             dropped.append(_dropped(uri, "erased", "it was erased here, and is kept out"))
                         else:
                             photos.append(_photo(uri, info, json.loads(row["metadata"])))
+                        if info.more:
+                            dropped.append(_dropped(uri, info.more, "the file holds more of them; one was read"))
                 except PhotoError as error:
                     dropped.append(_dropped(error.uri, error.cause, error.detail))
         self._reader.close()
