@@ -32,7 +32,8 @@ SMALLEST_SIDE = 16
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8", b"BM")
 EXIF_FOLDER, DATE_TIME_ORIGINAL = 0x8769, 0x9003
 JPEG_MODES = {"RGB": "RGB", "L": "GRAY"}
-LOST = re.compile(r"(?i)premature end|bad Huffman code|bad arithmetic code|instead of RST|bytes before marker 0xd[0-7]|(\d+) extraneous bytes")
+LOST = re.compile(r"(?i)premature end|bad (Huffman|arithmetic) code|instead of RST|before marker 0xd[0-7]|"
+                  r"(?P<bytes>\d+) extraneous bytes(?! before marker 0xd[0-7])")
 """What libjpeg warns of where a JPEG's data was lost."""
 MOST_EXTRANEOUS = 64
 """Bytes between a JPEG's markers that mean nothing, from which on data was lost (our choice)."""
@@ -175,7 +176,7 @@ def _strict_jpeg(picture: PillowImage.Image, content: bytes, uri: str) -> Pillow
         pixels = _jpeg(content, picture.mode, strict=True)
     except ValueError as error:
         found = LOST.search(str(error))
-        if found and int(found[1] or MOST_EXTRANEOUS) >= MOST_EXTRANEOUS:
+        if found and int(found["bytes"] or MOST_EXTRANEOUS) >= MOST_EXTRANEOUS:
             raise PhotoError("truncated", uri, f"data was lost inside: {error}") from error
         try:
             pixels = _jpeg(content, picture.mode, strict=False)

@@ -40,7 +40,7 @@ def test_a_photograph_in_another_colour_space_looks_as_it_does_in_srgb(
     wanted = read_photo(str(folder / "a_srgb.png"))[0].astype(int)
     assert np.abs(read_photo(str(folder / name))[0] - wanted).mean() < most
     if name.endswith("png"):
-        assert np.abs(np.asarray(Image.open(folder / name)).astype(int) - wanted).mean() > 4, "unconverted it is far off"
+        assert np.abs(np.asarray(Image.open(folder / name)).astype(int) - wanted).mean() > 4, "unconverted, far off"
 
 
 def test_a_profile_that_says_srgb_or_nothing_changes_no_pixel(shared_data: Path) -> None:
