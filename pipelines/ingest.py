@@ -10,6 +10,7 @@ same bytes are dropped. What was erased here does not come back (identity_index.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,7 @@ from anchorface.records.errors import ConfigurationError, PhotoError
 from anchorface.records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
 from anchorface.records.storage import delete, exists, join, list_files, read_table
 
-VERSION = 2
+VERSION = 3
 PART_ROWS = 128
 LISTING = "listing"
 COMPLAINTS = "sidecars"
@@ -124,7 +125,11 @@ class _Reader:
                         if self._tombstones.has_photo(info.sha256):
                             dropped.append(_dropped(uri, "erased", "it was erased here, and is kept out"))
                         else:
-                            photos.append(_photo(uri, info, json.loads(row["metadata"])))
+                            photo = _photo(uri, info, json.loads(row["metadata"]))
+                            if (doubt := _doubted(photo)) is not None:
+                                dropped.append(_dropped(uri, "date before birth", doubt))
+                                photo = replace(photo, taken=None)
+                            photos.append(photo)
                 except PhotoError as error:
                     dropped.append(_dropped(error.uri, error.cause, error.detail))
         self._reader.close()
@@ -162,6 +167,13 @@ def _photo(uri: str, info: PhotoInfo, metadata: Mapping[str, Any]) -> Photo:
         licence=metadata.get("licence", "unknown"), consent=metadata.get("consent", "unknown"),
         source=metadata.get("source", "unknown"), given_faces=faces,
     )
+
+
+def _doubted(photo: Photo) -> str | None:
+    """Why a photograph's date is not believed beside the birth that is said of it; the photograph stays."""
+    if photo.birth_date is None or photo.taken is None or photo.taken >= photo.birth_date:
+        return None
+    return f"taken {photo.taken}, born {photo.birth_date}: the date taken is left unknown"
 
 
 def _scaled(landmarks: Any, scale: NDArray[np.float64]) -> tuple[float, ...]:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anchorface.faces.images import DAMAGE, SMALLEST_SIDE, PhotoInfo
-from anchorface.pipelines.sources.address import frame_uri, open_file, printable
+from anchorface.pipelines.sources.address import frame_uri, printable
+from anchorface.pipelines.sources.opening import open_file
 from anchorface.records.errors import PhotoError
 
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv"
 """Containers that hold their pictures themselves. Play lists, which name further files, are not among them."""
 CHUNK = 2**20
 
