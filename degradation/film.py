@@ -11,7 +11,6 @@ import numpy as np
 from anchorface.records.errors import PhotoError, StorageError
 from anchorface.records.storage import read_bytes
 
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 MOST_BYTES = 2**31
 """Frames of one film in memory, at most: 2 GiB are 114 seconds of 512 px at 25 a second."""
 SMALLEST_SIDE = 16

@@ -8,6 +8,7 @@ its name begins with a dot, as deleted photographs of phones do), `system` (what
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 PICTURES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2",
@@ -51,6 +52,9 @@ SYSTEM_FOLDERS = {
 """Folders of NAS systems, desktops and cameras, by their name in lower case."""
 SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", ".ds_store", ".nomedia", "icon\r",
                 "picasa.ini", ".picasa.ini", ".directory", "zbthumbnail.info", ".localized")
+SYSTEM = "left out with all that is in it; give it as a source of its own if it holds photographs of yours"
+HIDDEN = "its name begins with a dot, as those of deleted photographs do; rename it to use it"
+UNPACK = "unpack it, or store it as an uncompressed .tar"
 _TRASH = re.compile(r"\.trash(es)?(-\d+)?$")
 
 
@@ -124,3 +128,36 @@ class Others:
         said = [f"{count} {ending}" for ending, count in most[:12]]
         rest = sum(count for _, count in most[12:])
         return f"{len(self)} that are no photographs: {', '.join(said + ([f'{rest} more'] if rest else []))}"
+
+
+def meant(places: Iterable[str], kinds: Sequence[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
+    """Of the files below a folder those that are to be read, and what is left out.
+
+    Args:
+        places: paths under the folder, `/` between steps. kinds: of `kind_of`, those that are read.
+
+    Returns:
+        Places in their order; and place, cause and detail for each folder that is passed over, each file of a known
+        kind that is not read, and once (place empty) the count of the rest.
+    """
+    kept: list[str] = []
+    left_out: dict[str, tuple[str, str, str]] = {}
+    others = Others()
+    for place in places:
+        kind = kind_of(place)
+        if passed := passed_over(place):
+            left_out.setdefault(passed[0], (*passed, SYSTEM))
+        elif kind in kinds:
+            kept.append(place)
+        elif kind == "unread":
+            left_out[place] = (place, *not_read(place))
+        elif kind == "hidden":
+            left_out[place] = (place, "hidden file", HIDDEN)
+        elif kind == "packed":
+            left_out[place] = (place, "packed archive", UNPACK)
+        elif kind in ("photo", "film", "table", "tar"):
+            left_out[place] = (place, f"a {kind}", f"only {', '.join(kinds)} is read here")
+        else:
+            others.add(place)
+    rows = list(left_out.values())
+    return kept, [*rows, ("", "other files", str(others))] if others else rows

@@ -38,7 +38,7 @@ from anchorface.pipelines.sources.tables import TableRow, table_photos
 from anchorface.pipelines.sources.tars import tar_photos
 from anchorface.pipelines.sources.walk import Found, Root, find_root, link_problem, matches, walk
 from anchorface.records.errors import DataError, PhotoError
-from anchorface.records.kinds import PICTURES, Others, not_read
+from anchorface.records.kinds import HIDDEN, PICTURES, UNPACK, Others, not_read
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
 
 LISTING_SCHEMA = pa.schema([
@@ -179,12 +179,11 @@ class Listing:
     def _kind(self, found: Found, speaks: bool) -> str:
         """What a file is to be taken for: `photo`, one of CONTAINERS, `places` or `other`; the last has been told."""
         if found.kind == "packed":
-            self.complaints.say(found.uri, "packed archive", "unpack it, or store it as an uncompressed .tar")
+            self.complaints.say(found.uri, "packed archive", UNPACK)
         elif found.kind == "unread":
             self.complaints.say(found.uri, *not_read(found.place))
         elif found.kind == "hidden":
-            detail = "its name begins with a dot, as those of deleted photographs do; rename it to use it"
-            self.complaints.say(found.uri, "hidden file", detail)
+            self.complaints.say(found.uri, "hidden file", HIDDEN)
         elif found.kind in ("photo", "film") and not self.layout.belongs(found.place):
             detail = f"not a photograph of the layout {self.layout.name}"
             self.complaints.say(found.uri, "beside the layout", detail)

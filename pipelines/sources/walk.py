@@ -30,7 +30,7 @@ from anchorface.pipelines.sources.address import (
 )
 from anchorface.pipelines.sources.opening import open_file
 from anchorface.records.errors import PhotoError, StorageError
-from anchorface.records.kinds import kind_of, system_folder
+from anchorface.records.kinds import SYSTEM, kind_of, system_folder
 from anchorface.records.nouns import Dropped
 from anchorface.records.storage import filesystem
 
@@ -46,7 +46,6 @@ BEGINNINGS = {
 PACKETS = ((0, 188), (4, 192))
 """Where an MPEG transport stream's first packet begins, and how long its packets are (the second: camcorders')."""
 FIRST_BYTES = 400
-SYSTEM = "left out with all that is in it; curate it as a source of its own if it holds photographs of yours"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +151,7 @@ def _only(root: Root) -> Found:
     else:
         status = os.stat(root.uri)
         name, uri, size, modified = os.path.basename(root.uri), file_uri(root.uri), status.st_size, status.st_mtime_ns
-    return Found(place=_shown(name), uri=uri, kind=_kind(name, uri), byte_size=size, modified=modified)
+    return Found(place=_shown(name), uri=uri, kind=_kind(name.lstrip("."), uri), byte_size=size, modified=modified)
 
 
 def _local(source: Root, without: str) -> Iterator[Found | Dropped]:
