@@ -12,7 +12,6 @@ from anchorface.records.errors import PhotoError, StorageError
 from anchorface.records.films import USUAL_RATE, FilmLimits, FilmReader
 from anchorface.records.storage import read_bytes
 
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 MOST_BYTES = 2**31
 """Frames of one film in memory, at most: 2 GiB are 114 seconds of 512 px at 25 a second."""
 LIMITS = FilmLimits(seconds=600.0)

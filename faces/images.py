@@ -22,6 +22,7 @@ from pillow_heif import register_heif_opener
 
 from anchorface.faces.colour import to_srgb
 from anchorface.faces.pages import whole_picture
+from anchorface.records.dates import believable
 from anchorface.records.errors import DAMAGE, DataError, PhotoError, StorageError
 from anchorface.records.storage import read_bytes
 
@@ -30,7 +31,7 @@ register_heif_opener(thumbnails=False, decode_threads=1)
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "HEIF", "AVIF")
 SMALLEST_SIDE = 16
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8", b"BM")
-EXIF_FOLDER, DATE_TIME_ORIGINAL = 0x8769, 0x9003
+EXIF_FOLDER, DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x8769, 0x9003, 0x9004
 JPEG_MODES = {"RGB": "RGB", "L": "GRAY"}
 LOST = re.compile(r"(?i)premature end|bad (Huffman|arithmetic) code|instead of RST|before marker 0xd[0-7]|"
                   r"(?P<bytes>\d+) extraneous bytes(?! before marker 0xd[0-7])")
@@ -46,8 +47,8 @@ class PhotoInfo:
     """What a file says of itself.
 
     format: `JPEG`, `PNG`, ...; width, height: pixels, upright; sha256: of the file's bytes; taken: the EXIF date
-    of exposure, None where there is none. more: what else the file holds that was not read: `pages`, `frames`, or
-    nothing.
+    of exposure, None where there is none that can be believed (records.dates). more: what else the file holds that was
+    not read: `pages`, `frames`, or nothing.
     """
 
     format: str
@@ -213,12 +214,15 @@ def _eight_bit_rgb(picture: PillowImage.Image) -> NDArray[np.uint8]:
 
 
 def _taken(picture: PillowImage.Image) -> date | None:
-    """The day of exposure; a wrong or missing date is no reason to lose the photo."""
-    try:
-        text = str(picture.getexif().get_ifd(EXIF_FOLDER).get(DATE_TIME_ORIGINAL, ""))
-        return datetime.strptime(text.strip("\x00 ")[:10], "%Y:%m:%d").date()
-    except DAMAGE:
-        return None
+    """The day of exposure, else that of digitization; a wrong or missing date is no reason to lose the photo."""
+    for tag in (DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED):
+        try:
+            text = str(picture.getexif().get_ifd(EXIF_FOLDER).get(tag, "")).strip("\x00 ")[:10]
+            if day := believable(datetime.strptime(text.replace("-", ":").replace("/", ":"), "%Y:%m:%d").date()):
+                return day
+        except DAMAGE:
+            continue
+    return None
 
 
 def _png_size(content: bytes) -> tuple[int, int] | None:

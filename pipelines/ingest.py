@@ -10,6 +10,7 @@ same bytes are dropped. What was erased here does not come back (identity_index.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -124,7 +125,11 @@ class _Reader:
                         if self._tombstones.has_photo(info.sha256):
                             dropped.append(_dropped(uri, "erased", "it was erased here, and is kept out"))
                         else:
-                            photos.append(_photo(uri, info, json.loads(row["metadata"])))
+                            photo = _photo(uri, info, json.loads(row["metadata"]))
+                            if (doubt := _doubted(photo)) is not None:
+                                dropped.append(_dropped(uri, "date before birth", doubt))
+                                photo = replace(photo, taken=None)
+                            photos.append(photo)
                         if info.more:
                             dropped.append(_dropped(uri, info.more, "the file holds more of them; one was read"))
                 except PhotoError as error:
@@ -164,6 +169,13 @@ def _photo(uri: str, info: PhotoInfo, metadata: Mapping[str, Any]) -> Photo:
         licence=metadata.get("licence", "unknown"), consent=metadata.get("consent", "unknown"),
         source=metadata.get("source", "unknown"), given_faces=faces,
     )
+
+
+def _doubted(photo: Photo) -> str | None:
+    """Why a photograph's date is not believed beside the birth that is said of it; the photograph stays."""
+    if photo.birth_date is None or photo.taken is None or photo.taken >= photo.birth_date:
+        return None
+    return f"taken {photo.taken}, born {photo.birth_date}: the date taken is left unknown"
 
 
 def _scaled(landmarks: Any, scale: NDArray[np.float64]) -> tuple[float, ...]:

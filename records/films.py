@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from anchorface.records.errors import DAMAGE, PhotoError
 
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv"
 """Containers that hold their pictures themselves. Play lists, which name further files, are not among them."""
 NO_PROTOCOL = "none"
 """A list of allowed protocols that names none there is."""

@@ -23,10 +23,10 @@ from PIL import Image
 from anchorface.faces.detect import Detector
 from anchorface.faces.images import read_photo
 from anchorface.records import DROPPED_SCHEMA, Dropped, PhotoError, StorageError, derive, storage
+from anchorface.records.kinds import PICTURES, meant
 from anchorface.restoration.photo import open_references, restore_photo
 from anchorface.restoration.restorer import Reference, Restorer, SamplerSettings
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 STAGE = "restore"
 RESTORED_SCHEMA = pa.schema([
     ("photo", pa.string()), ("face", pa.int32()), ("box", pa.list_(pa.float32())), ("references", pa.int32()),
@@ -52,15 +52,15 @@ def restore_folder(restorer: Restorer, photos: str, out: str, *, detector: Detec
     """
     say = progress or (lambda line: None)
     settings = settings or SamplerSettings()
-    names = _names(photos)
+    names, dropped = _names(photos)
     if not names:
-        raise StorageError(f"{photos}: no photographs ({', '.join(PHOTO_SUFFIXES)}) in this folder")
-    reference_names = _names(references) if references else []
+        raise StorageError(f"{photos}: no photographs ({', '.join(PICTURES[:9])}, ...) in this folder")
+    reference_names, no_references = _names(references, "reference: ") if references else ([], [])
+    dropped += no_references
     storage.make_folder(out)
     rows: list[dict[str, Any]] = []
-    dropped: list[Dropped] = []
     opened: dict[tuple[str, ...], list[Reference]] = {}
-    counts = {"photos": len(names), "restored": 0, "done before": 0, "dropped": 0}
+    counts = {"photos": len(names), "restored": 0, "done before": 0, "dropped": len(dropped)}
     for number, name in enumerate(names, start=1):
         uri, target = storage.join(photos, name), storage.join(out, name)
         own = tuple(storage.join(str(references), n) for n in _of_photo(name, reference_names))
@@ -105,11 +105,13 @@ def _open(restorer: Restorer, uris: Sequence[str], detector: Detector, dropped: 
     return result
 
 
-def _names(folder: str) -> list[str]:
-    """Photographs below a folder, as paths relative to it."""
+def _names(folder: str, what: str = "") -> tuple[list[str], list[Dropped]]:
+    """Photographs below a folder, as paths relative to it, and rows for what is left out (records.kinds)."""
     root = storage.filesystem(folder)[1].rstrip("/")
-    return [storage.filesystem(uri)[1].removeprefix(root).lstrip("/")
-            for uri in storage.list_files(folder, PHOTO_SUFFIXES)]
+    places = [storage.filesystem(uri)[1].removeprefix(root).lstrip("/") for uri in storage.list_files(folder)]
+    names, left_out = meant(places, ("photo",))
+    return names, [Dropped(stage=STAGE, uri=storage.join(folder, place).rstrip("/"), row=-1, cause=what + cause,
+                           detail=detail) for place, cause, detail in left_out]
 
 
 def _of_photo(name: str, reference_names: Sequence[str]) -> tuple[str, ...]:

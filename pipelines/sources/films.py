@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anchorface.faces.images import PhotoInfo
-from anchorface.pipelines.sources.address import frame_uri, open_file
+from anchorface.pipelines.sources.address import frame_uri
+from anchorface.pipelines.sources.opening import open_file
 from anchorface.records.errors import PhotoError
 from anchorface.records.films import FilmLimits, FilmReader
 
