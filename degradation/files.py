@@ -108,6 +108,8 @@ def degrade_files(sources: Sequence[str], out: str, *, read: Read, settings: Set
             try:
                 if not wanted:
                     raise PhotoError("no plan", uri, "the given plans do not name it")
+                if not all(storage.name_fits(target(out, key)) for key in wanted):
+                    raise PhotoError("name too long", uri, "give it a shorter one: -0.png is put behind it")
                 counts["made"] += _degrade_file(uri, left, out, lines, read, settings, plans) if left else 0
             except PhotoError as error:
                 dropped.append(_row(file, error.cause, error.detail))
@@ -129,13 +131,15 @@ def named_files(sources: Sequence[str], out: str) -> tuple[dict[str, str], list[
     `out` is no source.
 
     Raises:
-        ConfigurationError: two files of one name. StorageError: a source that is not there.
+        ConfigurationError: two files of one name, or `out` is a source. StorageError: a source that is not there.
     """
     found: dict[str, str] = {}
     dropped: list[dict[str, str]] = []
     inside = storage.filesystem(out)[1].rstrip("/") + "/"
     for source in sources:
         root = source.rstrip("/")
+        if storage.filesystem(root)[1].rstrip("/") + "/" == inside:
+            raise ConfigurationError(f"{out}: the folder of the sources; take another one for the results")
         uris = {uri[len(root) + 1:] or root.rpartition("/")[2]: uri for uri in storage.list_files(root)
                 if not storage.filesystem(uri)[1].startswith(inside)}
         names, left_out = (list(uris), []) if root in uris.values() else meant(uris, ("photo", "film", "other"))

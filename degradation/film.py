@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from anchorface.records.errors import PhotoError, StorageError
 from anchorface.records.films import USUAL_RATE, FilmLimits, FilmReader
-from anchorface.records.storage import read_bytes
+from anchorface.records.storage import filesystem
 
 MOST_BYTES = 2**31
 """Frames of one film in memory, at most: 2 GiB are 114 seconds of 512 px at 25 a second."""
@@ -29,10 +30,16 @@ def read_film(uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
         PhotoError: `unreadable`, `size changes`, `too many frames`, or a cause of records.films.FilmReader.
     """
     try:
-        content = read_bytes(uri)
-    except StorageError as error:
+        system, path = filesystem(uri)
+        file = system.open_input_file(path)
+    except (OSError, StorageError) as error:
         raise PhotoError("unreadable", uri, str(error)) from error
-    film = FilmReader(io.BytesIO(content), uri, LIMITS)
+    with file:
+        return _read(file, uri)
+
+
+def _read(file: Any, uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
+    film = FilmReader(file, uri, LIMITS)
     frames: list[np.ndarray] = []
     seconds, total = [], 0
     try:

@@ -1,7 +1,7 @@
 """Photographs in and out: bytes to uint8 [H, W, 3] RGB, upright, eight bits, or a PhotoError with its cause.
 
-Causes: `unreadable` (no such file, or damaged inside), `not an image`, `truncated` (a JPEG that lost data inside, too),
-`too many pixels`, `too many scans`, `too small`, `raw` (a raw photograph). Colours are converted to sRGB
+Causes: `unreadable` (no such file, or damaged inside), `too large`, `not an image`, `truncated` (also a JPEG that lost
+data inside), `too many pixels`, `too many scans`, `too small`, `raw` (a raw photograph). Colours are converted to sRGB
 (`faces.colour`); of several pictures in one file one is read (`faces.pages`).
 """
 
@@ -24,12 +24,14 @@ from anchorface.faces.colour import to_srgb
 from anchorface.faces.pages import whole_picture
 from anchorface.records.dates import believable
 from anchorface.records.errors import DAMAGE, DataError, PhotoError, StorageError
-from anchorface.records.storage import read_bytes
+from anchorface.records.storage import filesystem, read_bytes
 
 register_heif_opener(thumbnails=False, decode_threads=1)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "HEIF", "AVIF")
 SMALLEST_SIDE = 16
+LARGEST = 2**29
+"""Bytes of one encoded photograph, at most: 512 MiB (our choice)."""
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8", b"BM")
 EXIF_FOLDER, DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x8769, 0x9003, 0x9004
 JPEG_MODES = {"RGB": "RGB", "L": "GRAY"}
@@ -80,10 +82,7 @@ def read_photo(
     """
     if isinstance(source, str):
         uri = source
-        try:
-            content = read_bytes(source)
-        except StorageError as error:
-            raise PhotoError("unreadable", uri, str(error)) from error
+        content = read_file(source)
     else:
         content = source
     declared = _png_size(content)
@@ -100,6 +99,22 @@ def read_photo(
         sha256=hashlib.sha256(content).hexdigest(), taken=taken, more=more,
     )
     return pixels, info
+
+
+def read_file(uri: str) -> bytes:
+    """A photograph's bytes, as they stand in its file.
+
+    Raises:
+        PhotoError: `unreadable`, `too large`.
+    """
+    try:
+        system, path = filesystem(uri)
+        size = system.get_file_info(path).size or 0
+        if size > LARGEST:
+            raise PhotoError("too large", uri, f"{size} bytes; at most {LARGEST} are read")
+        return read_bytes(uri)
+    except (StorageError, OSError) as error:
+        raise PhotoError("unreadable", uri, str(error)) from error
 
 
 def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 95) -> bytes:
