@@ -20,7 +20,7 @@ import numpy as np
 
 from anchorface.degradation.clip import apply_clip, clip_profile, draw_clip
 from anchorface.degradation.clip_plan import ClipPlan
-from anchorface.degradation.film import SUFFIXES, film_bytes, read_film
+from anchorface.degradation.film import film_bytes, rate_of, read_film
 from anchorface.degradation.operations.resize import resize
 from anchorface.degradation.plan import Plan
 from anchorface.degradation.plan_lines import Key, Lines, Plans, digest_of, line_of, read_lines, write_lines
@@ -29,6 +29,7 @@ from anchorface.degradation.replay import apply
 from anchorface.degradation.sheet import Cell, sheet
 from anchorface.records import storage
 from anchorface.records.errors import ConfigurationError, DataError, PhotoError
+from anchorface.records.kinds import kind_of, meant
 from anchorface.records.seeds import rng
 
 Read = Callable[[str], np.ndarray]
@@ -89,12 +90,12 @@ def degrade_files(sources: Sequence[str], out: str, *, read: Read, settings: Set
         raise ConfigurationError(f"count {count}: at least one version of each file is needed")
     if (settings.plans or None) != (digest_of(plans) if plans is not None else None):
         raise ConfigurationError(f"settings.plans {settings.plans!r} is not the digest of the plans given")
-    files = named_files(sources, out)
+    files, dropped = named_files(sources, out)
     _same_settings(settings, out)
     plans_out = plans_out or storage.join(out, "plans.jsonl")
     lines = {key: line for key, line in read_lines(plans_out).items() if storage.exists(target(out, key))
              } if storage.exists(plans_out) else {}
-    counts, dropped = {"made": 0, "there": 0}, []
+    counts = {"made": 0, "there": 0}
     named: dict[str, list[int]] = {}
     for file, version in sorted(plans or ()):
         named.setdefault(file, []).append(version)
@@ -107,6 +108,8 @@ def degrade_files(sources: Sequence[str], out: str, *, read: Read, settings: Set
             try:
                 if not wanted:
                     raise PhotoError("no plan", uri, "the given plans do not name it")
+                if not all(storage.name_fits(target(out, key)) for key in wanted):
+                    raise PhotoError("name too long", uri, "give it a shorter one: -0.png is put behind it")
                 counts["made"] += _degrade_file(uri, left, out, lines, read, settings, plans) if left else 0
             except PhotoError as error:
                 dropped.append(_row(file, error.cause, error.detail))
@@ -122,24 +125,31 @@ def degrade_files(sources: Sequence[str], out: str, *, read: Read, settings: Set
     return {**counts, "dropped": len(dropped)}
 
 
-def named_files(sources: Sequence[str], out: str) -> dict[str, str]:
-    """Every file of the sources by its name, its path inside the folder. Hidden files and `out` are left out.
+def named_files(sources: Sequence[str], out: str) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """Every file of the sources by its name, its path inside the folder, and rows for what is left out (records.kinds).
+
+    `out` is no source.
 
     Raises:
-        ConfigurationError: two files of one name. StorageError: a source that is not there.
+        ConfigurationError: two files of one name, or `out` is a source. StorageError: a source that is not there.
     """
     found: dict[str, str] = {}
+    dropped: list[dict[str, str]] = []
     inside = storage.filesystem(out)[1].rstrip("/") + "/"
     for source in sources:
         root = source.rstrip("/")
-        for uri in storage.list_files(root):
-            name = uri[len(root) + 1:] or root.rpartition("/")[2]
-            if storage.filesystem(uri)[1].startswith(inside) or any(part.startswith(".") for part in name.split("/")):
-                continue
+        if storage.filesystem(root)[1].rstrip("/") + "/" == inside:
+            raise ConfigurationError(f"{out}: the folder of the sources; take another one for the results")
+        uris = {uri[len(root) + 1:] or root.rpartition("/")[2]: uri for uri in storage.list_files(root)
+                if not storage.filesystem(uri)[1].startswith(inside)}
+        names, left_out = (list(uris), []) if root in uris.values() else meant(uris, ("photo", "film", "other"))
+        dropped += [_row(*row) for row in left_out]
+        for name in names:
             if name in found:
-                raise ConfigurationError(f"{uri} and {found[name]} are both called {name}: take a folder for each")
-            found[name] = uri
-    return found
+                raise ConfigurationError(f"{uris[name]} and {found[name]} are both called {name}: take a folder for "
+                                         "each")
+            found[name] = uris[name]
+    return found, dropped
 
 
 def target(out: str, key: Key) -> str:
@@ -163,13 +173,13 @@ def square(clean: np.ndarray, size: int) -> np.ndarray:
 def _degrade_file(uri: str, keys: Sequence[Key], out: str, lines: Lines, read: Read, settings: Settings,
                   plans: Plans | None) -> int:
     """Make some versions of a file, note them in `lines`, and say how many."""
-    clean, rate = _clean(uri, read, settings)
+    clean, seconds = _clean(uri, read, settings)
     for key in keys:
-        plan = settings.plan(key, clean, rate) if plans is None else plans[key]
+        plan = settings.plan(key, clean, rate_of(seconds)) if plans is None else plans[key]
         if isinstance(plan, ClipPlan) != (clean.ndim == 4):
             raise DataError(f"{uri}: the given plan is for a {'film' if isinstance(plan, ClipPlan) else 'picture'}")
         if isinstance(plan, ClipPlan):
-            content = film_bytes(apply_clip(clean, plan), rate)
+            content = film_bytes(apply_clip(clean, plan), seconds)
         else:
             content = _encoded(apply(clean, plan), ".png", cv2.IMWRITE_PNG_COMPRESSION, 3)
         storage.write_atomic(target(out, key), content)
@@ -177,14 +187,14 @@ def _degrade_file(uri: str, keys: Sequence[Key], out: str, lines: Lines, read: R
     return len(keys)
 
 
-def _clean(uri: str, read: Read, settings: Settings) -> tuple[np.ndarray, float]:
-    """A file's picture or film, and frames per second."""
-    clean, rate = read_film(uri) if _is_film(uri) else (read(uri), 0.0)
-    return (square(clean, settings.size) if settings.size else clean), rate
+def _clean(uri: str, read: Read, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """A file's picture or film, and when each of a film's frames is shown, in seconds."""
+    clean, seconds = read_film(uri) if _is_film(uri) else (read(uri), np.empty(0))
+    return (square(clean, settings.size) if settings.size else clean), seconds
 
 
 def _is_film(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+    return kind_of(name) == "film"
 
 
 def _same_settings(settings: Settings, out: str) -> None:

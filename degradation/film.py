@@ -1,81 +1,91 @@
-"""Films in and out of files: frames uint8 [T, H, W, 3], RGB. Sound is left out."""
+"""Films in and out of files: frames uint8 [T, H, W, 3], RGB, upright, each with its time. Sound is left out."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
-import av.error
 import numpy as np
+from numpy.typing import NDArray
 
 from anchorface.records.errors import PhotoError, StorageError
-from anchorface.records.storage import read_bytes
+from anchorface.records.films import USUAL_RATE, FilmLimits, FilmReader
+from anchorface.records.storage import filesystem
 
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 MOST_BYTES = 2**31
 """Frames of one film in memory, at most: 2 GiB are 114 seconds of 512 px at 25 a second."""
-SMALLEST_SIDE = 16
+LIMITS = FilmLimits(seconds=600.0)
+TICKS = 90_000
+"""Ticks of a written film's clock in a second."""
 
 
-def read_film(uri: str) -> tuple[np.ndarray, float]:
-    """All frames of a film, as they are stored (no turning), and how many there are per second.
+def read_film(uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
+    """All frames of a film, upright, and when each is shown.
 
     Returns:
-        uint8 [T, H, W, 3], RGB, and frames per second.
+        uint8 [T, H, W, 3], RGB, and float64 [T]: seconds from the first frame, rising.
 
     Raises:
-        PhotoError: `unreadable`, `not a film`, `too many frames`, `too small`, or `size changes`.
+        PhotoError: `unreadable`, `size changes`, `too many frames`, or a cause of records.films.FilmReader.
     """
     try:
-        content = read_bytes(uri)
-    except StorageError as error:
+        system, path = filesystem(uri)
+        file = system.open_input_file(path)
+    except (OSError, StorageError) as error:
         raise PhotoError("unreadable", uri, str(error)) from error
+    with file:
+        return _read(file, uri)
+
+
+def _read(file: Any, uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
+    film = FilmReader(file, uri, LIMITS)
+    frames: list[np.ndarray] = []
+    seconds, total = [], 0
     try:
-        with av.open(io.BytesIO(content), "r") as film:
-            if not film.streams.video:
-                raise PhotoError("not a film", uri, "no stream of pictures in it")
-            stream = film.streams.video[0]
-            stream.thread_type = "NONE"
-            frames = list(_frames(film, stream, uri))
-            rate = float(stream.average_rate or 25)
-    except (av.error.FFmpegError, ValueError) as error:
-        if isinstance(error, PhotoError):
-            raise
-        raise PhotoError("not a film", uri, str(error)) from error
-    if not frames:
-        raise PhotoError("not a film", uri, "no frame in it")
-    return np.stack(frames), rate
+        for second, frame in film.frames():
+            picture = film.pixels(frame)
+            total += picture.nbytes
+            if frames and picture.shape != frames[0].shape:
+                before = list(frames[0].shape[:2])
+                raise PhotoError("size changes", uri, f"from {before} to {list(picture.shape[:2])}")
+            if total > MOST_BYTES:
+                raise PhotoError("too many frames", uri, f"more than {MOST_BYTES // 2**30} GiB of pixels; cut it first")
+            frames.append(picture)
+            seconds.append(second)
+    finally:
+        film.close()
+    return np.stack(frames), np.array(seconds)
 
 
-def film_bytes(frames: np.ndarray, rate: float) -> bytes:
+def rate_of(seconds: NDArray[np.float64]) -> float:
+    """Frames per second of a film, by the usual time between two frames (the nearest of rates such as 25 or 30000 /
+    1001); 25 for a single frame.
+    """
+    if len(seconds) < 2:
+        return USUAL_RATE
+    return float(Fraction(float(1 / np.median(np.diff(seconds)))).limit_denominator(1001))
+
+
+def film_bytes(frames: np.ndarray, rate: float | Sequence[float] | NDArray[np.float64]) -> bytes:
     """Frames as an MP4: H.264 of constant quality 8, hardly visible loss (our choice).
 
     Args:
-        frames: uint8 [T, H, W, 3], RGB. rate: frames per second.
+        frames: uint8 [T, H, W, 3], RGB. rate: frames per second, or each frame's time in seconds, rising.
     """
+    seconds = np.arange(len(frames)) / rate if isinstance(rate, int | float) else np.asarray(rate, np.float64)
+    usual = Fraction(rate_of(seconds)).limit_denominator(1001)
     height, width = frames.shape[1:3]
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as film:
-        stream = film.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001),
+    with av.open(file, "w", format="mp4", options={"video_track_timescale": str(TICKS)}) as film:
+        stream = film.add_stream("libx264", rate=usual,
                                  options={"crf": "8", "preset": "veryfast", "threads": "1"})
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
-        for picture in frames:
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        stream.codec_context.time_base = Fraction(1, TICKS)
+        for picture, second in zip(frames, seconds.tolist(), strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = round(second * TICKS), Fraction(1, TICKS)
+            film.mux(stream.encode(frame))
         film.mux(stream.encode())
     return file.getvalue()
-
-
-def _frames(film: av.container.InputContainer, stream: av.VideoStream, uri: str) -> Iterator[np.ndarray]:
-    size, total = None, 0
-    for frame in film.decode(stream):
-        picture = frame.to_ndarray(format="rgb24")
-        size, total = size or picture.shape, total + picture.nbytes
-        if min(picture.shape[:2]) < SMALLEST_SIDE:
-            raise PhotoError("too small", uri, f"{picture.shape[1]} x {picture.shape[0]}; sides of at least "
-                                               f"{SMALLEST_SIDE} px are needed")
-        if picture.shape != size:
-            raise PhotoError("size changes", uri, f"from {list(size[:2])} to {list(picture.shape[:2])}")
-        if total > MOST_BYTES:
-            raise PhotoError("too many frames", uri, f"more than {MOST_BYTES // 2**30} GiB of pixels; cut it first")
-        yield picture

@@ -10,6 +10,13 @@ beside which others may be too small to be seen. Smaller pictures are enlarged t
 alone misses faces that fill the picture: 24 of 24.) Looks of one shape, of whatever photographs, are one batch; files
 that fix their batch to one are run row by row.
 
+A face whose landmarks do not fit its box is none. Where nothing was found, a copy with a wide margin (for a face that
+fills the frame) and copies turned by 90, 180 and 270 degrees are looked at with their longer side at 320 px; where the
+best face lies on its side, a copy in which it stands; where it is weak, as one on its head is, a copy turned by 180
+degrees. The faces of the copy are taken if they are surer than those before. (Faces on their heads are found at
+scores of .50 to .73, with the points of a face that stands: 22 of 22 people turned so; unturned, one in twenty is so
+weak.)
+
 Beside two looks at fixed squares of 640 and 320 px (scrfd_2.5g_kps), on shared photographs; points: largest distance
 from the index's, in eye distances, median (95 %); pixels: what the network sees of a photograph, in millions:
 
@@ -34,7 +41,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anchorface.faces.align import halved
+from anchorface.faces.align import ARCFACE_TEMPLATE, halved
 from anchorface.faces.runtime import Floats, run, session
 from anchorface.faces.weights import find
 from anchorface.records.errors import ConfigurationError, WeightsError
@@ -50,6 +57,16 @@ DOUBT = 0.1
 """Score from which a candidate is a sign of a face."""
 SMALL = 32.0
 """Shorter side of a face's box, in pixels of a look, below which other faces may go unseen."""
+
+SIDEWAYS, WEAK, SURER = 60.0, 0.73, 0.03
+"""Degrees of roll from which a face lies on its side; score below which it may stand on its head; by how much the best
+face of a turned copy must be surer (our choice)."""
+SURE_OF_COPY = 0.6
+"""Smallest score of a face that is found in a copy alone."""
+FIT_SCALE, FIT_REST, FIT_PLACE = (0.6, 1.7), 0.2, 0.3
+"""Landmarks against their box: size, 1 for the mean face in a box of 112 px; distance from the mean face, and of their
+middle from the box's, in shares of its side. Of 279 faces of the shared photographs .95 to 1.25, at most .14, at most
+.23; of those turned by 90 degrees mostly more."""
 
 Candidates = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]
 
@@ -107,7 +124,24 @@ class Detector:
         looks = {number: [seen[number, self.half]] for number, _ in first}
         for number, side in again:
             looks[number].append(seen[number, side])
-        return [self._merge(looks[number]) for number in range(len(images))]
+        return self._turned(images, [self._merge(looks[number]) for number in range(len(images))])
+
+    def _turned(
+        self, images: Sequence[NDArray[np.uint8]], found: list[list[Detection]]
+    ) -> list[list[Detection]]:
+        """The faces after a look at turned and padded copies, where there is a doubt."""
+        asked = [(number, turns) for number, faces in enumerate(found) for turns in _copies(faces)]
+        copies = [_copy(images[number], turns, self.half) for number, turns in asked]
+        seen = self._look(copies, [(place, self.half) for place in range(len(copies))])
+        result = [[face for face in faces if _fits(face)] for faces in found]
+        for place, (number, turns) in enumerate(asked):
+            before = [*found[number][:1], *result[number][:1]]
+            least = max((face.score + SURER for face in before), default=SURE_OF_COPY)
+            back = [_back(face, images[number], turns, self.half) for face in self._merge([seen[place, self.half]])]
+            fitting = [face for face in back if _fits(face)]
+            if fitting and fitting[0].score >= least:
+                result[number] = fitting
+        return result
 
     def _doubtful(self, candidates: Candidates, scale: float) -> bool:
         """Whether a look may have missed a face: it shows none, a weak sign of another one, or a small one."""
@@ -145,6 +179,70 @@ class Detector:
             Detection(box=tuple(boxes[i].tolist()), landmarks=points[i], score=float(scores[i]))
             for i in sure[_suppress(boxes[sure], scores[sure], self.overlap)]
         ]
+
+
+def _copies(faces: Sequence[Detection]) -> tuple[int, ...]:
+    """The copies to look at after the faces of a photograph: quarter turns to the left, 0 for a padded one."""
+    if not faces:
+        return 0, 1, 2, 3
+    roll = _fit(faces[0])[0]
+    if abs(roll) > SIDEWAYS:
+        return (1,) if roll > 0 else (3,)
+    return (2,) if faces[0].score < WEAK else ()
+
+
+def _copy(image: NDArray[np.uint8], turns: int, side: int) -> NDArray[np.uint8]:
+    """A turned copy, or a padded one; hardly larger than the look at it."""
+    image, _ = _shrunk(image, side)
+    if turns:
+        return np.ascontiguousarray(np.rot90(image, turns))
+    high, wide = (length // 2 for length in image.shape[:2])
+    return np.pad(image, ((high, high), (wide, wide), (0, 0)))
+
+
+def _back(face: Detection, image: NDArray[np.uint8], turns: int, side: int) -> Detection:
+    """A face of a copy, in the photograph's pixels."""
+    small, scale = _shrunk(image, side)
+    height, width = small.shape[:2]
+    corners = np.array([[x, y] for x in face.box[::2] for y in face.box[1::2]])
+
+    def turned(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points[:, 0], points[:, 1]
+        moved = ((x - width // 2, y - height // 2), (width - 1 - y, x), (width - 1 - x, height - 1 - y),
+                 (y, height - 1 - x))[turns]
+        return (np.stack(moved, axis=1) + 0.5) * scale - 0.5
+
+    box = turned(corners)
+    return Detection(
+        box=(*box.min(axis=0).tolist(), *box.max(axis=0).tolist()), landmarks=turned(face.landmarks), score=face.score
+    )
+
+
+def _shrunk(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
+    """A photograph halved until it is less than twice a look's side, and a small pixel's side in photo pixels."""
+    scale = 1.0
+    while 2 * side < max(image.shape[:2]) and min(image.shape[:2]) >= 4:
+        image, scale = halved(image), 2 * scale
+    return image, scale
+
+
+def _fits(face: Detection) -> bool:
+    """Whether a face's landmarks fit its box."""
+    _, size, rest, place = _fit(face)
+    return FIT_SCALE[0] <= size <= FIT_SCALE[1] and rest <= FIT_REST and place <= FIT_PLACE
+
+
+def _fit(face: Detection) -> tuple[float, float, float, float]:
+    """Landmarks against the mean face's: roll in degrees, size, distance and place in shares of the box's side."""
+    x0, y0, x1, y1 = face.box
+    side = float(np.sqrt(max((x1 - x0) * (y1 - y0), 1e-12)))
+    mean, here = (points[:, 0] + 1j * points[:, 1] for points in (np.array(ARCFACE_TEMPLATE), face.landmarks))
+    middle = here.mean()
+    mean, here = mean - mean.mean(), here - middle
+    factor = (here * mean.conj()).sum() / (np.abs(mean) ** 2).sum()
+    rest = float(np.sqrt((np.abs(here - factor * mean) ** 2).mean())) / side
+    place = abs(middle - complex(x0 + x1, y0 + y1) / 2) / side
+    return float(np.degrees(np.angle(factor))), float(abs(factor)) * 112 / side, rest, float(place)
 
 
 def _canvas(image: NDArray[np.uint8], side: int) -> tuple[int, int]:

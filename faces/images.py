@@ -1,14 +1,15 @@
 """Photographs in and out: bytes to uint8 [H, W, 3] RGB, upright, eight bits, or a PhotoError with its cause.
 
-Causes: `unreadable` (no such file, or damaged inside), `not an image`, `truncated`, `too many pixels`, `too small`.
-Colour profiles are not converted: numbers are read as sRGB.
+Causes: `unreadable` (no such file, or damaged inside), `too large`, `not an image`, `truncated` (also a JPEG that lost
+data inside), `too many pixels`, `too many scans`, `too small`, `raw` (a raw photograph). Colours are converted to sRGB
+(`faces.colour`); of several pictures in one file one is read (`faces.pages`).
 """
 
 import hashlib
 import io
+import re
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -19,20 +20,28 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from pillow_heif import register_heif_opener
 
-from anchorface.records.errors import DataError, PhotoError, StorageError
-from anchorface.records.storage import read_bytes
+from anchorface.faces.colour import to_srgb
+from anchorface.faces.pages import whole_picture
+from anchorface.records.dates import believable
+from anchorface.records.errors import DAMAGE, DataError, PhotoError, StorageError
+from anchorface.records.storage import filesystem, read_bytes
 
 register_heif_opener(thumbnails=False, decode_threads=1)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "HEIF", "AVIF")
 SMALLEST_SIDE = 16
+LARGEST = 2**29
+"""Bytes of one encoded photograph, at most: 512 MiB (our choice)."""
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8", b"BM")
-EXIF_FOLDER, DATE_TIME_ORIGINAL = 0x8769, 0x9003
-DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, MemoryError,
-    AttributeError, AssertionError, struct.error, zlib.error,
-)
-"""What decoders raise on bytes that nobody meant to be a picture."""
+EXIF_FOLDER, DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x8769, 0x9003, 0x9004
+JPEG_MODES = {"RGB": "RGB", "L": "GRAY"}
+LOST = re.compile(r"(?i)premature end|bad (Huffman|arithmetic) code|instead of RST|before marker 0xd[0-7]|"
+                  r"(?P<bytes>\d+) extraneous bytes(?! before marker 0xd[0-7])")
+"""What libjpeg warns of where a JPEG's data was lost."""
+MOST_EXTRANEOUS = 64
+"""Bytes between a JPEG's markers that mean nothing, from which on data was lost (our choice)."""
+FEW_SCANS, MOST_SCANNED = 64, 2_000_000_000
+"""Scans of a JPEG that are always read, and pixels of all scans that are read at most (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +49,8 @@ class PhotoInfo:
     """What a file says of itself.
 
     format: `JPEG`, `PNG`, ...; width, height: pixels, upright; sha256: of the file's bytes; taken: the EXIF date
-    of exposure, None where there is none.
+    of exposure, None where there is none that can be believed (records.dates). more: what else the file holds that was
+    not read: `pages`, `frames`, or nothing.
     """
 
     format: str
@@ -49,6 +59,7 @@ class PhotoInfo:
     byte_size: int
     sha256: str
     taken: date | None
+    more: str = ""
 
 
 def read_photo(
@@ -71,10 +82,7 @@ def read_photo(
     """
     if isinstance(source, str):
         uri = source
-        try:
-            content = read_bytes(source)
-        except StorageError as error:
-            raise PhotoError("unreadable", uri, str(error)) from error
+        content = read_file(source)
     else:
         content = source
     declared = _png_size(content)
@@ -84,13 +92,29 @@ def read_photo(
         warnings.simplefilter("ignore")  # what Pillow doubts about a damaged file ends as its cause, or costs nothing
         picture = _open(content, uri)
         _check_size(*picture.size, max_pixels, uri)
-        pixels, taken = _decode(picture, content, max_pixels, uri)
+        pixels, taken, more = _decode(picture, content, max_pixels, uri)
     name = "JPEG" if picture.format == "MPO" else str(picture.format)
     info = PhotoInfo(
         format=name, width=pixels.shape[1], height=pixels.shape[0], byte_size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(), taken=taken,
+        sha256=hashlib.sha256(content).hexdigest(), taken=taken, more=more,
     )
     return pixels, info
+
+
+def read_file(uri: str) -> bytes:
+    """A photograph's bytes, as they stand in its file.
+
+    Raises:
+        PhotoError: `unreadable`, `too large`.
+    """
+    try:
+        system, path = filesystem(uri)
+        size = system.get_file_info(path).size or 0
+        if size > LARGEST:
+            raise PhotoError("too large", uri, f"{size} bytes; at most {LARGEST} are read")
+        return read_bytes(uri)
+    except (StorageError, OSError) as error:
+        raise PhotoError("unreadable", uri, str(error)) from error
 
 
 def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 95) -> bytes:
@@ -141,18 +165,57 @@ def _check_size(width: int, height: int, max_pixels: int, uri: str) -> None:
 
 def _decode(
     picture: PillowImage.Image, content: bytes, max_pixels: int, uri: str
-) -> tuple[NDArray[np.uint8], date | None]:
+) -> tuple[NDArray[np.uint8], date | None, str]:
     try:
-        picture.load()
-        _check_size(*picture.size, max_pixels, uri)  # a HEIF picture's size may change while it is decoded
+        more = whole_picture(picture, content, max_pixels, uri)
+        _check_size(*picture.size, max_pixels, uri)
         taken = _taken(picture)
-        upright = ImageOps.exif_transpose(picture)
-        return _eight_bit_rgb(upright), taken
+        decoded = _strict_jpeg(picture, content, uri) if picture.format in ("JPEG", "MPO") else None
+        if decoded is None:
+            picture.load()
+            decoded = picture
+        _check_size(*decoded.size, max_pixels, uri)  # a HEIF picture's size may change while it is decoded
+        upright = ImageOps.exif_transpose(to_srgb(decoded))
+        return _eight_bit_rgb(upright), taken, more
     except PhotoError:
         raise
     except DAMAGE as error:
         cause = "truncated" if "truncated" in str(error) or _ends_early(content) else "unreadable"
         raise PhotoError(cause, uri, str(error)) from error
+
+
+def _strict_jpeg(picture: PillowImage.Image, content: bytes, uri: str) -> PillowImage.Image | None:
+    """A JPEG in grey or RGB, decoded so that lost data is noticed; None if Pillow has to decode it.
+
+    Pillow's decoder hides what its library warns of, and fills what is lost with grey; the pixels are the same.
+    """
+    scans = content.count(b"\xff\xda") if picture.info.get("progressive") else 1
+    if scans > FEW_SCANS and scans * picture.width * picture.height > MOST_SCANNED:
+        raise PhotoError("too many scans", uri, f"{scans} scans of {picture.width} x {picture.height} pixels")
+    if picture.mode not in JPEG_MODES:
+        return None
+    try:
+        pixels = _jpeg(content, picture.mode, strict=True)
+    except ValueError as error:
+        found = LOST.search(str(error))
+        if found and int(found["bytes"] or MOST_EXTRANEOUS) >= MOST_EXTRANEOUS:
+            raise PhotoError("truncated", uri, f"data was lost inside: {error}") from error
+        try:
+            pixels = _jpeg(content, picture.mode, strict=False)
+        except ValueError:
+            return None
+    if pixels.shape[1::-1] != picture.size:
+        return None
+    decoded = PillowImage.fromarray(pixels)
+    decoded.info = picture.info
+    return decoded
+
+
+def _jpeg(content: bytes, mode: str, strict: bool) -> NDArray[np.uint8]:
+    found = simplejpeg.decode_jpeg(
+        content, colorspace=JPEG_MODES[mode], fastdct=False, fastupsample=False, strict=strict
+    )
+    return found[..., 0] if mode == "L" else found
 
 
 def _eight_bit_rgb(picture: PillowImage.Image) -> NDArray[np.uint8]:
@@ -168,16 +231,19 @@ def _eight_bit_rgb(picture: PillowImage.Image) -> NDArray[np.uint8]:
     if "A" in picture.getbands() or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         picture = PillowImage.alpha_composite(PillowImage.new("RGBA", layer.size, "white"), layer)
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _taken(picture: PillowImage.Image) -> date | None:
-    """The day of exposure; a wrong or missing date is no reason to lose the photo."""
-    try:
-        text = str(picture.getexif().get_ifd(EXIF_FOLDER).get(DATE_TIME_ORIGINAL, ""))
-        return datetime.strptime(text.strip("\x00 ")[:10], "%Y:%m:%d").date()
-    except DAMAGE:
-        return None
+    """The day of exposure, else that of digitization; a wrong or missing date is no reason to lose the photo."""
+    for tag in (DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED):
+        try:
+            text = str(picture.getexif().get_ifd(EXIF_FOLDER).get(tag, "")).strip("\x00 ")[:10]
+            if day := believable(datetime.strptime(text.replace("-", ":").replace("/", ":"), "%Y:%m:%d").date()):
+                return day
+        except DAMAGE:
+            continue
+    return None
 
 
 def _png_size(content: bytes) -> tuple[int, int] | None:

@@ -36,7 +36,7 @@ from anchorface.records.hashes import sha256
 from anchorface.records.nouns import FACE_SCHEMA, Dropped, Photo
 from anchorface.records.storage import join, read_table
 
-VERSION = 5
+VERSION = 6
 SMALLEST_CROP = 112
 DETECTOR = "scrfd_2.5g_kps"
 POSE = ("yaw", "pitch", "roll")

@@ -11,6 +11,7 @@ erased here does not come back (identity_index.tombstones).
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +36,7 @@ from anchorface.records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
 from anchorface.records.storage import delete, exists, join, list_files, read_table
 from anchorface.records.terms import WITHDRAWN, term, understood, withdrawn_rows
 
-VERSION = 2
+VERSION = 3
 PART_ROWS = 128
 LISTING = "listing"
 COMPLAINTS = "sidecars"
@@ -146,7 +147,13 @@ class _Reader:
                         if self._tombstones.has_photo(info.sha256):
                             dropped.append(_dropped(uri, "erased", "it was erased here, and is kept out"))
                         else:
-                            photos.append(_photo(uri, info, json.loads(row["metadata"])))
+                            photo = _photo(uri, info, json.loads(row["metadata"]))
+                            if (doubt := _doubted(photo)) is not None:
+                                dropped.append(_dropped(uri, "date before birth", doubt))
+                                photo = replace(photo, taken=None)
+                            photos.append(photo)
+                        if info.more:
+                            dropped.append(_dropped(uri, info.more, "the file holds more of them; one was read"))
                 except PhotoError as error:
                     dropped.append(_dropped(error.uri, error.cause, error.detail))
         self._reader.close()
@@ -184,6 +191,13 @@ def _photo(uri: str, info: PhotoInfo, metadata: Mapping[str, Any]) -> Photo:
         licence=metadata.get("licence", "unknown"), consent=metadata.get("consent", "unknown"),
         source=metadata.get("source", "unknown"), given_faces=faces,
     )
+
+
+def _doubted(photo: Photo) -> str | None:
+    """Why a photograph's date is not believed beside the birth that is said of it; the photograph stays."""
+    if photo.birth_date is None or photo.taken is None or photo.taken >= photo.birth_date:
+        return None
+    return f"taken {photo.taken}, born {photo.birth_date}: the date taken is left unknown"
 
 
 def _scaled(landmarks: Any, scale: NDArray[np.float64]) -> tuple[float, ...]:

@@ -18,7 +18,16 @@ Where an exception would lose its class on the way (a Ray worker, a file), it go
 `to_value` there, `raise from_value(name, message)` here.
 """
 
+import struct
+import zlib
+
 from anchorface.records.addresses import redacted
+
+DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, MemoryError,
+    AttributeError, AssertionError, struct.error, zlib.error,
+)
+"""What decoders raise on bytes that nobody meant to be a picture or a film."""
 
 
 class AnchorfaceError(Exception):

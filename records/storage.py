@@ -28,6 +28,9 @@ from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 
 CHUNK = 8 * 2**20
 
+LONGEST_NAME = 255
+"""Bytes of a name that every usual filesystem takes."""
+
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The filesystem and the path in it for a URI or a local path.
@@ -61,6 +64,11 @@ def exists(uri: str) -> bool:
     """Whether a file or folder stands there."""
     system, path = filesystem(uri)
     return system.get_file_info(path).type != fs.FileType.NotFound
+
+
+def name_fits(uri: str) -> bool:
+    """Whether a file's name is short enough to be written, by the temporary name that stands beside it meanwhile."""
+    return len(os.fsencode(uri.rpartition("/")[2])) + len(".12345678.tmp") <= LONGEST_NAME
 
 
 def make_folder(uri: str) -> None:
@@ -197,7 +205,7 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[str]:
     """The URIs of all files under a folder, sorted; only those that end in one of `suffixes` (lower case) if given.
 
     Raises:
-        StorageError: there is no such folder.
+        StorageError: there is no such folder, or a name in it is not UTF-8.
     """
     system, path = filesystem(uri)
     info = system.get_file_info(path)
@@ -207,7 +215,10 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[str]:
         return [uri]
     found = system.get_file_info(fs.FileSelector(path, recursive=True))
     root = path.rstrip("/")
-    names = sorted(f.path[len(root) + 1 :] for f in found if f.type == fs.FileType.File)
+    try:
+        names = sorted(f.path[len(root) + 1 :] for f in found if f.type == fs.FileType.File)
+    except UnicodeDecodeError as error:
+        raise StorageError(f"{uri}: a file there has a name that is not UTF-8 ({error.object!r}): rename it") from error
     return [join(uri, n) for n in names if not suffixes or n.lower().endswith(suffixes)]
 
 

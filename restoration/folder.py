@@ -1,33 +1,45 @@
 """A folder of photographs, restored one by one; a rerun does what is left.
 
-In: a folder (or URI) of photographs and, optionally, one of references. References in a subfolder named as a
-photograph (without its suffix) belong to that photograph; those at the top belong to all others. Out:
+In: a folder (or URI) of photographs, or one file, and, optionally, references as `restoration.belonging` lays them out.
+Out, which is never a source, whatever folder it stands in:
 
-    {out}/{photo's path}.png       the restored photograph
+    {out}/{photo's path}.png       the restored photograph; what it keeps of the original: `restoration.keeping`
     {out}/{photo's path}.json      its faces, and the hash of what it was made from: the done-marker
     {out}/restored.parquet         one row per restored face: photo, face number, box, references used
-    {out}/dropped/restore.parquet  photographs and references that could not be used, with causes
+    {out}/dropped/restore.parquet  what could not be used or is not clear, with causes
 """
 
 import hashlib
-import io
 import json
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from pathlib import PurePosixPath
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
 import pyarrow as pa
-from PIL import Image
 
 from anchorface.faces.detect import Detector
-from anchorface.faces.images import read_photo
-from anchorface.records import DROPPED_SCHEMA, Dropped, PhotoError, StorageError, derive, storage
+from anchorface.faces.images import read_file, read_photo
+from anchorface.records import (
+    DROPPED_SCHEMA,
+    ConfigurationError,
+    DataError,
+    Dropped,
+    PhotoError,
+    StorageError,
+    derive,
+    storage,
+)
+from anchorface.records.console import shown as words
+from anchorface.records.kinds import PICTURES, meant
 from anchorface.records.state import read_state
+from anchorface.restoration.belonging import belonging
+from anchorface.restoration.keeping import png_bytes
 from anchorface.restoration.photo import open_references, restore_photo
 from anchorface.restoration.restorer import Reference, Restorer, SamplerSettings
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+VERSION = 2
+"""Of what is written, so that a rerun makes anew what an older one made otherwise."""
 STAGE = "restore"
 RESTORED_SCHEMA = pa.schema([
     ("photo", pa.string()), ("face", pa.int32()), ("box", pa.list_(pa.float32())), ("references", pa.int32()),
@@ -41,53 +53,65 @@ def restore_folder(restorer: Restorer, photos: str, out: str, *, detector: Detec
     """Restore every photograph of a folder.
 
     Args:
-        references: folder of reference photographs, laid out as the module says; None: there are none.
+        photos: a folder, or one file. out: another folder; it may stand in `photos`.
+        references: folder of reference photographs, or one file for all photographs; None: there are none.
         faces: `all` or `largest`. seed: with the photograph's name it decides the noise.
         progress: takes one line of text at a time.
 
     Returns:
-        Counts: photos, restored, done before, dropped.
+        Counts: `photos`, which are `restored`, `done before` or `dropped`; and `left out`, files that are none.
 
     Raises:
-        StorageError: a folder that does not exist or cannot be written.
+        StorageError: a folder that does not exist or cannot be written. ConfigurationError: `out` is `photos`.
     """
     say = progress or (lambda line: None)
     settings = settings or SamplerSettings()
-    names = _names(photos)
-    if not names:
-        raise StorageError(f"{photos}: no photographs ({', '.join(PHOTO_SUFFIXES)}) in this folder")
-    reference_names = _names(references) if references else []
+    if _place(out) == _place(photos):
+        raise ConfigurationError(f"{out}: the folder of the photographs; take another one for the restored ones")
+    found = _found(photos, out)
+    if not found.uris:
+        raise StorageError(f"{photos}: no photographs ({', '.join(PICTURES[:9])}, ...) in this folder")
+    shown = _found(references, out, "reference: ") if references else _Found()
+    belongs = belonging(list(found.uris), list(shown.uris))
+    dropped = [*found.rows, *shown.rows]
+    dropped += [_row(found.uris[name], "references not clear", why) for name, why in belongs.doubtful.items()]
+    dropped += [_row(shown.uris[name], "reference: of no photograph", why) for name, why in belongs.unused.items()]
     storage.make_folder(out)
     rows: list[dict[str, Any]] = []
-    dropped: list[Dropped] = []
     opened: dict[tuple[str, ...], list[Reference]] = {}
-    counts = {"photos": len(names), "restored": 0, "done before": 0, "dropped": 0}
-    for number, name in enumerate(names, start=1):
-        uri, target = storage.join(photos, name), storage.join(out, name)
-        own = tuple(storage.join(str(references), n) for n in _of_photo(name, reference_names))
+    counts = {"photos": len(found.uris), "restored": 0, "done before": 0, "dropped": 0, "left out": found.left_out}
+    for number, (name, uri) in enumerate(found.uris.items(), start=1):
+        target, place = storage.join(out, name), f"[{number}/{len(found.uris)}] {words(name, lines=False)}"
+        own = tuple(shown.uris[reference] for reference in belongs.own[name])
         try:
-            made_from = _fingerprint(restorer, settings, faces, seed, (uri, *own))
+            if not storage.name_fits(f"{target}.json"):
+                raise PhotoError("name too long", uri, "give it a shorter one: .json is put behind it")
+            content = read_file(uri)
+            made_from = _fingerprint(restorer, settings, faces, seed, (content, *map(_readable, own)))
             if (done := _done(target, made_from)) is not None:
                 rows += done
                 counts["done before"] += 1
                 continue
             if own not in opened:
                 opened[own] = _open(restorer, own, detector, dropped)
-            photo, _ = read_photo(uri)
+            photo, info = read_photo(content, uri=uri)
             result = restore_photo(restorer, photo, opened[own], detector=detector, faces=faces, uri=uri,
                                    seed=derive(seed, f"photo {name}"), settings=settings)
         except PhotoError as error:
-            dropped.append(Dropped(stage=STAGE, uri=uri, row=-1, cause=error.cause, detail=error.detail))
+            dropped.append(_row(uri, error.cause, error.detail))
             counts["dropped"] += 1
-            say(f"[{number}/{len(names)}] {name}: dropped, {error.cause}")
+            say(f"{place}: dropped, {error.cause}")
             continue
+        if info.more:
+            dropped.append(_row(uri, info.more, "the file holds more of them; one was restored"))
         told = [{"photo": name, "face": n, "box": list(face.detection.box), "references": face.references,
                  "enlarged": face.enlarged} for n, face in enumerate(result.faces)]
-        storage.write_atomic(f"{target}.png", _png(result.image))
+        storage.write_atomic(f"{target}.png", png_bytes(result.image, content))
         storage.write_atomic(f"{target}.json", json.dumps({"made_from": made_from, "faces": told}).encode())
         rows += told
         counts["restored"] += 1
-        say(f"[{number}/{len(names)}] {name}: {len(told)} face(s), {len(opened[own])} reference(s)")
+        doubt = ", not clear which references are its own" if name in belongs.doubtful else ""
+        say(f"{place}: {len(told)} face(s), {len(opened[own])} reference(s){doubt}")
     storage.write_table(storage.join(out, "restored.parquet"), pa.Table.from_pylist(rows, schema=RESTORED_SCHEMA))
     storage.write_table(storage.join(out, "dropped", f"{STAGE}.parquet"),
                         pa.Table.from_pylist([row.to_row() for row in dropped], schema=DROPPED_SCHEMA))
@@ -101,22 +125,42 @@ def _open(restorer: Restorer, uris: Sequence[str], detector: Detector, dropped: 
         try:
             result += open_references(restorer, [uri], detector)
         except PhotoError as error:
-            dropped.append(Dropped(stage=STAGE, uri=uri, row=-1, cause=f"reference: {error.cause}",
-                                   detail=error.detail))
+            dropped.append(_row(uri, f"reference: {error.cause}", error.detail))
     return result
 
 
-def _names(folder: str) -> list[str]:
-    """Photographs below a folder, as paths relative to it."""
-    root = storage.filesystem(folder)[1].rstrip("/")
-    return [storage.filesystem(uri)[1].removeprefix(root).lstrip("/")
-            for uri in storage.list_files(folder, PHOTO_SUFFIXES)]
+@dataclass(kw_only=True)
+class _Found:
+    """What stands in a folder. uris: of its photographs, by their path in it. rows: for what is left out, left_out:
+    how many files that is.
+    """
+
+    uris: dict[str, str] = field(default_factory=dict)
+    rows: list[Dropped] = field(default_factory=list)
+    left_out: int = 0
 
 
-def _of_photo(name: str, reference_names: Sequence[str]) -> tuple[str, ...]:
-    stem = PurePosixPath(name).stem
-    own = tuple(n for n in reference_names if PurePosixPath(n).parts[0] == stem and "/" in n)
-    return own or tuple(n for n in reference_names if "/" not in n)
+def _found(source: str, out: str, what: str = "") -> _Found:
+    """The photographs below a folder, or one file; `out` is no part of it."""
+    root, closed = storage.filesystem(source)[1].rstrip("/"), _place(out).rstrip("/") + "/"
+    uris = {storage.filesystem(uri)[1].removeprefix(root).lstrip("/"): uri for uri in storage.list_files(source)
+            if not f"{_place(uri)}/".startswith(closed)}
+    if "" in uris:
+        return _Found(uris={root.rpartition("/")[2]: uris[""]})
+    names, left_out = meant(uris, ("photo",))
+    rows = [_row(uris.get(place, storage.join(source, place).rstrip("/")), what + cause, detail)
+            for place, cause, detail in left_out]
+    return _Found(uris={name: uris[name] for name in names}, rows=rows, left_out=len(uris) - len(names))
+
+
+def _place(uri: str) -> str:
+    """Where a folder or file really stands, whatever links lead there."""
+    path = storage.filesystem(uri)[1]
+    return os.path.realpath(path) if storage.is_local(uri) else path.rstrip("/")
+
+
+def _row(uri: str, cause: str, detail: str) -> Dropped:
+    return Dropped(stage=STAGE, uri=uri, row=-1, cause=cause, detail=detail)
 
 
 class Marker(TypedDict):
@@ -130,25 +174,24 @@ def _done(target: str, made_from: str) -> list[dict[str, Any]] | None:
     """The faces of a photograph that stands there, made from the same things; else None."""
     if not (storage.exists(f"{target}.json") and storage.exists(f"{target}.png")):
         return None
-    marker = read_state(f"{target}.json", Marker)
-    return marker["faces"] if marker["made_from"] == made_from else None
+    try:
+        marker = read_state(f"{target}.json", Marker)
+        faces = pa.Table.from_pylist(marker["faces"], schema=RESTORED_SCHEMA).to_pylist()
+        return faces if marker["made_from"] == made_from else None
+    except (DataError, pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None  # a damaged marker says nothing: the photograph is restored again
 
 
-def _fingerprint(restorer: Restorer, settings: SamplerSettings, faces: str, seed: int, uris: Sequence[str]) -> str:
-    contents = [_hash(uri) for uri in uris]
-    of = {"checkpoint": restorer.checkpoint_id, "settings": asdict(settings), "faces": faces, "seed": seed,
-          "files": contents}
+def _fingerprint(restorer: Restorer, settings: SamplerSettings, faces: str, seed: int, files: Sequence[bytes]) -> str:
+    contents = [hashlib.sha256(content).hexdigest() for content in files]
+    of = {"version": VERSION, "checkpoint": restorer.checkpoint_id, "settings": asdict(settings), "faces": faces,
+          "seed": seed, "files": contents}
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 
 
-def _hash(uri: str) -> str:
+def _readable(uri: str) -> bytes:
+    """A reference's bytes; none where it cannot be read, for which `_open` writes a row."""
     try:
-        return hashlib.sha256(storage.read_bytes(uri)).hexdigest()
-    except StorageError as error:
-        raise PhotoError("unreadable", uri, str(error)) from error
-
-
-def _png(image: Any) -> bytes:
-    sink = io.BytesIO()
-    Image.fromarray(image).save(sink, "PNG", compress_level=3)
-    return sink.getvalue()
+        return read_file(uri)
+    except PhotoError:
+        return b""

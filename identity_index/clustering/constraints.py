@@ -11,7 +11,8 @@ identities, and all of these over photographs and dates.
     labels          faces of one label are one person; two labels are two persons
     existing        faces of one existing identity stay together; two existing identities are never joined by looks
     dates           two birth dates are two persons; nobody is photographed before being born; the years of birth that
-                    faces allow (date taken less age, give or take the tolerance) must overlap
+                    faces allow (date taken less age, give or take the tolerance) must overlap. A date that cannot be
+                    believed (records.dates), or lies before the birth that is said of the same person, says nothing
 """
 
 from collections import Counter, defaultdict
@@ -24,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anchorface.records.dates import believable
 from anchorface.records.errors import DataError
 from anchorface.records.nouns import Decision
 
@@ -268,7 +270,7 @@ def _freeze(sets: _Sets, order: Sequence[int], columns: Mapping[str, list[Any]])
     contradicts = low > high
     low[contradicts], high[contradicts] = -np.inf, np.inf
     earliest = np.full(count, np.inf)
-    np.minimum.at(earliest, start, taken)
+    np.minimum.at(earliest, start, np.where(taken < low[start], np.inf, taken))
     apart: dict[int, set[int]] = defaultdict(set)
     marks = 0
     photos: dict[str, list[int]] = defaultdict(list)
@@ -307,7 +309,8 @@ def _years(columns: Mapping[str, list[Any]], count: int) -> tuple[NDArray[np.flo
     births, days = columns.get("birth_date") or [None] * count, columns.get("taken") or [None] * count
     ages, sources = columns.get("age") or [None] * count, columns.get("age_source") or ["unknown"] * count
     for row, (birth, day, age, source) in enumerate(zip(births, days, ages, sources, strict=True)):
-        if day is not None:
+        day = believable(day)
+        if day is not None and (birth is None or birth <= day):
             taken[row] = _year(day)
         if birth is not None:
             low[row] = high[row] = _year(birth)

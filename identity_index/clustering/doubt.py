@@ -142,9 +142,10 @@ def _rivals(
     """Mean cosine of each face to the person of its nearest face that is not its own, and that person; -1 for none."""
     foreign = (nearest.rows >= 0) & (persons[nearest.rows] != persons[:, None])
     has = foreign.any(axis=1)
-    rival = np.full(len(vectors), -1)
+    rival, other = np.full(len(vectors), -1), np.full(len(vectors), np.nan, np.float32)
+    if not has.any():
+        return other, rival  # a single face has no neighbours at all
     rival[has] = persons[nearest.rows[has, np.argmax(foreign[has], axis=1)]]
-    other = np.full(len(vectors), np.nan, np.float32)
     other[has] = _products(groups, vectors[has], rival[has]) / groups.counts[rival[has]]
     return other, rival
 

@@ -11,22 +11,18 @@ is not UTF-8, or looks like one of these forms, is written as `file://` and its 
 therefore printable, fits a table of UTF-8, and leads back to the same bytes.
 """
 
-import io
 import os
 import posixpath
 import re
 from dataclasses import dataclass
-from typing import BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from pyarrow import fs
-
-from anchorface.records.errors import PhotoError, StorageError
-from anchorface.records.storage import filesystem
+from anchorface.records.storage import join
 
 LOCAL = "file://"
 WEB = ("http://", "https://")
-BUFFER = 2**16
+PERCENT = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
+"""Schemes whose paths pyarrow reads percent-encoded; fsspec takes the others as they are written."""
 _MEMBER = re.compile(r"(?s)(.+)#([^#@]*)@(\d{1,18})\+(\d{1,18})")
 _ROW = re.compile(r"(?s)(.+)#([^#@]*)@(\d{1,18})")
 _FRAME = re.compile(r"(?s)(.+)#t=(\d{1,12}\.\d{3})")
@@ -90,6 +86,22 @@ def local_path(uri: str) -> str | None:
     return None if "://" in uri else os.path.abspath(os.path.expanduser(uri))
 
 
+def is_web(uri: str) -> bool:
+    """Whether an address is of the web."""
+    return uri.lower().startswith(WEB)
+
+
+def child_uri(folder: str, place: str) -> str:
+    """The uri of a path below a folder's, whatever signs stand in the path."""
+    address, mark, query = folder.partition("?") if is_percent(folder) else (folder, "", "")
+    return join(address, quote(place) if is_percent(folder) else place) + mark + query
+
+
+def is_percent(uri: str) -> bool:
+    """Whether the path of a uri is percent-encoded."""
+    return "://" in uri and uri.partition("://")[0].lower() in PERCENT
+
+
 def is_text(name: str) -> bool:
     """Whether a name can be written as UTF-8."""
     try:
@@ -108,31 +120,3 @@ def inside(folder: str, name: str) -> str | None:
     """A path that `folder` says, from the source's root: `a/../b` becomes `b`; None if it leads out of the source."""
     place = posixpath.normpath(posixpath.join(folder, name))
     return None if place.startswith(("../", "/")) or place in ("..", ".") else place
-
-
-def open_file(uri: str) -> BinaryIO:
-    """A file for reading at any place in it.
-
-    Raises:
-        PhotoError: `unreadable`.
-    """
-    try:
-        path = local_path(uri)
-        if path is not None:
-            if not os.path.isfile(path):
-                raise PhotoError("unreadable", uri, "no such file" if not os.path.exists(path) else "not a file")
-            return open(path, "rb")
-        system, place = filesystem(uri)
-        return io.BufferedReader(system.open_input_file(place), BUFFER)
-    except (OSError, StorageError) as error:
-        raise PhotoError("unreadable", uri, printable(str(error))) from error
-
-
-def file_size(uri: str) -> int:
-    """A file's bytes, 0 if there is none."""
-    path = local_path(uri)
-    if path is not None:
-        return os.path.getsize(path) if os.path.isfile(path) else 0
-    system, place = filesystem(uri)
-    info: fs.FileInfo = system.get_file_info(place)
-    return int(info.size or 0)

@@ -1,8 +1,8 @@
-"""Frames of films: decoded forward only, upright, with their time.
+"""Frames of films as photographs: a few in every second, or one by its time, upright.
 
 Seconds count from the film's first frame. A frame is asked for by a time, and is the first that stands there or later;
 times have three decimals, so that a stored time finds the same frame again. The reader never goes back: what stands
-before its place means a new `Film`.
+before its place means a new `Film`. What is read at all, and how far, is `records.films`'.
 """
 
 import hashlib
@@ -10,17 +10,15 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import av
-import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from anchorface.faces.images import DAMAGE, SMALLEST_SIDE, PhotoInfo
-from anchorface.pipelines.sources.address import frame_uri, open_file, printable
+from anchorface.faces.images import PhotoInfo
+from anchorface.pipelines.sources.address import frame_uri
+from anchorface.pipelines.sources.opening import open_file
 from anchorface.records.errors import PhotoError
+from anchorface.records.films import FilmLimits, FilmReader
 
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo"
-"""Containers that hold their pictures themselves. Play lists, which name further files, are not among them."""
 CHUNK = 2**20
 
 
@@ -31,34 +29,24 @@ class Film:
         uri: of the film. max_pixels: of a frame.
 
     Raises:
-        PhotoError: `unreadable`, `not a film`, `too many pixels`, `too small`.
+        PhotoError: `unreadable`, or a cause of records.films.FilmReader.
     """
 
     def __init__(self, uri: str, max_pixels: int) -> None:
-        self._uri, self._max_pixels = uri, max_pixels
+        self._uri = uri
         self._file = open_file(uri)
         self._digest, self._size = hashlib.sha256(), 0
         while content := self._file.read(CHUNK):
             self._digest.update(content)
             self._size += len(content)
         self._file.seek(0)
-        self.second, self._first, self._number = -1.0, 0.0, 0
+        self.second = -1.0
         try:
-            self._film = av.open(self._file, "r", options={"format_whitelist": FORMATS})
-            if not self._film.streams.video:
-                raise PhotoError("not a film", uri, "no stream of pictures in it")
-            stream = self._film.streams.video[0]
-            stream.thread_type = "NONE"
-            self._check(stream.codec_context.width, stream.codec_context.height)
-            self._codec = str(stream.codec_context.name)
-            self._rate = float(stream.average_rate or 25)
-            self._frames = self._film.decode(stream)
+            self._film = FilmReader(self._file, uri, FilmLimits(pixels=max_pixels))
         except PhotoError:
             self._file.close()
             raise
-        except (av.error.FFmpegError, *DAMAGE) as error:
-            self._file.close()
-            raise PhotoError("not a film", uri, printable(str(error))) from error
+        self._frames = self._film.frames()
 
     def close(self) -> None:
         """Let the file go."""
@@ -90,42 +78,20 @@ class Film:
             if time >= wanted:
                 yield frame_uri(self._uri, time), self._read(time, frame)[1]
                 wanted = every * (math.floor(time / every + 1e-9) + 1)
-        if self.second < 0:
-            raise PhotoError("not a film", self._uri, "no frame in it")
 
     def _forward(self) -> Iterator[tuple[float, Any]]:
         """Frames from here on with their time, in rising order."""
-        try:
-            for frame in self._frames:
-                raw = frame.time if frame.time is not None else self._number / self._rate
-                if self.second < 0:
-                    self._first = raw
-                self._number += 1
-                time = round(raw - self._first, 3)
-                if time > self.second:
-                    self.second = time
-                    yield time, frame
-        except (av.error.FFmpegError, *DAMAGE) as error:
-            cause = "truncated" if self.second >= 0 else "not a film"
-            raise PhotoError(cause, self._uri, f"after {max(self.second, 0):.3f} s: {printable(str(error))}") from error
+        for exact, frame in self._frames:
+            time = round(exact, 3)
+            if time > self.second:
+                self.second = time
+                yield time, frame
 
     def _read(self, time: float, frame: Any) -> tuple[NDArray[np.uint8], PhotoInfo]:
-        self._check(frame.width, frame.height)
-        try:
-            pixels = frame.to_ndarray(format="rgb24")
-        except (av.error.FFmpegError, *DAMAGE) as error:
-            raise PhotoError("truncated", self._uri, f"at {time:.3f} s: {printable(str(error))}") from error
-        turns = round(frame.rotation / 90) % 4  # counterclockwise, as it is to be shown
-        pixels = np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        pixels = self._film.pixels(frame)
         name = hashlib.sha256(f"{self._digest.hexdigest()}#t={time:.3f}".encode()).hexdigest()
         info = PhotoInfo(
-            format=self._codec, width=pixels.shape[1], height=pixels.shape[0], byte_size=self._size, sha256=name,
+            format=self._film.codec, width=pixels.shape[1], height=pixels.shape[0], byte_size=self._size, sha256=name,
             taken=None,
         )
         return pixels, info
-
-    def _check(self, width: int, height: int) -> None:
-        if width * height > self._max_pixels:
-            raise PhotoError("too many pixels", self._uri, f"{width} x {height}; at most {self._max_pixels} are read")
-        if min(width, height) < SMALLEST_SIDE:
-            raise PhotoError("too small", self._uri, f"{width} x {height}; sides of at least {SMALLEST_SIDE} px")

@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from anchorface.pipelines.sources import splits as published
-from anchorface.pipelines.sources.address import open_file, printable
+from anchorface.pipelines.sources.address import child_uri, printable
+from anchorface.pipelines.sources.opening import entries, open_file
 from anchorface.pipelines.sources.splits import picture_key, text_lines, top_files
-from anchorface.pipelines.sources.walk import Root, entries, find_root, kind_of
+from anchorface.pipelines.sources.walk import Root, find_root
 from anchorface.records.errors import ConfigurationError, DataError, PhotoError
-from anchorface.records.storage import join
+from anchorface.records.kinds import kind_of
 
 LAYOUTS = ("plain", "ffhq", "celeba-hq", "vggface2")
 FFHQ_JSON = "ffhq-dataset-v2.json"
@@ -42,7 +43,8 @@ class Layout:
     """A known data set.
 
     name: one of LAYOUTS. why: the file or folder that told it. belongs: whether a place is one of its photographs.
-    says: what it says of a place, in the shape of metadata.jsonl. splits: subject -> train, val or test.
+    says: what it says of a place, in the shape of metadata.jsonl. splits: subject -> train, val or test. lists: places
+    of its lists, which are no photographs and none that is missing.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Layout:
     belongs: Callable[[str], bool] = lambda place: True
     says: Callable[[str], Mapping[str, Any]] = lambda place: {}
     splits: Mapping[str, str] = field(default_factory=dict)
+    lists: frozenset[str] = frozenset()
 
 
 def find_layout(source: str, name: str = "auto") -> Layout:
@@ -111,7 +114,7 @@ def _beginnings(root: Root) -> Iterator[str]:
     folder = ""
     for _ in range(4):
         first = {True: "", False: ""}
-        for name, is_folder in entries(join(root.uri, folder) if folder else root.uri):
+        for name, is_folder in entries(child_uri(root.uri, folder) if folder else root.uri):
             if (is_folder or kind_of(name) == "photo") and (not first[is_folder] or name < first[is_folder]):
                 first[is_folder] = name
         if first[False]:
@@ -139,7 +142,8 @@ def _ffhq(files: Mapping[str, str], why: str) -> Layout:
         return row | ({"subject": subjects[key]} if key in subjects else {})
 
     return Layout(
-        name="ffhq", why=why, belongs=belongs, says=says, splits=published.reference_splits(files, subjects)
+        name="ffhq", why=why, belongs=belongs, says=says, splits=published.reference_splits(files, subjects),
+        lists=frozenset(files),
     )
 
 
@@ -233,7 +237,7 @@ def _celeba(files: Mapping[str, str], why: str) -> Layout:
     # Reference lists are made for one test: what they name is tested on, whatever CelebA's own partition says.
     return Layout(
         name="celeba-hq", why=why, belongs=belongs, says=says,
-        splits=sides | published.reference_splits(files, subjects),
+        splits=sides | published.reference_splits(files, subjects), lists=frozenset(files),
     )
 
 
@@ -244,5 +248,5 @@ def _vggface(files: Mapping[str, str], why: str) -> Layout:
 
     return Layout(
         name="vggface2", why=why, belongs=lambda place: PERSON.search(place) is not None, says=says,
-        splits=published.class_splits(files),
+        splits=published.class_splits(files), lists=frozenset(files),
     )

@@ -12,26 +12,35 @@ bytes a file, and one part.
 
 import hashlib
 import json
-import mmap
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote, urldefrag
 
-import numpy as np
 import pyarrow as pa
 
-from anchorface.pipelines.sources.address import WEB, file_size, file_uri, inside, local_path, printable
+from anchorface.pipelines.sources.address import (
+    child_uri,
+    file_uri,
+    inside,
+    is_percent,
+    is_web,
+    local_path,
+    printable,
+)
 from anchorface.pipelines.sources.layouts import Layout, find_layout
-from anchorface.pipelines.sources.sidecars import BAD_ROW, SIDECARS, normal, sidecar_rows
+from anchorface.pipelines.sources.opening import file_size
+from anchorface.pipelines.sources.sidecars import BAD_ROW, file_of, is_sidecar, normal, sidecar_rows
+from anchorface.pipelines.sources.spill import Spill, by_bucket, spelling
 from anchorface.pipelines.sources.tables import TableRow, table_photos
 from anchorface.pipelines.sources.tars import tar_photos
-from anchorface.pipelines.sources.walk import PICTURES, Found, Root, find_root, link_problem, walk
+from anchorface.pipelines.sources.walk import Found, Root, find_root, link_problem, matches, walk
 from anchorface.records.addresses import has_secret, redacted
-from anchorface.records.errors import DataError
+from anchorface.records.errors import DataError, PhotoError
+from anchorface.records.kinds import HIDDEN, PICTURES, UNPACK, Others, not_read
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
-from anchorface.records.storage import join
 
 LISTING_SCHEMA = pa.schema([
     ("place", pa.string()), ("uri", pa.string()), ("kind", pa.string()), ("byte_size", pa.int64()),
@@ -39,13 +48,7 @@ LISTING_SCHEMA = pa.schema([
 ])
 """kind: `photo` or `film`. place: under the source. metadata: JSON, as sidecars.normal gives it."""
 
-_SPILL = pa.schema([
-    ("bucket", pa.uint32()), ("place", pa.string()), ("uri", pa.string()), ("kind", pa.string()),
-    ("byte_size", pa.int64()), ("modified", pa.int64()), ("says", pa.string()), ("depth", pa.int32()),
-    ("by", pa.string()), ("row", pa.int64()),
-])
-SPILL_ROWS = 4096
-GATHER_ROWS = 65_536
+BATCH_ROWS = 4096
 CONTAINERS = ("tar", "film", "table")
 
 
@@ -67,7 +70,7 @@ class Complaints:
     def add(self, row: Dropped) -> None:
         """Keep one."""
         self._rows.append(row.to_row())
-        if len(self._rows) >= SPILL_ROWS:
+        if len(self._rows) >= BATCH_ROWS:
             self._flush()
 
     def say(self, uri: str, cause: str, detail: str, row: int = -1) -> None:
@@ -112,7 +115,9 @@ class Listing:
         self.complaints = Complaints()
         self._labels, self._fetch, self._without = labels, fetch, without
         self._folder = _folder(self.root)
+        self._roots = _roots(self._folder)
         self._loose = self._named = 0
+        self._others = Others()
 
     def parts(self, part_rows: int) -> Iterator[tuple[str, pa.Table]]:
         """The parts, each with its name; `complaints` is whole when they are through.
@@ -137,69 +142,93 @@ class Listing:
             nothing = False
             yield from self._container_parts(container, part_rows)
         if nothing and not len(self.complaints.table()):
-            raise DataError(
-                f"{printable(self.source)}: no file there is named like a photograph ({', '.join(PICTURES[:9])}, ...), "
-                "a film, a tar or a Parquet table"
-            )
+            raise DataError(f"{printable(self.source)}: {self._why_nothing()}")
+        if self._others:
+            self.complaints.say(self.source, "other files", str(self._others))
+
+    def _why_nothing(self) -> str:
+        others = f"; {self._others}" if self._others else ""
+        if self.root.pattern:
+            return (f"there is no such folder or file, and as a pattern it matches no photograph below "
+                    f"{printable(self.root.uri)} (`*`, `?` and `[...]` stand for other signs, `**` for any "
+                    f"folders){others}")
+        return (f"no file there is named like a photograph ({', '.join(PICTURES[:9])}, ...), a film, a tar or a "
+                f"Parquet table{others}")
 
     def _spill(self, file: Any) -> None:
         """Walk the source once and write what is found and said."""
-        spill = _Spill(file)
+        spill = Spill(file)
         tables: list[Found] = []
         for found in walk(self.root, self._without):
             if isinstance(found, Dropped):
                 self.complaints.add(found)
                 continue
-            name = found.place.rpartition("/")[2]
-            kind = found.kind if found.chosen else "other"
-            if kind == "packed":
-                self.complaints.say(found.uri, "packed archive", "unpack it, or store it as an uncompressed .tar")
-                kind = "other"
-            elif kind in ("photo", "film") and not self.layout.belongs(found.place):
-                detail = f"not a photograph of the layout {self.layout.name}"
-                self.complaints.say(found.uri, "beside the layout", detail)
-                kind = "other"
-            elif kind == "table" and self._is_places(found):
-                tables.append(found)
-                kind = "other"
-            self._loose += kind == "photo"
-            spill.add(found.place, found.uri, kind, found.byte_size, found.modified)
-            if name in SIDECARS and not self.root.is_file:
+            speaks = is_sidecar(found.place.rpartition("/")[2]) and not self.root.is_file
+            if speaks:
                 self._sidecar(found, spill)
+            if found.chosen:
+                kind = self._kind(found, speaks)
+                if kind == "places":
+                    tables.append(found)
+                    kind = "other"
+                self._loose += kind == "photo"
+                spill.add(found.place, found.uri, kind, found.byte_size, found.modified)
         for table in tables:
             self._places(table, spill)
         spill.close()
 
-    def _sidecar(self, sidecar: Found, spill: "_Spill") -> None:
-        folder = sidecar.place.rpartition("/")[0]
-        for number, row in sidecar_rows(sidecar.place.rpartition("/")[2], sidecar.uri):
+    def _kind(self, found: Found, speaks: bool) -> str:
+        """What a file is to be taken for: `photo`, one of CONTAINERS, `places` or `other`; the last has been told."""
+        if found.kind == "packed":
+            self.complaints.say(found.uri, "packed archive", UNPACK)
+        elif found.kind == "unread":
+            self.complaints.say(found.uri, *not_read(found.place))
+        elif found.kind == "hidden":
+            self.complaints.say(found.uri, "hidden file", HIDDEN)
+        elif found.kind in ("photo", "film") and not self.layout.belongs(found.place):
+            detail = f"not a photograph of the layout {self.layout.name}"
+            self.complaints.say(found.uri, "beside the layout", detail)
+        elif found.kind == "table" and self._is_places(found):
+            return "places"
+        elif found.kind == "photo" or found.kind in CONTAINERS:
+            return found.kind
+        elif not speaks and found.place not in self.layout.lists:
+            self._others.add(found.place)
+        return "other"
+
+    def _sidecar(self, sidecar: Found, spill: Spill) -> None:
+        folder, _, name = sidecar.place.rpartition("/")
+        for number, row in sidecar_rows(name, sidecar.uri):
+            problems: tuple[str, ...] = ()
             try:
                 if isinstance(row, Exception):
                     raise row
-                named = str(row["file"] if "file" in row else row["file_name"])
-                target = inside(folder, named)
+                target = self._target(folder, file_of(row))
                 if target is None:
-                    raise ValueError(f"{named!r} leads out of the source")
-                says = json.dumps(normal(row, self._labels), sort_keys=True)
-                spill.say(printable(target), says, sidecar.place.count("/"), sidecar.uri, number)
+                    raise ValueError(f"{row['file']!r} leads out of the source")
+                if not self.root.pattern or matches(target.split("/"), self.root.pattern):
+                    says, problems = normal(row, self._labels)
+                    place, said = printable(target), json.dumps(says, sort_keys=True)
+                    spill.say(place, said, sidecar.place.count("/"), sidecar.uri, number)
             except BAD_ROW as error:
-                detail = printable(f"{type(error).__name__}: {error}")
-                self.complaints.say(sidecar.uri, "unreadable metadata", detail, number)
+                problems = (printable(f"{type(error).__name__}: {error}"),)
+            if problems:
+                self.complaints.say(sidecar.uri, "unreadable metadata", "; ".join(problems), number)
 
     def _is_places(self, table: Found) -> bool:
         """Whether a table says where photographs are, and does not hold them."""
         first = next((row for row in table_photos(table.uri, False) if isinstance(row, TableRow)), None)
         return first is not None and bool(first.place)
 
-    def _places(self, table: Found, spill: "_Spill") -> None:
+    def _places(self, table: Found, spill: Spill) -> None:
         folder = table.place.rpartition("/")[0]
         for row in table_photos(table.uri, self._labels):
             if isinstance(row, Dropped):
                 self.complaints.add(row)
                 continue
             says = json.dumps(row.says, sort_keys=True)
-            if row.place.lower().startswith(WEB):
-                place = printable(row.place)
+            if is_web(row.place):
+                place = printable(urldefrag(row.place.strip()).url)  # a server is not told what stands behind a `#`
                 if not self._fetch:
                     self.complaints.say(table.uri, "remote", f"{place}; curate with --fetch to download it", row.row)
                     continue
@@ -218,20 +247,21 @@ class Listing:
                 self._named += 1
             spill.say(place, says, table.place.count("/"), table.uri, row.row, named=True)
 
-    def _target(self, folder: str, place: str) -> str | None:
-        """The path under the source that a table's text means: relative to the table, or whole."""
-        root = self._folder.rstrip("/") + "/"
-        path = (local_path(place) if place.startswith("file://") else place) or ""
-        if path.startswith(root):
-            return inside("", path.removeprefix(root))
-        return None if "://" in path else inside(folder, path)
+    def _target(self, folder: str, said: str) -> str | None:
+        """The path under the source that a text means: relative to a folder of it, or whole; None if it leads out."""
+        path = (local_path(said) if said.startswith("file://") else said) or ""
+        for root in self._roots:
+            if path.startswith(root):
+                rest = path.removeprefix(root)
+                return inside("", unquote(rest) if is_percent(self._folder) else rest)
+        return None if "://" in path else inside(folder, path.replace("\\", "/"))
 
     def _loose_parts(self, file: Any, part_rows: int, containers: list[Container]) -> Iterator[tuple[str, pa.Table]]:
         """Loose photographs in their parts; films, tars and tables of bytes are put into `containers`."""
         count = 1
         while count * part_rows < max(self._loose, self._named):
             count *= 2
-        for number, rows in _by_bucket(file, count):
+        for number, rows in by_bucket(file, count):
             table = self._bucket(rows, containers)
             if len(table):
                 yield f"part-{number:05d}", table
@@ -239,15 +269,23 @@ class Listing:
     def _bucket(self, rows: list[dict[str, Any]], containers: list[Container]) -> pa.Table:
         """Files and what is said of them, brought together."""
         files = {row["place"]: row for row in rows if row["kind"] not in ("says", "named")}
+        alike: dict[str, list[str]] = {}
+        for place in files:
+            alike.setdefault(spelling(place), []).append(place)
         said: dict[str, dict[str, Any]] = {}
         for row in sorted(rows, key=lambda row: (row["depth"], row["by"] or "", row["row"] or 0)):
             if row["kind"] in ("says", "named"):
-                if row["place"] not in files and row["kind"] == "named":
+                place = row["place"]
+                if place not in files and len(meant := alike.get(spelling(place), [])) == 1:
+                    place = meant[0]
+                if place not in files and row["kind"] == "named":
                     self._name(row, files)
-                if row["place"] in files:
-                    said[row["place"]] = said.get(row["place"], {}) | json.loads(row["says"])
+                if place in files:
+                    said[place] = said.get(place, {}) | json.loads(row["says"])
                 else:
-                    detail = f"{row['place']!r} stands in the sidecar but not in the folder"
+                    several = ", ".join(sorted(alike.get(spelling(place), []))[:5])
+                    detail = f"{place!r} stands in the sidecar but not in the folder" + (
+                        f"; several are spelled nearly so: {several}" if several else "")
                     self.complaints.say(row["by"], "listed but not there", detail, row["row"])
         kept = []
         for place in sorted(files):
@@ -258,29 +296,35 @@ class Listing:
                               modified=row["modified"])
                 containers.append(Container(file=found, says=says))
             elif row["kind"] == "photo":
-                says = self._layout_says(place) | says
+                says = self._layout_says(place, row["uri"]) | says
                 metadata = json.dumps(says, sort_keys=True)
                 kept.append({key: row[key] for key in LISTING_SCHEMA.names[:5]} | {"metadata": metadata})
         return pa.Table.from_pylist(kept, schema=LISTING_SCHEMA)
 
     def _name(self, row: Mapping[str, Any], files: dict[str, dict[str, Any]]) -> None:
         """A file that only a table of places names: taken if it is there, below the source, and no link out of it."""
-        uri = join(self._folder, row["place"])
+        uri = child_uri(self._folder, row["place"])
         path = local_path(uri)
         if path is not None:
             uri = file_uri(path)
             problem = link_problem(path, os.path.realpath(self._folder)) if os.path.lexists(path) else None
             if problem is not None or not os.path.isfile(path):
                 return
-        size = file_size(uri)
+        try:
+            size = file_size(uri)
+        except (PhotoError, OSError, ValueError):
+            return  # told as not there
         if size:
             modified = os.stat(path).st_mtime_ns if path is not None else 0
             files[row["place"]] = {
                 "place": row["place"], "uri": uri, "kind": "photo", "byte_size": size, "modified": modified,
             }
 
-    def _layout_says(self, place: str) -> dict[str, Any]:
-        return normal(self.layout.says(place), self._labels)
+    def _layout_says(self, place: str, uri: str) -> dict[str, Any]:
+        says, problems = normal(self.layout.says(place), self._labels)
+        if problems:
+            self.complaints.say(uri, "unreadable metadata", f"the layout {self.layout.name}: {'; '.join(problems)}")
+        return says
 
     def _container_parts(self, container: Container, part_rows: int) -> Iterator[tuple[str, pa.Table]]:
         """The photographs of one container in parts of consecutive ones."""
@@ -298,7 +342,7 @@ class Listing:
     def _contained(self, container: Container) -> Iterator[dict[str, Any]]:
         file, base = container.file, dict(container.says)
         if file.kind == "film":
-            says = self._layout_says(file.place) | base
+            says = self._layout_says(file.place, file.uri) | base
             yield _row(file.place, file.uri, "film", file.byte_size, file.modified, says)
             return
         found = tar_photos(file.uri, self._labels) if file.kind == "tar" else table_photos(file.uri, self._labels)
@@ -311,7 +355,7 @@ class Listing:
                 )
             else:
                 name = printable(each.name)
-                says = self._layout_says(name) | base | each.says
+                says = self._layout_says(name, each.uri) | base | each.says
                 yield _row(f"{file.place}/{name}", each.uri, "photo", each.size, file.modified, says)
 
 
@@ -327,59 +371,7 @@ def _folder(root: Root) -> str:
     return root.uri.rpartition("/")[0] if root.is_file else root.uri
 
 
-def _by_bucket(file: Any, count: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """The spilled rows of one bucket after the other: some buckets at a time are gathered from the whole file."""
-    file.flush()
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed when the last batch is let go
-    reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
-    batches = range(reader.num_record_batches)
-    buckets = [reader.get_batch(n).column(0).to_numpy() % count for n in batches]
-    held = np.cumsum(sum((np.bincount(part, minlength=count) for part in buckets), np.zeros(count, np.int64)))
-    first = 0
-    while first < count:
-        before = int(held[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(held, before + GATHER_ROWS, side="right")))
-        masks = [(part >= first) & (part < last) for part in buckets]
-        gathered = pa.Table.from_batches(
-            [reader.get_batch(n).filter(pa.array(masks[n])) for n in batches if masks[n].any()], schema=_SPILL
-        ).combine_chunks()
-        here = gathered["bucket"].to_numpy() % count
-        order = np.argsort(here, kind="stable")
-        edges = np.searchsorted(here[order], np.arange(first, last + 1))
-        for number in range(first, last):
-            chosen = order[edges[number - first] : edges[number - first + 1]]
-            yield number, gathered.take(pa.array(chosen)).to_pylist() if len(chosen) else []
-        first = last
-
-
-class _Spill:
-    """Rows on their way to their parts, in an Arrow file."""
-
-    def __init__(self, file: Any) -> None:
-        self._writer = pa.ipc.new_file(pa.PythonFile(file, mode="w"), _SPILL)
-        self._rows: list[dict[str, Any]] = []
-
-    def add(self, place: str, uri: str, kind: str, byte_size: int, modified: int) -> None:
-        """A file."""
-        self._put({"place": place, "uri": uri, "kind": kind, "byte_size": byte_size, "modified": modified, "depth": -1})
-
-    def say(self, place: str, says: str, depth: int, by: str, row: int, named: bool = False) -> None:
-        """What is said of a file; `named` if that is enough to take it for a photograph."""
-        kind = "named" if named else "says"
-        self._put({"place": place, "kind": kind, "says": says, "depth": depth, "by": by, "row": row})
-
-    def close(self) -> None:
-        """Write the rest."""
-        self._flush()
-        self._writer.close()
-
-    def _put(self, row: dict[str, Any]) -> None:
-        digest = hashlib.blake2b(row["place"].encode(), digest_size=4).digest()
-        self._rows.append({"bucket": int.from_bytes(digest)} | row)
-        if len(self._rows) >= SPILL_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=_SPILL))
-            self._rows = []
+def _roots(folder: str) -> tuple[str, ...]:
+    """How a whole path below the source begins: as the source was named, or without links."""
+    names = (folder,) if "://" in folder else (folder, os.path.realpath(folder))
+    return tuple(dict.fromkeys(name.rstrip("/") + "/" for name in names))

@@ -4,11 +4,8 @@ In: the uri of a Photo row. Out: uint8 [H, W, 3] RGB, upright, and what the byte
 stays open, so that reading in the order of a photo table is reading forward.
 """
 
-import errno
-import ipaddress
-import os
-import socket
 from typing import Any, BinaryIO
+from urllib.parse import urldefrag
 
 import numpy as np
 import pyarrow as pa
@@ -16,18 +13,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from anchorface.faces.images import PhotoInfo, read_photo
-from anchorface.pipelines.sources.address import WEB, Address, open_file, parse_address, printable
+from anchorface.pipelines.sources.address import Address, is_web, parse_address, printable
 from anchorface.pipelines.sources.films import Film
+from anchorface.pipelines.sources.opening import fetch, open_file
 from anchorface.pipelines.sources.tables import DAMAGED, is_bytes, is_text_column
 from anchorface.records.errors import PhotoError
 
 LARGEST = 2**29
 """Bytes of one encoded photograph, at most: 512 MiB (our choice)."""
-LARGEST_FETCH = 2**26
-FETCH_SECONDS = 30.0
-FETCH_PRIVATE = "ANCHORFACE_FETCH_PRIVATE"
 ROWS_AHEAD = 16
-CHUNK = 2**16
 
 
 class PhotoReader:
@@ -73,7 +67,7 @@ class PhotoReader:
             if address.size > self._largest:
                 raise PhotoError("too large", uri, f"{address.size} bytes; at most {self._largest} are read")
             return _part(self._tar(address), address, uri)
-        if uri.startswith(WEB):
+        if is_web(uri):
             return fetch(uri)
         with open_file(uri) as file:
             return _whole(file, uri, self._largest)
@@ -98,56 +92,12 @@ class PhotoReader:
         return self._open
 
 
-def fetch(uri: str, largest: int = LARGEST_FETCH, seconds: float = FETCH_SECONDS) -> bytes:
-    """A photograph from the web. Redirections lead to http and https only.
-
-    A table from outside may name addresses of this machine or of the network around it; no connection is opened to
-    one, whatever name or redirection leads there, unless the environment says ANCHORFACE_FETCH_PRIVATE=1.
-
-    Raises:
-        PhotoError: `too large`, or `unreadable` if it does not come whole within the time or is not on the web.
-    """
-    import aiohttp
-    import fsspec
-
-    try:
-        kept_out = {} if os.environ.get(FETCH_PRIVATE) == "1" else {"get_client": _public_client}
-        system = fsspec.filesystem("http", client_kwargs={"timeout": aiohttp.ClientTimeout(total=seconds)}, **kept_out)
-        content = bytearray()
-        with system.open(uri, block_size=0) as stream:
-            while chunk := stream.read(CHUNK):
-                content += chunk
-                if len(content) > largest:
-                    raise PhotoError("too large", uri, f"more than {largest} bytes")
-        return bytes(content)
-    except PhotoError:
-        raise
-    except Exception as error:  # whatever a server makes a client raise, it is this photograph that is missing
-        said = error.__cause__ or error  # fsspec calls every failed connection a file that is not found
-        raise PhotoError("unreadable", uri, printable(f"{type(said).__name__}: {said}")[:300]) from error
-
-
-async def _public_client(**settings: Any) -> Any:
-    import aiohttp
-
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **settings)
-
-
-def _public_socket(address: Any) -> socket.socket:
-    """A socket for an address that a name was resolved to; refused where that is no address of the public internet."""
-    family, kind, protocol, _, place = address
-    if not ipaddress.ip_address(str(place[0]).partition("%")[0]).is_global:
-        raise PermissionError(errno.EACCES, f"{place[0]} is not on the public internet; set {FETCH_PRIVATE}=1 to fetch "
-                                            "from your own network")
-    return socket.socket(family, kind, protocol)
-
-
 def _fetched(place: str, uri: str) -> bytes:
     """A photograph from the web whose address a table's row keeps, because it holds a password."""
-    if not place.lower().startswith(WEB):
+    if not is_web(place):
         raise PhotoError("unreadable", uri, "the row names no place on the web")
     try:
-        return fetch(place)
+        return fetch(urldefrag(place.strip()).url)
     except PhotoError as error:
         raise PhotoError(error.cause, uri, error.detail) from None
 

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anchorface.pipelines.sources.address import open_file, printable, row_uri
-from anchorface.pipelines.sources.sidecars import BAD_ROW, OTHER_NAMES, normal
+from anchorface.pipelines.sources.address import printable, row_uri
+from anchorface.pipelines.sources.opening import open_file
+from anchorface.pipelines.sources.sidecars import field_name, normal
 from anchorface.records.errors import PhotoError
 from anchorface.records.nouns import Dropped
 
@@ -21,7 +22,7 @@ BYTES = ("image", "jpg", "jpeg", "png", "webp", "picture", "photo", "bytes", "im
 PLACES = (
     "uri", "url", "path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image", "photo",
 )
-METADATA = ("subject", "birth_date", "taken", "licence", "consent", "source", "faces", *OTHER_NAMES)
+METADATA = ("subject", "birth_date", "taken", "licence", "consent", "source", "faces")
 BATCH_ROWS = 1024
 DAMAGED = (OSError, pa.ArrowException, ValueError, NotImplementedError, OverflowError, RuntimeError)
 
@@ -87,7 +88,7 @@ def _rows(uri: str, table: pq.ParquetFile, labels: bool) -> Iterator[TableRow | 
         yield _bad(uri, -1, "no column of photographs", f"columns: {columns}")
         return
     column, holds_bytes = chosen
-    wanted = [name for name in table.schema_arrow.names if name.lower() in METADATA and name != column]
+    wanted = [name for name in table.schema_arrow.names if field_name(name) in METADATA and name != column]
     if not holds_bytes:
         wanted.append(column)
     if not wanted:
@@ -98,11 +99,9 @@ def _rows(uri: str, table: pq.ParquetFile, labels: bool) -> Iterator[TableRow | 
     for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
         for row in batch.to_pylist():
             place = "" if holds_bytes else str(row.pop(column) or "")
-            says: dict[str, Any] = {}
-            try:
-                says = normal({key.lower(): value for key, value in row.items()}, labels)
-            except BAD_ROW as error:
-                yield _bad(uri, number, "unreadable metadata", printable(f"{type(error).__name__}: {error}"))
+            says, problems = normal(row, labels)
+            if problems:
+                yield _bad(uri, number, "unreadable metadata", "; ".join(problems))
             if holds_bytes or place:
                 yield TableRow(row=number, uri=row_uri(uri, column, number), place=place, says=says)
             else:

@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from anchorface.pipelines.sources.address import inside, member_uri, open_file, printable
-from anchorface.pipelines.sources.sidecars import BAD_ROW, SIDECARS, normal, said_rows
-from anchorface.pipelines.sources.walk import kind_of
+from anchorface.pipelines.sources.address import inside, member_uri, printable
+from anchorface.pipelines.sources.opening import open_file
+from anchorface.pipelines.sources.sidecars import BAD_ROW, file_of, is_sidecar, normal, said_rows
 from anchorface.records.errors import PhotoError
+from anchorface.records.kinds import Others, kind_of, not_read, passed_over
 from anchorface.records.nouns import Dropped
 
 LARGEST_HEADER = 2**20
@@ -60,6 +61,7 @@ def _photos(uri: str, file: BinaryIO, labels: bool) -> Iterator[Member | Dropped
     listed: set[str] = set()
     yield from _sidecars(uri, file, labels, spoken)
     sample: list[tuple[tarfile.TarInfo, dict[str, Any]]] = []
+    others, beside = Others(), list[str]()
     key, says = "", dict[str, Any]()
     for member in _members(uri, file, quiet=False):
         if isinstance(member, Dropped):
@@ -68,21 +70,30 @@ def _photos(uri: str, file: BinaryIO, labels: bool) -> Iterator[Member | Dropped
         folder, _, base = member.name.rpartition("/")
         if f"{folder}/{base.partition('.')[0]}" != key:
             yield from _emit(uri, sample, says)
-            key, says, sample = f"{folder}/{base.partition('.')[0]}", {}, []
-        kind = kind_of(base)
+            others.add(*(() if sample else beside))  # what shares its name with a picture belongs to it
+            key, says, sample, beside = f"{folder}/{base.partition('.')[0]}", {}, [], []
+        kind = "system" if passed_over(member.name) else kind_of(base)
         place = inside("", member.name) or ""
         if kind == "photo":
             sample.append((member, spoken.get(place, {})))
             listed.add(place) if place in spoken else None
         elif base.lower().endswith(".json"):
             try:
-                says = _json(file, member, labels)
+                says, problems = _json(file, member, labels)
             except BAD_ROW as error:
-                detail = printable(f"{type(error).__name__}: {error}")
-                yield _left_out(_uri(uri, member), "unreadable metadata", detail)
-        elif kind != "other":
+                problems = (printable(f"{type(error).__name__}: {error}"),)
+            if problems:
+                yield _left_out(_uri(uri, member), "unreadable metadata", "; ".join(problems))
+        elif kind == "unread":
+            yield _left_out(_uri(uri, member), *not_read(base))
+        elif kind in ("system", "hidden", "other"):
+            beside += [] if is_sidecar(base) else [base]
+        else:
             yield _left_out(_uri(uri, member), f"{kind} in an archive", "unpack the archive first")
     yield from _emit(uri, sample, says)
+    others.add(*(() if sample else beside))
+    if others:
+        yield _left_out(uri, "other files", str(others))
     for place in sorted(spoken.keys() - listed):
         yield _left_out(uri, "listed but not there", f"{printable(place)!r} stands in a sidecar but not in the archive")
 
@@ -100,7 +111,7 @@ def _sidecars(
     """Fill `spoken` (place -> what is said) from the archive's own sidecars, nearer ones last."""
     found = [
         member for member in _members(uri, file, quiet=True)
-        if isinstance(member, tarfile.TarInfo) and member.name.rpartition("/")[2] in SIDECARS
+        if isinstance(member, tarfile.TarInfo) and is_sidecar(member.name.rpartition("/")[2])
     ]
     for member in sorted(found, key=lambda member: (member.name.count("/"), member.name)):
         if member.size > LARGEST_SIDECAR:
@@ -112,16 +123,18 @@ def _sidecars(
             try:
                 if isinstance(row, Exception):
                     raise row
-                place = inside(member.name.rpartition("/")[0], str(row.get("file", row.get("file_name"))))
+                place = inside(member.name.rpartition("/")[0], file_of(row))
                 if place is None:
                     raise ValueError(f"{row['file']!r} leads out of the archive")
-                spoken[place] = spoken.get(place, {}) | normal(row, labels)
+                says, problems = normal(row, labels)
+                spoken[place] = spoken.get(place, {}) | says
             except BAD_ROW as error:
-                detail = printable(f"{type(error).__name__}: {error}")
-                yield _left_out(_uri(uri, member), "unreadable metadata", detail, number)
+                problems = (printable(f"{type(error).__name__}: {error}"),)
+            if problems:
+                yield _left_out(_uri(uri, member), "unreadable metadata", "; ".join(problems), number)
 
 
-def _json(file: BinaryIO, member: tarfile.TarInfo, labels: bool) -> dict[str, Any]:
+def _json(file: BinaryIO, member: tarfile.TarInfo, labels: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
     if member.size > LARGEST_JSON:
         raise ValueError(f"more than {LARGEST_JSON} bytes")
     place = file.tell()

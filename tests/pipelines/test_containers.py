@@ -334,8 +334,8 @@ def test_a_listing_in_many_buckets_holds_each_file_once(tmp_path, monkeypatch):
     assert sorted(row["place"] for row in listed) == sorted(f"{number}.jpg" for number in range(300))
     assert all(json.loads(row["metadata"]) == {"subject": row["place"].removesuffix(".jpg")} for row in listed)
     assert len(parts) == 32
-    monkeypatch.setattr("anchorface.pipelines.sources.listing.SPILL_ROWS", 64)
-    monkeypatch.setattr("anchorface.pipelines.sources.listing.GATHER_ROWS", 50)
+    monkeypatch.setattr("anchorface.pipelines.sources.spill.SPILL_ROWS", 64)
+    monkeypatch.setattr("anchorface.pipelines.sources.spill.GATHER_ROWS", 50)
     slower = dict(Listing(str(tmp_path / "in")).parts(16))
     assert all(slower[name].equals(table) for name, table in parts.items()) and slower.keys() == parts.keys()
     (tmp_path / "in" / "new.jpg").write_bytes(b"")

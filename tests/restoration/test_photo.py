@@ -114,7 +114,7 @@ def test_a_folder_survives_bad_photos_and_a_rerun_does_what_is_left(
     lines: list[str] = []
     counts = restore_folder(restorer, str(photos), out, detector=detector, references=str(references),
                             settings=QUICK, progress=lines.append)
-    assert counts == {"photos": 4, "restored": 2, "done before": 0, "dropped": 2}
+    assert counts == {"photos": 4, "restored": 2, "done before": 0, "dropped": 2, "left out": 0}
     assert len(lines) == 4
     dropped = {row["uri"].rsplit("/", 1)[-1]: row["cause"] for row in
                storage.read_table(storage.join(out, "dropped", "restore.parquet")).to_pylist()}
@@ -125,7 +125,7 @@ def test_a_folder_survives_bad_photos_and_a_rerun_does_what_is_left(
     assert all(row["references"] <= 1 for row in rows) and any(row["references"] == 1 for row in rows)
     first = (tmp_path / "out" / "one.jpg.png").read_bytes()
     again = restore_folder(restorer, str(photos), out, detector=detector, references=str(references), settings=QUICK)
-    assert again == {"photos": 4, "restored": 0, "done before": 2, "dropped": 2}
+    assert again == {"photos": 4, "restored": 0, "done before": 2, "dropped": 2, "left out": 0}
     assert storage.read_table(storage.join(out, "restored.parquet")).num_rows == len(rows)
     (tmp_path / "out" / "one.jpg.json").unlink()
     redone = restore_folder(restorer, str(photos), out, detector=detector, references=str(references), settings=QUICK)
