@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
@@ -42,6 +43,9 @@ PIXEL_BYTES = 24
 ORDINARY = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"P5\n", b"P6\n", b"GIF8")
 ORDINARY_BYTES = 2**25
 """Formats whose decoders hold no more than the picture, and bytes of one that are decoded in this process."""
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "1000000000",
+               "MALLOC_MMAP_THRESHOLD_": "1000000000"}
+"""Memory that was a picture's is kept for the next: asking the system for it anew costs a third of the time."""
 ROWS_AT_ONCE = 100
 SAID_BYTES, SAID_RATIO, LONGEST_ROW = 2**28, 64, 2**16
 """What a table may say in all: 256 MiB, and 64 times its own bytes; and of one photograph."""
@@ -49,11 +53,17 @@ _HEAD = struct.Struct("<IQ")
 
 
 class Child:
-    """The process, from outside."""
+    """The process, from outside; it ends with this object.
 
-    def __init__(self) -> None:
-        self._max_pixels = MAX_PIXELS
+    Args:
+        memory: bytes that it may hold, beside PIXEL_BYTES for each pixel. max_pixels: of a picture, at first. seconds:
+            for one answer, whole ones.
+    """
+
+    def __init__(self, memory: int = MEMORY, max_pixels: int = MAX_PIXELS, seconds: int = SECONDS) -> None:
+        self._memory, self._max_pixels, self._seconds = memory, max_pixels, seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._end: Any = None
         self._died: dict[str, PhotoError] = {}
 
     def picture(self, content: bytes, max_pixels: int, uri: str) -> tuple[NDArray[np.uint8], PhotoInfo]:
@@ -122,8 +132,7 @@ class Child:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            self._end()
             self._process = None
 
     def _picture(self, content: bytes, max_pixels: int, uri: str, pixels: bool) -> tuple[dict[str, Any], bytes]:
@@ -137,13 +146,15 @@ class Child:
         return self._answer(uri)
 
     def _send(self, request: dict[str, Any], content: bytes, uri: str) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # it ended while it had nothing to do
         if self._process is None:
-            limit = MEMORY + PIXEL_BYTES * self._max_pixels
-            environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+            limit = self._memory + PIXEL_BYTES * self._max_pixels
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(limit)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, env=environment,
+                [sys.executable, "-m", __name__, str(limit), str(self._seconds)], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT,
             )
+            self._end = weakref.finalize(self, _end, self._process)
         try:
             assert self._process.stdin is not None
             _write(self._process.stdin, request | {"name": uri}, content)
@@ -151,7 +162,7 @@ class Child:
             raise self._dead(uri) from error
 
     def _answer(self, uri: str) -> tuple[dict[str, Any], bytes]:
-        until = time.monotonic() + SECONDS + GRACE
+        until = time.monotonic() + self._seconds + GRACE
         try:
             text, size = _HEAD.unpack(self._take(_HEAD.size, until))
             said, content = json.loads(self._take(text, until)), self._take(size, until)
@@ -175,14 +186,18 @@ class Child:
     def _dead(self, uri: str) -> PhotoError:
         """What the end of the process says of what it read."""
         assert self._process is not None
-        self._process.kill()
-        code = self._process.wait()
+        process = self._process
         self.close()
-        if code in (-signal.SIGALRM, -signal.SIGKILL):
-            detail = f"reading it took more than {SECONDS} seconds, or more memory than there is"
+        if process.returncode in (-signal.SIGALRM, -signal.SIGKILL):
+            detail = f"reading it took more than {self._seconds} seconds, or more memory than there is"
         else:
-            detail = f"reading it ended the process that read it ({code})"
+            detail = f"reading it ended the process that read it ({process.returncode})"
         return PhotoError("unreadable", uri, detail)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.communicate()
 
 
 def is_ordinary(content: bytes) -> bool:
@@ -211,8 +226,8 @@ def _requests(file: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
 class _Work:
     """The process, from inside."""
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
+    def __init__(self, out: BinaryIO, seconds: int) -> None:
+        self._out, self._seconds = out, seconds
         self._cells = TableCells()
         self.verbs = {
             "picture": self.picture, "cell": self.cell, "rows": self.rows, "names_places": self.names_places,
@@ -239,21 +254,21 @@ class _Work:
             kept.append(said)
             if len(kept) == ROWS_AT_ONCE:
                 _write(self._out, {}, json.dumps(kept).encode())
-                signal.alarm(SECONDS)
+                signal.alarm(self._seconds)
                 kept = []
         _write(self._out, {"end": True}, json.dumps(kept).encode())
 
 
 def main() -> None:
-    """Answer requests on the standard input until it ends. The first argument is the memory's limit in bytes."""
-    limit = int(sys.argv[1])
+    """Answer requests on the standard input until it ends. Arguments: the memory's limit in bytes, and the seconds."""
+    limit, seconds = int(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = sys.stdout.buffer
-    work = _Work(out)
+    work = _Work(out, seconds)
     sys.stdout = sys.stderr
     for request, content in _requests(sys.stdin.buffer):
-        signal.alarm(SECONDS)  # nobody handles it: it ends the process wherever it is
+        signal.alarm(seconds)  # nobody handles it: it ends the process wherever it is
         try:
             work.verbs[request["do"]](request, content)
         except PhotoError as error:

@@ -61,9 +61,8 @@ class PhotoReader:
         return self._child.info(content, max_pixels, uri)
 
     def close(self) -> None:
-        """Let the last container and the process for unusual pictures go."""
+        """Let the last container go."""
         self._let_go()
-        self._child.close()
         self._cells.close()
 
     def _let_go(self) -> None:

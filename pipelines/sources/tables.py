@@ -23,8 +23,8 @@ PLACES = (
     "uri", "url", "path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image", "photo",
 )
 METADATA = ("subject", "birth_date", "taken", "licence", "consent", "source", "faces")
-BATCH_ROWS, ROWS_AHEAD = 1024, 16
-BUFFER = 2**20
+BATCH_ROWS, ROWS_AHEAD, BUFFER = 64, 4, 2**20
+"""Rows read at once, of what is said and of pictures, and bytes read ahead: few, since a row may be of any size."""
 DAMAGED = (OSError, pa.ArrowException, ValueError, NotImplementedError, OverflowError, RuntimeError)
 
 
