@@ -169,7 +169,7 @@ class _Reader:
             finally:
                 film.close()
         else:
-            yield row["uri"], self._reader.read(row["uri"], self._max_pixels)[1]
+            yield row["uri"], self._reader.info(row["uri"], self._max_pixels)
 
 
 def _dropped(uri: str, cause: str, detail: str) -> Dropped:
