@@ -43,6 +43,7 @@ PIXEL_BYTES = 24
 ORDINARY = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"P5\n", b"P6\n", b"GIF8")
 ORDINARY_BYTES = 2**25
 """Formats whose decoders hold no more than the picture, and bytes of one that are decoded in this process."""
+START = f"from {__name__} import main; main()"
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "1000000000",
                "MALLOC_MMAP_THRESHOLD_": "1000000000"}
 """Memory that was a picture's is kept for the next: asking the system for it anew costs a third of the time."""
@@ -152,7 +153,7 @@ class Child:
         if self._process is None:
             limit = self._memory + PIXEL_BYTES * self._max_pixels
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(limit), str(self._seconds)], stdin=subprocess.PIPE,
+                [sys.executable, "-c", START, str(limit), str(self._seconds)], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT,
             )
             self._end = weakref.finalize(self, _end, self._process)
@@ -279,7 +280,3 @@ def main() -> None:
             _write(out, {"cause": "unreadable", "detail": f"reading it needs more than {limit} bytes of memory"})
         finally:
             signal.alarm(0)
-
-
-if __name__ == "__main__":
-    main()

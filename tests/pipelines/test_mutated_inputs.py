@@ -3,9 +3,11 @@
 import bz2
 import gzip
 import io
+import json
 import os
 import struct
 import tarfile
+import time
 import zipfile
 import zlib
 from collections import Counter
@@ -28,6 +30,8 @@ from anchorface.records.storage import list_files, read_table
 KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tiff": "TIFF", "gif": "GIF", "bmp": "BMP", "heic": "HEIF",
          "avif": "AVIF", "jp2": "JPEG2000", "ppm": "PPM"}
 TARGETS = 500
+MUTATIONS = int(os.environ.get("ANCHORFACE_MUTATIONS", "120"))
+"""Mutated sidecars and tables of state; 500 take about a minute."""
 
 
 @cache
@@ -240,3 +244,73 @@ def test_damaged_archives_lose_nothing_silently(tmp_path):
     for path in map(str, sorted(source.iterdir())):
         assert found[path] + told[path] >= 6 or told[path] > 0
     assert sum(found.values()) > 0 and sum(told.values()) > 40
+
+
+def sidecar(number: int, generator: np.random.Generator) -> tuple[str, bytes]:
+    """A sidecar that says something of `one.jpg` and of files outside, in one of many forms, and then spoiled."""
+    rows = [
+        {"file": "one.jpg", "subject": f"s{number}", "birth_date": "1950-02-03", "taken": 2001, "consent": "granted",
+         "faces": [{"landmarks": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]], "age": 21.5, "yaw": -3}]},
+        *({"file": file, "subject": "x"} for file in ("../../outside/secret.jpg", "/etc/passwd", "file:///etc/passwd",
+                                                      "http://127.0.0.1/x.jpg", "a/../../../up.jpg", "")),
+    ]
+    if number % 3 == 0:
+        name, text = "metadata.jsonl", "\n".join(map(json.dumps, rows))
+    else:
+        sign = ",;\t|"[number % 4]
+        keys = ("file", "subject", "birth_date", "consent")
+        lines = [sign.join(("File Name", "Person", "Born", "Consent"))]
+        lines += [sign.join(str(row.get(key, "")) for key in keys) for row in rows]
+        name, text = ("Metadata.CSV", "index.tsv")[number % 2], "\n".join(lines)
+    content = text.encode(("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252")[number % 5])
+    how = number % 6
+    if how == 0:
+        return name, flipped(content, generator)
+    if how == 1:
+        return name, content[: int(generator.integers(0, len(content)))]
+    if how == 2:
+        odd = (b'"', b"[" * 500, b"\0", b"9" * 5000)[number % 4]
+        return name, content.replace(b"s", generator.bytes(3)).replace(b"1", odd)
+    if how == 3:
+        return name, content + generator.bytes(200) + content
+    if how == 4:
+        return name, b"\n".join(generator.permutation(content.split(b"\n")).tolist())
+    return name, content.replace(b"2", b"\xff" * int(generator.integers(1, 99))).replace(b"\n", b"\r")
+
+
+def test_mutated_sidecars_cost_fields_and_rows_and_nothing_else(tmp_path):
+    source, generator, good = tmp_path / "in", rng(7, "mutations"), pictures()["jpg"]
+    for number in range(MUTATIONS):
+        folder = source / f"{number:03d}"
+        folder.mkdir(parents=True)
+        (folder / "one.jpg").write_bytes(good + bytes([number % 251, number // 251]))
+        name, content = sidecar(number, generator)
+        (folder / name).write_bytes(content)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.jpg").write_bytes(good)
+    begun, out = time.monotonic(), tmp_path / "out"
+    before = snapshot(tmp_path, out)
+    counts = ingest(str(source), str(out), concurrency=0)
+    assert snapshot(tmp_path, out) == before and time.monotonic() - begun < 0.5 * MUTATIONS + 60
+    assert counts["photos"] == MUTATIONS, "what is said of a photograph never costs it"
+    photos = [row for uri in list_files(f"{out}/photos") for row in read_table(uri).to_pylist()]
+    assert all(row["uri"].startswith(f"{source}/") for row in photos)
+    assert sum(row["subject"] is not None for row in photos) > MUTATIONS // 4
+    told = {row["cause"] for row in dropped(str(out)).to_pylist()}
+    assert told <= {"unreadable metadata", "listed but not there", "date before birth"}
+
+
+def test_mutated_state_of_a_source_is_made_anew_or_named(tmp_path):
+    source, out, generator = tmp_path / "in", tmp_path / "out", rng(8, "mutations")
+    source.mkdir()
+    for number in range(4):
+        (source / f"{number}.jpg").write_bytes(pictures()["jpg"] + bytes([number]))
+    (source / "gone.jpg").write_bytes(b"")
+    ingest(str(source), str(out), concurrency=0)
+    state = sorted(path for path in (out / "listing").rglob("*") if path.is_file())
+    kept = {path: path.read_bytes() for path in state}
+    for number in range(MUTATIONS // 4):
+        path = state[number % len(state)]
+        path.write_bytes(flipped(kept[path], generator) if number % 2 else kept[path][: number * 7])
+        assert ingest(str(source), str(out), concurrency=0)["photos"] == 4
+        assert path.read_bytes() == kept[path]
