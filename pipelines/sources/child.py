@@ -238,7 +238,7 @@ class _Work:
     def picture(self, request: dict[str, Any], content: bytes) -> None:
         pixels, info = read_photo(content, request["max_pixels"], request["name"])
         said = asdict(info) | {"taken": info.taken.isoformat() if info.taken else None}
-        _write(self._out, {"info": said}, memoryview(pixels).cast("B") if request["pixels"] else b"")
+        _write(self._out, {"info": said}, pixels.data.cast("B") if request["pixels"] else b"")
 
     def names_places(self, request: dict[str, Any], content: bytes) -> None:
         _write(self._out, {"names_places": names_places(request["uri"])})
