@@ -3,6 +3,7 @@
 from anchorface.cli import (
     curation,
     datasets,
+    erasure,
     machine,
     people,
     pictures,
@@ -16,6 +17,6 @@ from anchorface.cli import (
 from anchorface.cli.app import app
 
 __all__ = [
-    "app", "curation", "datasets", "machine", "people", "pictures", "quality", "references", "runs", "search",
-    "training", "weights",
+    "app", "curation", "datasets", "erasure", "machine", "people", "pictures", "quality", "references", "runs",
+    "search", "training", "weights",
 ]

@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from anchorface.identity_index.audit import write_audit
 from anchorface.identity_index.audit.left_out import Reader
-from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.erasure.erase import writes
 from anchorface.pipelines.sources.address import parse_address
 from anchorface.pipelines.sources.reader import PhotoReader
 from anchorface.pipelines.stages import stage
@@ -25,6 +25,7 @@ FILM_SECONDS = 120.0
 REMOTE = ("http:", "https:", "ftp:")
 
 
+@writes("audit")
 def audit(
     out: str, pages: str | None = None, *, shown: int | None = 500, per_page: int = 24, seed: int = 0,
     progress: Progress | None = None,
@@ -45,7 +46,6 @@ def audit(
     Raises:
         DataError: the workspace is not grouped. ConfigurationError, StorageError: see `write_audit`.
     """
-    settle(out)
     total = stage.counts(out, "group").get("identities", 0)
     total = total if shown is None else min(total, shown)
     with (progress or Progress(quiet=True)).stage("audit", total, "identities") as told:

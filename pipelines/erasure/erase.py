@@ -6,23 +6,25 @@ crops, dropped tables, every dataset version, audit pages, half-written files.
 
     tombstones/<id>.json       written first: it keeps them from coming back (identity_index.tombstones)
     erased/pending/<id>.json   the journal: what is to be done; deleted last. It names files, and nothing else here does
-    erased/<id>.json           the report: ids (hashes of content), counts, files rewritten, versions and runs
+    erased/<id>.json           the report: salted marks, counts, files rewritten, versions, runs, what was not searched
 
 Every step can be done twice, so an erasure that was stopped anywhere is finished by `settle`: at the next erasure, and
-before any stage. Finished parts stay finished (see erasure.tables). Decisions keep face ids. The photographs at the
-source are the user's: they are counted and never touched.
+before any verb that writes the workspace (`writes`), of which one is at work at a time. Finished parts stay finished
+(see erasure.tables). The photographs at the source are the user's: they are counted and never touched.
 """
 
+import inspect
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
-from anchorface.identity_index.tombstones import bury
+from anchorface.identity_index.tombstones import bury, erasure_mark, face_mark, open_salt, photo_mark
 from anchorface.pipelines.erasure import runs as seen_by
 from anchorface.pipelines.erasure.selection import Selection
 from anchorface.pipelines.erasure.tables import Erased, Markers, forget_subjects, holding
@@ -31,6 +33,7 @@ from anchorface.pipelines.erasure.versions import rewrite_version, versions_with
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
+from anchorface.pipelines.stages.workspace import at_work
 from anchorface.pipelines.versions.plan import planned
 from anchorface.pipelines.versions.publish import finished, latest_id, name_latest
 from anchorface.records.erasures import FOLDER as REPORTS
@@ -42,6 +45,8 @@ from anchorface.records.storage import delete, exists, join, list_files, read_by
 
 REBUILT = ("listing", "audit", "audit.unfinished", "building")
 IDENTITIES, REPORT = "identities/part-00000.parquet", "identities/report.json"
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +69,43 @@ class Erasure:
     files: list[str]
     versions: list[str]
     settings: dict[str, Any] | None
+    of_person: bool = False
     runs: list[dict[str, Any]] = field(default_factory=list)
     pictures: list[list[Any]] = field(default_factory=list)
 
-    @property
-    def erased(self) -> Erased:
+    def erased(self, salt: bytes) -> Erased:
         """What goes, as the tables want it."""
         return Erased(
             face_ids=frozenset(self.face_ids), photo_ids=frozenset(self.photo_ids), uris=frozenset(self.uris),
             places=frozenset((uri, number) for uri, number in self.places), shared=self.shared,
+            subjects=frozenset(self.subjects), of_person=self.of_person, salt=salt,
         )
+
+
+def writes(verb: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """For a verb that writes the workspace `out`: it is the only one there, and what was being erased is erased first.
+
+    Raises:
+        ConfigurationError: another verb is at work in the workspace; names it.
+    """
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def alone(*args: P.args, **values: P.kwargs) -> R:
+            out = signature.bind(*args, **values).arguments["out"]
+            with at_work(out, verb):
+                settle(out)
+                return function(*args, **values)
+
+        return alone
+
+    return decorated
 
 
 def erase(
     out: str, selection: Selection, *, runs: Sequence[str] = (), tracking: Sequence[str] = (),
-    salt: bytes | None = None, progress: Progress | None = None,
+    salt: bytes | None = None, progress: Progress | None = None, wait: bool = False, stop: bool = False,
 ) -> dict[str, Any]:
     """Erase what is selected from every store of the workspace.
 
@@ -90,23 +117,27 @@ def erase(
         tracking: MLflow tracking URIs to search as well as those that the runs name.
         salt: of the tombstones, where the workspace has none yet; drawn from the system's randomness if None.
         progress: where to report.
+        wait, stop: for the verb that is at work in the workspace, or end it; without, it is an error.
 
     Returns:
         The report, as it stands in `erased/<id>.json`.
 
     Raises:
         DataError: nothing is selected, or a table is damaged.
-        ConfigurationError: a folder of runs or a tracking store that is not there.
+        ConfigurationError: a folder of runs or a tracking store that is not there, or another verb at work here.
         StorageError: the workspace cannot be written; the same call goes on from there.
     """
-    settle(out, progress=progress)
-    if not selection.photo_ids and not selection.face_ids:
+    if not selection.photo_ids and not selection.face_ids and not selection.shared:
         raise DataError(f"{out}: nothing is selected, so nothing was erased")
-    journal = _plan(out, selection, runs, tracking)
-    people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
-    bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, salt=salt)
-    write_atomic(join(out, PENDING, f"{journal.erasure_id}.json"), json.dumps(asdict(journal), sort_keys=True).encode())
-    return _carry_out(out, journal, progress or Progress(quiet=True))
+    with at_work(out, "erase", wait=wait, stop=stop):
+        settle(out, progress=progress)
+        secret = open_salt(out, salt)
+        journal = _plan(out, selection, secret, runs, tracking)
+        people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
+        bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=selection.pictures)
+        journal_text = json.dumps(asdict(journal), sort_keys=True)
+        write_atomic(join(out, PENDING, f"{journal.erasure_id}.json"), journal_text.encode())
+        return _carry_out(out, journal, secret, progress or Progress(quiet=True))
 
 
 def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]]:
@@ -118,48 +149,56 @@ def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]
         Their reports.
     """
     folder = join(out, PENDING)
-    pending = list_files(folder, (".json",)) if exists(folder) else []
-    return [
-        _carry_out(out, Erasure(**json.loads(read_bytes(uri))), progress or Progress(quiet=True)) for uri in pending
-    ]
+    if not exists(folder) or not list_files(folder, (".json",)):
+        return []
+    with at_work(out, "erase"):
+        return [
+            _carry_out(out, Erasure(**json.loads(read_bytes(uri))), open_salt(out), progress or Progress(quiet=True))
+            for uri in list_files(folder, (".json",))
+        ]
 
 
-def _plan(out: str, selection: Selection, folders: Sequence[str], tracking: Sequence[str]) -> Erasure:
+def _plan(
+    out: str, selection: Selection, salt: bytes, folders: Sequence[str], tracking: Sequence[str]
+) -> Erasure:
     """What is to be done, all of it known before the first byte is written."""
-    erased = Erased(
-        face_ids=frozenset(selection.face_ids), photo_ids=frozenset(selection.photo_ids),
-        uris=frozenset(selection.uris), places=frozenset(selection.places), shared=selection.shared,
-    )
-    versions = versions_with(out, erased.face_ids)
+    faces = frozenset(selection.face_ids)
+    versions = versions_with(out, faces)
     saw = [*versions, *before(out, versions)]
     found = [run for folder in folders for run in seen_by.folder_runs(folder, saw)]
     for uri in dict.fromkeys([*tracking, *seen_by.tracking_uris(folders)]):
         found += seen_by.tracked_runs(uri, saw)
-    return Erasure(
-        erasure_id=stage.fingerprint(sorted(selection.face_ids), sorted(selection.photo_ids))[:16],
+    journal = Erasure(
+        erasure_id=erasure_mark(salt, [*sorted(faces), *sorted(selection.photo_ids)]),
         kind=selection.kind, face_ids=list(selection.face_ids), photo_ids=list(selection.photo_ids),
         uris=list(selection.uris), places=[list(place) for place in selection.places],
         identities=list(selection.identities), subjects=list(selection.subjects), shared=selection.shared,
-        alike=selection.alike, codes=sum(map(len, selection.codes.values())), files=holding(out, erased),
-        versions=versions, settings=_current(out), runs=found,
-        pictures=[[path, numbers] for path, numbers in seen_by.pictures(folders, found, erased.face_ids)],
+        alike=selection.alike, codes=sum(map(len, selection.codes.values())), files=[],
+        versions=versions, settings=_current(out), of_person=selection.of_person, runs=found,
+        pictures=[[path, numbers] for path, numbers in seen_by.pictures(folders, found, faces)],
     )
+    return replace(journal, files=holding(out, journal.erased(salt)))
 
 
-def _carry_out(out: str, journal: Erasure, progress: Progress) -> dict[str, Any]:
+def _carry_out(out: str, journal: Erasure, salt: bytes, progress: Progress) -> dict[str, Any]:
     """Do it; every step looks at what is there, so it may have been done before."""
-    erased, faces = journal.erased, frozenset(journal.face_ids)
+    erased, faces = journal.erased(salt), frozenset(journal.face_ids)
     subjects = frozenset(journal.subjects)
     with progress.stage("erase", len(journal.files) + len(journal.versions) + 1, "files") as told:
         markers = Markers(out)
         for path in journal.files:
             markers.rewrite(path, erased)
             told.advance(1)
+        # A worker whose stage was killed may have written its last part in the meantime.
+        for path in holding(out, erased):
+            markers.rewrite(path, erased)
         _count_identities(out, markers)
         markers.sum_up()
         forget_subjects(out, subjects)
         if exists(join(out, "index", "faces.lance")):
             IdentityIndex.open(join(out, "index")).delete(sorted(faces))
+        else:
+            delete(join(out, "index"))  # a `group` that was killed left crops alone; the next one writes all
         told.advance(1)
         for folder in REBUILT:
             delete(join(out, folder))
@@ -176,8 +215,10 @@ def _carry_out(out: str, journal: Erasure, progress: Progress) -> dict[str, Any]
         for path, numbers in journal.pictures:
             seen_by.clean((path, numbers))
     report = {
-        "id": journal.erasure_id, "asked_for": journal.kind, "photos": journal.photo_ids, "faces": journal.face_ids,
-        "identities": journal.identities, "photos_that_stay_for_others": sorted(journal.shared),
+        "id": journal.erasure_id, "asked_for": journal.kind,
+        "photos": sorted(photo_mark(salt, photo) for photo in journal.photo_ids),
+        "faces": sorted(face_mark(salt, face) for face in journal.face_ids), "identities": journal.identities,
+        "photos_that_stay_for_others": sorted(photo_mark(salt, photo) for photo in journal.shared),
         "originals_at_the_source": len(journal.uris) + len(journal.shared), "codes_remembered": journal.codes,
         "also_alike": journal.alike, "files_rewritten": journal.files, "dataset_versions": successors,
         "runs": journal.runs, "run_files_cleaned": [path for path, _ in journal.pictures],

@@ -13,8 +13,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from anchorface.identity_index.tombstones import face_mark, open_salt, photo_mark
 from anchorface.pipelines.erasure import runs
-from anchorface.pipelines.erasure.selection import identity_rows
+from anchorface.pipelines.erasure.rows import identity_rows
 from anchorface.pipelines.erasure.versions import versions_with
 from anchorface.records import erasures
 from anchorface.records.errors import DataError
@@ -54,11 +55,14 @@ def versions_that_held(person: str, workspace: str) -> dict[str, str]:
     Raises:
         DataError: nobody here, present or erased, is named so.
     """
-    faces, reports = _faces(person, workspace), []
-    for report in erasures.reports(workspace):
+    faces, reports, known = _faces(person, workspace), [], erasures.reports(workspace)
+    salt = open_salt(workspace) if known else b""
+    marks = {face_mark(salt, face) for face in faces}
+    meant = {person, face_mark(salt, person), photo_mark(salt, person)}
+    for report in known:
         names = (report["id"], *report.get("identities", ()), *report.get("faces", ()), *report.get("photos", ()),
                  *report.get("photos_that_stay_for_others", ()))
-        if person in names or faces & set(report.get("faces", ())):
+        if meant & set(names) or marks & set(report.get("faces", ())):
             reports.append(report)
     if not faces and not reports:
         raise DataError(f"{workspace}: nobody is or was named {person!r} here; give an identity, a subject, the id of "
