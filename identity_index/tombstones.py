@@ -53,7 +53,7 @@ BITS = 512
 LIMITS = {"mobilefacenet_y1_ms1m_112": 0.67}
 LIMIT = 0.70
 FACE_LIMIT = 0.75
-"""Of an erased face's own code: mirrored copies have .75 at least with the worst of three networks, .88 in the middle."""
+"""Of an erased face's own code (our choice): with the worst of three networks mirrored copies have .75 or more."""
 PICTURE_LIMITS = 0.84, 0.84
 """Of face and perceptual hash, both: our choice, so that a person's other photographs stay (99 in 100; of a studio's
 series with one pose and light three in four)."""

@@ -18,6 +18,7 @@ from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.records.errors import PhotoError
 from anchorface.records.storage import filesystem
+from anchorface.records.uses import note
 
 MAX_PIXELS = 30_000_000
 MAX_BYTES = 64 * 1024 * 1024
@@ -46,6 +47,8 @@ def audit(
     Raises:
         DataError: the workspace is not grouped. ConfigurationError, StorageError: see `write_audit`.
     """
+    if pages is not None:
+        note(out, "pages", pages)
     total = stage.counts(out, "group").get("identities", 0)
     total = total if shown is None else min(total, shown)
     with (progress or Progress(quiet=True)).stage("audit", total, "identities") as told:

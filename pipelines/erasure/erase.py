@@ -15,6 +15,7 @@ before any verb that writes the workspace (`writes`), of which one is at work at
 
 import inspect
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import wraps
@@ -25,9 +26,11 @@ import numpy as np
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import bury, erasure_mark, face_mark, open_salt, photo_mark
-from anchorface.pipelines.erasure import runs as seen_by
+from anchorface.pipelines.erasure.likeness import shows_person
+from anchorface.pipelines.erasure.runs import gone_parents, search
 from anchorface.pipelines.erasure.selection import Selection
 from anchorface.pipelines.erasure.tables import Erased, Markers, forget_subjects, holding
+from anchorface.pipelines.erasure.traces import Trace, clean, left_by_ray, traces
 from anchorface.pipelines.erasure.versions import FOLDER as REWRITING
 from anchorface.pipelines.erasure.versions import rewrite_version, versions_with
 from anchorface.pipelines.identities.splits import SPLITS
@@ -45,6 +48,12 @@ from anchorface.records.storage import delete, exists, join, list_files, read_by
 
 REBUILT = ("listing", "audit", "audit.unfinished", "building")
 IDENTITIES, REPORT = "identities/part-00000.parquet", "identities/report.json"
+NOWHERE = (
+    "the photographs at the source, backups, and snapshots of disks and buckets",
+    "copies of dataset versions, pages, run folders and restored pictures that neither the workspace nor --runs names",
+    "face tables, spilled objects and logs of Ray on other machines",
+    "what checkpoints learned: those listed cannot unsee anybody",
+)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -52,8 +61,8 @@ R = TypeVar("R")
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
     """What is to be done: the journal. files: tables to write again; versions: ids of dataset versions to replace;
-    settings: of `shards`, if the latest version holds what the index holds, None otherwise. pictures: files of runs,
-    and the numbers to take out of each (none: the file goes)."""
+    settings: of `shards`, if the latest version holds what the index holds, None otherwise. traces: what runs keep.
+    not_searched: what the report says of it."""
 
     erasure_id: str
     kind: str
@@ -71,7 +80,8 @@ class Erasure:
     settings: dict[str, Any] | None
     of_person: bool = False
     runs: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[list[Any]] = field(default_factory=list)
+    traces: list[dict[str, Any]] = field(default_factory=list)
+    not_searched: list[str] = field(default_factory=list)
 
     def erased(self, salt: bytes) -> Erased:
         """What goes, as the tables want it."""
@@ -112,8 +122,8 @@ def erase(
     Args:
         out: the workspace.
         selection: who or what goes.
-        runs: folders of training runs and evaluations: those that saw them are listed, and their pages and pictures of
-            people deleted (pipelines.erasure.runs).
+        runs: folders of training runs, evaluations and restored pictures, beside those that the workspace knows
+            (records.uses): what saw them is listed, and what shows them goes (pipelines.erasure.traces).
         tracking: MLflow tracking URIs to search as well as those that the runs name.
         salt: of the tombstones, where the workspace has none yet; drawn from the system's randomness if None.
         progress: where to report.
@@ -164,20 +174,22 @@ def _plan(
     """What is to be done, all of it known before the first byte is written."""
     faces = frozenset(selection.face_ids)
     versions = versions_with(out, faces)
-    saw = [*versions, *before(out, versions)]
-    found = [run for folder in folders for run in seen_by.folder_runs(folder, saw)]
-    for uri in dict.fromkeys([*tracking, *seen_by.tracking_uris(folders)]):
-        found += seen_by.tracked_runs(uri, saw)
+    searched = search(out, [*versions, *before(out, versions), *gone_parents(out, versions)], folders, tracking)
     journal = Erasure(
         erasure_id=erasure_mark(salt, [*sorted(faces), *sorted(selection.photo_ids)]),
         kind=selection.kind, face_ids=list(selection.face_ids), photo_ids=list(selection.photo_ids),
         uris=list(selection.uris), places=[list(place) for place in selection.places],
         identities=list(selection.identities), subjects=list(selection.subjects), shared=selection.shared,
-        alike=selection.alike, codes=sum(map(len, selection.codes.values())), files=[],
-        versions=versions, settings=_current(out), of_person=selection.of_person, runs=found,
-        pictures=[[path, numbers] for path, numbers in seen_by.pictures(folders, found, faces)],
+        alike=selection.alike, codes=sum(map(len, selection.codes.values())), files=[], versions=versions,
+        settings=_current(out), of_person=selection.of_person, runs=searched.runs,
     )
-    return replace(journal, files=holding(out, journal.erased(salt)))
+    erased = journal.erased(salt)
+    shows, blind = shows_person(selection, stage.settings(out, "find_faces").get("networks", {}).get("detector"))
+    spilled, running = left_by_ray(erased)
+    found = [*traces(searched.folders, [*searched.runs, *searched.pages], erased, shows), *spilled]
+    left = [*searched.left, *([f"faces in restored pictures, but for their names: {blind}"] if blind else []),
+            *(f"the Ray session {session}, which runs" for session in running), *NOWHERE]
+    return replace(journal, files=holding(out, erased), traces=[asdict(trace) for trace in found], not_searched=left)
 
 
 def _carry_out(out: str, journal: Erasure, salt: bytes, progress: Progress) -> dict[str, Any]:
@@ -212,8 +224,9 @@ def _carry_out(out: str, journal: Erasure, salt: bytes, progress: Progress) -> d
             name_latest(out, latest[0], planned(out, journal.settings)[1])
         for uri in list_files(out, (".tmp",)):
             delete(uri)
-        for path, numbers in journal.pictures:
-            seen_by.clean((path, numbers))
+        kept = [Trace(**{**said, "what": tuple(said["what"])}) for said in journal.traces]
+        for trace in kept:
+            clean(trace, erased)
     report = {
         "id": journal.erasure_id, "asked_for": journal.kind,
         "photos": sorted(photo_mark(salt, photo) for photo in journal.photo_ids),
@@ -221,7 +234,8 @@ def _carry_out(out: str, journal: Erasure, salt: bytes, progress: Progress) -> d
         "photos_that_stay_for_others": sorted(photo_mark(salt, photo) for photo in journal.shared),
         "originals_at_the_source": len(journal.uris) + len(journal.shared), "codes_remembered": journal.codes,
         "also_alike": journal.alike, "files_rewritten": journal.files, "dataset_versions": successors,
-        "runs": journal.runs, "run_files_cleaned": [path for path, _ in journal.pictures],
+        "runs": journal.runs, "run_files_cleaned": dict(Counter(trace.root for trace in kept)),
+        "not_searched": journal.not_searched,
     }
     text = json.dumps(report, sort_keys=True, indent=1)
     write_atomic(join(out, REPORTS, f"{journal.erasure_id}.json"), text.encode())

@@ -41,11 +41,9 @@ def runs_that_saw(
     Raises:
         DataError: nobody here, present or erased, is named so. ConfigurationError: a folder or store that is not there.
     """
-    versions = versions_that_held(person, workspace)
-    found = [run for folder in folders for run in runs.folder_runs(folder, list(versions))]
-    for uri in dict.fromkeys([*tracking, *runs.tracking_uris(folders)]):
-        found += runs.tracked_runs(uri, list(versions))
-    return [run | {"erasure": versions[run["manifest"]]} for run in found]
+    held = versions_that_held(person, workspace)
+    found = runs.search(workspace, list(held), folders, tracking).runs
+    return [run | {"erasure": held[run["manifest"]]} for run in found]
 
 
 def versions_that_held(person: str, workspace: str) -> dict[str, str]:
@@ -71,7 +69,8 @@ def versions_that_held(person: str, workspace: str) -> dict[str, str]:
     found = dict.fromkeys(holding, "")
     for report in reports:
         found |= {old: str(report["id"]) for old in report.get("dataset_versions", {})}
-    return erasures.before(workspace, list(found)) | found
+    found = erasures.before(workspace, list(found)) | found
+    return dict.fromkeys(runs.gone_parents(workspace, list(found)), "") | found
 
 
 def _faces(person: str, workspace: str) -> set[str]:

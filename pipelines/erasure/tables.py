@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from anchorface.identity_index.tombstones import face_mark
+from anchorface.identity_index.tombstones import face_mark, photo_mark
 from anchorface.pipelines.stages import stage
 from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, read_table, write_atomic
 
@@ -62,6 +62,29 @@ class Erased:
             text = text.replace(word, UNTOLD)
         return self._labels.sub(UNTOLD, text) if self.subjects else text
 
+    def marked(self, text: str) -> str:
+        """A text of a run with salted marks for ids, and without the files and labels of what goes."""
+        text = IDS.sub(lambda found: (
+            face_mark(self.salt, found[0]) if found[0] in self.face_ids else
+            photo_mark(self.salt, found[0]) if found[0] in self.photo_ids else found[0]), text)
+        for word in self._files:
+            text = text.replace(word, UNTOLD)
+        return self._quoted.sub(UNTOLD, text) if self.subjects else text
+
+    def has_file(self, name: str) -> bool:
+        """Whether a path below some folder is that of a photograph that goes."""
+        return any(uri == name or uri.endswith(f"/{name}") for uri in self.uris)
+
+    @cached_property
+    def _files(self) -> list[str]:
+        """The files, as they are and as JSON writes them, longest first."""
+        return sorted({way for uri in self.uris for way in (uri, json.dumps(uri)[1:-1])}, key=len)[::-1]
+
+    @cached_property
+    def _quoted(self) -> re.Pattern[str]:
+        words = {way for each in self.subjects for way in (each, json.dumps(each)[1:-1])}
+        return re.compile("|".join(rf"(?<=[\"'/]){re.escape(word)}(?=[\"'/])" for word in sorted(words, key=len)[::-1]))
+
     def names_person(self, uri: str) -> bool:
         """Whether a folder or file of this place is called as the person."""
         return bool(self.subjects) and bool(self.subjects & set(re.split(r"[/#\\]", uri)))
@@ -77,7 +100,7 @@ def holding(out: str, erased: Erased) -> list[str]:
     for uri in list_files(out, (".parquet",)):
         path = uri.removeprefix(out.rstrip("/") + "/")
         if not path.startswith(NOT_TABLES):
-            keys = read_table(uri, [name for name in _names(uri) if name in KEYS])
+            keys = read_table(uri, [name for name in column_names(uri) if name in KEYS])
             if without(keys, erased) is not keys:
                 found.append(path)
     return sorted(found)
@@ -249,10 +272,11 @@ def _counts(path: str, table: pa.Table) -> dict[str, int]:
     return {"faces": len(table)} if folder == "clusterer" else {}
 
 
-def _names(uri: str) -> list[str]:
+def column_names(uri: str, wanted: Callable[[pa.DataType], bool] = lambda kind: True) -> list[str]:
+    """The columns of a Parquet file, of the types wanted."""
     system, path = filesystem(uri)
     with system.open_input_file(path) as file:
-        return pq.read_schema(file).names
+        return [each.name for each in pq.read_schema(file) if wanted(each.type)]
 
 
 def _is_in(column: pa.ChunkedArray, values: frozenset[str]) -> np.ndarray:

@@ -303,7 +303,9 @@ def test_runs_that_saw_them_are_listed_and_their_pictures_go(out, tmp_path):
     assert [(seen["kind"], seen["folder"]) for seen in report["runs"]] == [
         ("training", str(run)), ("evaluation", str(judged))]
     assert report["runs"][0]["checkpoints"] == ["step-00000008"]
-    assert len(report["run_files_cleaned"]) == 3
+    assert report["run_files_cleaned"][str(tmp_path / "runs")] == 4
+    told = json.loads((judged / "protocol.json").read_text())["rows"]
+    assert [each["target"] for each in told] == [face_mark(SALT, row["face_ids"][0]), stranger]
     assert not (run / "samples" / "00000008.png").exists() and not (judged / "report.html").exists()
     assert pq.read_table(judged / "conditions" / "truth.parquet")["image"].to_pylist() == [b"him"]
     assert (other / "samples" / "1.png").exists()
