@@ -3,8 +3,9 @@
 In the workspace, `tombstones/`:
 
     salt                  64 hex digits, secret, drawn at the first erasure
-    <erasure id>.json     photographs as HMAC-SHA256 of their id under the salt; persons as protected embeddings, of
-                          their mean and of each erased face; pictures as protected embedding and perceptual hash
+    <erasure id>.json     photographs and faces as HMAC-SHA256 of their ids under the salt; persons as protected
+                          embeddings, of their mean and of each erased face; pictures as protected embedding and
+                          perceptual hash
 
 A protected embedding is BITS signs of projections on Gaussian directions that the salt draws (one set per embedder),
 so the share of equal signs is 1 - angle / 180. A perceptual hash is protected alike, as a vector of 64 signs. Of real
@@ -92,6 +93,7 @@ class Tombstones:
 
     salt: bytes = field(default=b"", repr=False)
     photos: frozenset[str] = frozenset()
+    faces: frozenset[str] = frozenset()
     people: tuple[Remembered, ...] = ()
     pictures: tuple[Pictures, ...] = ()
     foreign: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ class Tombstones:
         if not entries:
             return cls(salt=_salt(workspace) if exists(join(folder, SALT)) else b"")
         photos: set[str] = set()
+        faces: set[str] = set()
         people: list[Remembered] = []
         pictures: list[Pictures] = []
         foreign: list[str] = []
@@ -116,6 +119,7 @@ class Tombstones:
                 content = read_bytes(uri)
                 values = json.loads(content)
                 photos.update(values["photos"])
+                faces.update(values.get("faces", ()))
                 people += [Remembered(**{**each, "codes": tuple(each["codes"])}) for each in values["people"]]
                 pictures += [
                     Pictures(embedder=each["embedder"], codes=tuple(each["codes"]), hashes=tuple(each["hashes"]))
@@ -127,8 +131,8 @@ class Tombstones:
             name = uri.rpartition("/")[2]
             if not exists(join(workspace, REPORTS, name)) and not exists(join(workspace, PENDING, name)):
                 foreign.append(hashlib.sha256(content).hexdigest())
-        return cls(salt=_salt(workspace), photos=frozenset(photos), people=tuple(people), pictures=tuple(pictures),
-                   foreign=tuple(foreign))
+        return cls(salt=_salt(workspace), photos=frozenset(photos), faces=frozenset(faces), people=tuple(people),
+                   pictures=tuple(pictures), foreign=tuple(foreign))
 
     @property
     def digest(self) -> str:
@@ -142,6 +146,10 @@ class Tombstones:
     def has_photo(self, sha256_or_photo_id: str) -> bool:
         """Whether this photograph was erased; of the hash, the first 24 hex digits count."""
         return bool(self.photos) and photo_mark(self.salt, sha256_or_photo_id) in self.photos
+
+    def has_face(self, face_id: str) -> bool:
+        """Whether this face was erased, such as one that a sidecar places in a photograph that stays for others."""
+        return bool(self.faces) and face_mark(self.salt, face_id) in self.faces
 
     def has_person(self, embeddings: np.ndarray, embedder: str) -> np.ndarray:
         """Which faces are of erased persons.
@@ -200,7 +208,8 @@ class Tombstones:
 
 def bury(
     workspace: str, erasure_id: str, *, photos: Iterable[str], people: Sequence[tuple[str, str, np.ndarray]],
-    pictures: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None, salt: bytes | None = None,
+    pictures: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None, face_ids: Iterable[str] = (),
+    salt: bytes | None = None,
 ) -> Tombstones:
     """Write one erasure's tombstone; writing the same one again changes nothing.
 
@@ -211,6 +220,7 @@ def bury(
         people: (embedder, SHA-256 of its weights, embeddings [K, D]): one row for each person.
         pictures: embedder -> embeddings [N, D] and perceptual hashes [N] of the erased faces. Where people go, each
             face is a code of theirs too.
+        face_ids: faces that must not come back in the photographs that stay.
         salt: for a workspace without one; drawn from the system's randomness if None.
 
     Returns:
@@ -233,7 +243,8 @@ def bury(
         pairs = sorted(zip(_codes(protected_bits(secret, vectors, embedder)),
                            _codes(protected_bits(secret, hash_signs(hashes)[0], HASH)), strict=True))
         seen.append({"embedder": embedder, "codes": [code for code, _ in pairs], "hashes": [mark for _, mark in pairs]})
-    entry = {"photos": sorted({photo_mark(secret, photo) for photo in photos}), "people": remembered, "pictures": seen}
+    entry = {"photos": sorted({photo_mark(secret, photo) for photo in photos}), "people": remembered, "pictures": seen,
+             "faces": sorted({face_mark(secret, face) for face in face_ids})}
     write_atomic(join(workspace, FOLDER, f"{erasure_id}.json"), json.dumps(entry, sort_keys=True, indent=1).encode())
     return Tombstones.open(workspace)
 

@@ -249,7 +249,7 @@ class FaceFinder:
             units, looks, self._embedder.name)
         rows = []
         for face, unit, norm, age, gone in zip(kept, units, norms.tolist(), ages, erased.tolist(), strict=True):
-            if gone:
+            if gone or self._tombstones.has_face(f"{face.photo.photo_id}-{face.place.number}"):
                 said = "this person, or this picture, was erased here, and is kept out"
                 dropped.append(_row(face.photo, face.place.number, "erased", said))
                 continue

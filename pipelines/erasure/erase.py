@@ -144,7 +144,8 @@ def erase(
         secret = open_salt(out, salt)
         journal = _plan(out, selection, secret, runs, tracking)
         people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
-        bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=selection.pictures)
+        bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=selection.pictures,
+             face_ids=selection.face_ids)
         journal_text = json.dumps(asdict(journal), sort_keys=True)
         write_atomic(join(out, PENDING, f"{journal.erasure_id}.json"), journal_text.encode())
         return _carry_out(out, journal, secret, progress or Progress(quiet=True))

@@ -32,7 +32,7 @@ from anchorface.pipelines.erasure.rows import (
     identity_rows,
     known_faces,
     near_duplicates,
-    photos_said_to_show,
+    said_to_show,
     stood_with,
 )
 from anchorface.pipelines.erasure.selection import Selection, of_faces
@@ -100,7 +100,7 @@ def by_person(
         if face in free:
             why.setdefault(face, reason)
     unsure = _unsure(decided.values(), why, said, free, subject, mixed)
-    if not why and not (said and photos_said_to_show(out, frozenset(said))):
+    if not why and not (said and said_to_show(out, frozenset(said))):
         raise DataError(f"{out}: no face or photograph here is the person's: no label, subject or face is named "
                         f"{', '.join(map(repr, sorted({*labels, *faces})))}")
     means = _means(out, [{face for face in why if of_face.get(face) == name} for name in sorted(names)] or [set(why)])

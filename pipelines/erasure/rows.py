@@ -4,17 +4,22 @@ In: a workspace: not grouped yet, grouped, or stopped in the middle of a stage. 
 faces that no stage's table holds any more (the photograph left the source): those count too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.tombstones import ID_DIGITS
 from anchorface.records.lineage import manifests
 from anchorface.records.nouns import FACE_SCHEMA, PHOTO_SCHEMA, Decision
-from anchorface.records.storage import exists, join, list_files, read_table
+from anchorface.records.storage import exists, filesystem, join, list_files, read_table
+from anchorface.records.table_stream import sha256_of
 
 FACE_COLUMNS = ("face_id", "photo_id", "uri", "number", "subject", "source", "landmarks", "embedder")
 PHOTO_COLUMNS = ("photo_id", "uri", "source")
@@ -47,18 +52,54 @@ def photo_rows(out: str) -> pa.Table:
     return table.group_by(list(PHOTO_COLUMNS)).aggregate([]).sort_by("uri")
 
 
-def photos_said_to_show(out: str, labels: frozenset[str]) -> set[str]:
-    """The ids of photographs whose sidecars give one of these subjects, to the photograph or to a face in it."""
-    wanted, found = pa.array(sorted(labels), pa.string()), set[str]()
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A photograph that a sidecar says shows the person. faces: ids of the faces that the sidecar places and gives to
+    the person. others: it names other faces too. uris: of all its copies."""
+
+    faces: frozenset[str]
+    others: bool
+    uris: frozenset[str]
+
+
+def said_to_show(out: str, labels: frozenset[str]) -> dict[str, Said]:
+    """The photographs, by id, whose sidecars give one of these subjects to the photograph or to a face in it.
+
+    Those that are listed and were not read yet are among them where they are files of their own: they are hashed here.
+    """
+    wanted, found = pa.array(sorted(labels), pa.string()), dict[str, Said]()
+    known: set[str] = set()
     for folder in ("photos", "scanned"):
         for uri in _files(out, folder):
-            table = read_table(uri, ("photo_id", "subject", "given_faces")).combine_chunks()
+            table = read_table(uri, ("photo_id", "uri", "subject", "given_faces")).combine_chunks()
+            known.update(table["uri"].to_pylist())
             lists = table["given_faces"].combine_chunks()
             of_faces = pc.struct_field(pc.list_flatten(lists), "subject")
-            rows = pc.list_parent_indices(lists).filter(pc.is_in(of_faces, value_set=wanted))
-            found |= set(table["photo_id"].filter(pc.is_in(table["subject"], value_set=wanted)).to_pylist())
-            found |= set(table["photo_id"].take(rows).to_pylist())
+            rows = set(pc.list_parent_indices(lists).filter(pc.is_in(of_faces, value_set=wanted)).to_pylist())
+            rows |= set(np.flatnonzero(np.asarray(pc.is_in(table["subject"], value_set=wanted))).tolist())
+            for row in table.take(pa.array(sorted(rows), pa.int64())).to_pylist():
+                _add(found, row["photo_id"], row["uri"], row["given_faces"] or (), labels)
+    for uri in _files(out, "listing"):
+        if "metadata" not in column_names(uri):
+            continue
+        for row in read_table(uri, ("uri", "metadata")).to_pylist():
+            said = json.loads(row["metadata"]) if row["uri"] not in known else {}
+            faces = said.get("faces", ())
+            if {said.get("subject"), *(face.get("subject") for face in faces)} & labels and exists(row["uri"]):
+                _add(found, sha256_of(row["uri"])[:ID_DIGITS], row["uri"], faces, labels)
     return found
+
+
+def _add(
+    found: dict[str, Said], photo: str, uri: str, given: Sequence[Mapping[str, Any]], labels: frozenset[str]
+) -> None:
+    placed = [face for face in given if face.get("landmarks")]
+    mine = frozenset(f"{photo}-{number}" for number, face in enumerate(placed) if face.get("subject") in labels)
+    before = found.get(photo)
+    found[photo] = Said(
+        faces=mine | (before.faces if before else frozenset()), uris=frozenset({uri, *(before.uris if before else ())}),
+        others=len(given) > max(len(mine), 1) or bool(before and before.others),
+    )
 
 
 def identity_rows(out: str) -> list[dict[str, Any]]:
@@ -133,6 +174,13 @@ def hashes(out: str, face_ids: frozenset[str]) -> Mapping[str, int]:
         rows = table.filter(pc.is_in(table["face_id"], value_set=wanted))
         found |= dict(zip(rows["face_id"].to_pylist(), rows["perceptual_hash"].to_pylist(), strict=True))
     return found
+
+
+def column_names(uri: str, wanted: Callable[[pa.DataType], bool] = lambda kind: True) -> list[str]:
+    """The columns of a Parquet file, of the types wanted."""
+    system, path = filesystem(uri)
+    with system.open_input_file(path) as file:
+        return [each.name for each in pq.read_schema(file) if wanted(each.type)]
 
 
 def _versions(out: str, columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anchorface.identity_index.tombstones import ID_DIGITS
-from anchorface.pipelines.erasure.rows import embeddings, hashes, known_faces, photo_rows, photos_said_to_show
+from anchorface.pipelines.erasure.rows import embeddings, hashes, known_faces, photo_rows, said_to_show
 from anchorface.records.errors import DataError
 from anchorface.records.storage import exists
 from anchorface.records.table_stream import sha256_of
@@ -101,18 +101,20 @@ def of_faces(
     chosen = frozenset(why)
     mine = pc.is_in(table["face_id"], value_set=pa.array(sorted(chosen), pa.string()))
     faces, others = table.filter(mine), table.filter(pc.invert(mine))
-    said = photos_said_to_show(out, subjects) if subjects else set()
-    showing = set(faces["photo_id"].to_pylist()) | said
-    shared_ids = showing & set(others["photo_id"].to_pylist())
+    said = said_to_show(out, subjects) if subjects else {}
+    showing = set(faces["photo_id"].to_pylist()) | said.keys()
+    shared_ids = showing & (set(others["photo_id"].to_pylist()) | {photo for photo in said if said[photo].others})
+    named = {face for each in said.values() for face in each.faces} - set(others["face_id"].to_pylist())
     whole = showing - shared_ids
     shared: dict[str, list[dict[str, Any]]] = {photo: [] for photo in shared_ids}
     for row in faces.to_pylist():
         if row["photo_id"] in shared_ids:
             shared[row["photo_id"]].append({"landmarks": row["landmarks"], "subject": row["subject"]})
     reasons = list(why.values()) + ["photographs that are said to show the person, without a face"] * len(
-        said - set(faces["photo_id"].to_pylist()))
+        said.keys() - set(faces["photo_id"].to_pylist()))
+    uris = {*_uris(photo_rows(out), whole), *(uri for photo in whole & said.keys() for uri in said[photo].uris)}
     return Selection(
-        kind=kind, face_ids=tuple(sorted(chosen)), photo_ids=tuple(sorted(whole)), uris=_uris(photo_rows(out), whole),
+        kind=kind, face_ids=tuple(sorted(chosen | named)), photo_ids=tuple(sorted(whole)), uris=tuple(sorted(uris)),
         places=_places(faces), identities=tuple(sorted(identities)), subjects=tuple(sorted(subjects)), shared=shared,
         codes=dict(codes or {}), pictures=_pictures(out, chosen), unsure=dict(sorted((unsure or {}).items())),
         why=dict(sorted(Counter(reasons).items())), alike=dict(sorted((alike or {}).items())),

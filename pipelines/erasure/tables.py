@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from anchorface.identity_index.tombstones import face_mark, photo_mark
+from anchorface.pipelines.erasure.rows import column_names
 from anchorface.pipelines.stages import stage
-from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, read_table, write_atomic
+from anchorface.records.storage import exists, join, list_files, read_bytes, read_table, write_atomic
 
 NOT_TABLES = ("dataset/", "index/", "tombstones/", "erased/", "audit/", "building/", "listing/")
 KEYS = (
@@ -270,13 +270,6 @@ def _counts(path: str, table: pa.Table) -> dict[str, int]:
     if folder == "identities" and "face_ids" in table.column_names:
         return {"identities": len(table), "faces": sum(map(len, table["face_ids"].to_pylist()))}
     return {"faces": len(table)} if folder == "clusterer" else {}
-
-
-def column_names(uri: str, wanted: Callable[[pa.DataType], bool] = lambda kind: True) -> list[str]:
-    """The columns of a Parquet file, of the types wanted."""
-    system, path = filesystem(uri)
-    with system.open_input_file(path) as file:
-        return [each.name for each in pq.read_schema(file) if wanted(each.type)]
 
 
 def _is_in(column: pa.ChunkedArray, values: frozenset[str]) -> np.ndarray:

@@ -27,8 +27,9 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anchorface.pipelines.erasure.rows import column_names
 from anchorface.pipelines.erasure.runs import PROTOCOL, files_of
-from anchorface.pipelines.erasure.tables import Erased, column_names
+from anchorface.pipelines.erasure.tables import Erased
 from anchorface.records.addresses import local_path
 from anchorface.records.storage import delete, exists, join, read_bytes, read_table, write_atomic, write_table
 
@@ -110,8 +111,8 @@ def clean(trace: Trace, erased: Erased) -> None:
 
 
 def left_by_ray(erased: Erased) -> tuple[list[Trace], list[str]]:
-    """What Ray left on this machine: spilled objects of finished sessions and their logs that name something erased; and
-    the sessions that run, which nobody touches. Only this user's own are looked at."""
+    """What Ray left on this machine: spilled objects of finished sessions, and their logs that name something erased;
+    and the sessions that run, which nobody touches. Only this user's own are looked at."""
     found, running = [], []
     root = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
     for session in sorted(root.glob("session_*_*")):
