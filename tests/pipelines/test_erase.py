@@ -361,7 +361,7 @@ def state(out: Path) -> dict[str, object]:
     """Everything that an erasure leaves, but for Lance's own file names."""
     files = {
         str(path.relative_to(out)): path.read_bytes()
-        for path in out.rglob("*") if path.is_file() and ".lance/" not in str(path)}
+        for path in out.rglob("*") if path.is_file() and ".lance/" not in str(path) and path.name != "lock.json"}
     index = IdentityIndex.open(str(out / "index"))
     table = index.faces().sort_by("face_id")
     return files | {"index": table.to_pylist(), "crops": index.crops(table["face_id"].to_pylist())}
