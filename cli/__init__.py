@@ -3,6 +3,7 @@
 from anchorface.cli import (
     curation,
     datasets,
+    erasure,
     machine,
     people,
     pictures,
@@ -17,6 +18,6 @@ from anchorface.cli import (
 from anchorface.cli.app import app
 
 __all__ = [
-    "app", "curation", "datasets", "machine", "people", "pictures", "quality", "references", "runs", "search",
-    "training", "verify", "weights",
+    "app", "curation", "datasets", "erasure", "machine", "people", "pictures", "quality", "references", "runs",
+    "search", "training", "verify", "weights",
 ]

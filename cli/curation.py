@@ -73,6 +73,7 @@ def curate(
     from anchorface.pipelines.shards import shards
     from anchorface.pipelines.sources import find_layout
     from anchorface.pipelines.stages.progress import Progress
+    from anchorface.pipelines.stages.workspace import at_work
 
     settings = FaceSettings(
         detector=detector, embedder=embedder, crop_size=crop_size, filters=asked_filters(limit or ())
@@ -81,16 +82,17 @@ def curate(
     known = find_layout(source, layout)
     if known.name != "plain":
         console.print(f"layout: {known.name} ({known.why}), {len(known.splits):,} persons with a published split")
-    ingest(source, out, layout=known, frame_seconds=frame_seconds, fetch=fetch, progress=progress)
-    for line in not_understood(out):
-        console.print(line, soft_wrap=True)
     held = known.splits if labels else None
-    find_faces(out, settings=settings, num_gpus=gpus, progress=progress)
-    found = group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress)
-    numbers = (f"{number:,} {name.replace('_', ' ')}" for name, number in found.items()
-               if isinstance(number, int) and not isinstance(number, bool))
-    console.print(f"group: {', '.join(numbers)}", highlight=False, soft_wrap=True)
-    _say_version(out, shards(out, progress=progress))
+    with at_work(out, "curate"):
+        ingest(source, out, layout=known, frame_seconds=frame_seconds, fetch=fetch, progress=progress)
+        for line in not_understood(out):
+            console.print(line, soft_wrap=True)
+        find_faces(out, settings=settings, num_gpus=gpus, progress=progress)
+        found = group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress)
+        numbers = (f"{number:,} {name.replace('_', ' ')}" for name, number in found.items()
+                   if isinstance(number, int) and not isinstance(number, bool))
+        console.print(f"group: {', '.join(numbers)}", highlight=False, soft_wrap=True)
+        _say_version(out, shards(out, progress=progress))
 
 
 @app.command()

@@ -35,7 +35,7 @@ def restore(
     from anchorface.restoration import Restorer, SamplerSettings, restore_folder
     from anchorface.restoration.erased import heed_erasures
 
-    heed_erasures(checkpoint, erased, console.print)
+    heed_erasures(checkpoint, erased, console.print, out)
     counts = restore_folder(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
         faces=faces, seed=seed, settings=SamplerSettings(steps=steps, guidance=guidance, fidelity=fidelity),

@@ -33,6 +33,7 @@ from anchorface.faces.likeness import judge_crop, likeness
 from anchorface.records import ConfigurationError, storage
 from anchorface.records.dataset import DatasetVersion
 from anchorface.records.table_stream import write_stream
+from anchorface.records.uses import note_dataset
 from anchorface.restoration import Reference, Restorer, SamplerSettings
 from anchorface.restoration.erased import heed_erasures
 
@@ -74,6 +75,7 @@ def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol 
         raise ConfigurationError(f"protocol of {protocol.size} px, but checkpoint {checkpoint} restores "
                                  f"{restorer.size} px; freeze a protocol of that size")
     storage.write_atomic(storage.join(out, "protocol.json"), protocol.to_json().encode())
+    note_dataset(dataset.uri, "evaluation", out, say, manifest=protocol.manifest_id)
     network = embedder(protocol.judge)
     judged = Judged.of(dataset, protocol, network)
     work = _Work(dataset=dataset, protocol=protocol, restorer=restorer, settings=settings, network=network,

@@ -3,19 +3,29 @@
 In the workspace, `tombstones/`:
 
     salt                  64 hex digits, secret, drawn at the first erasure
-    <erasure id>.json     photographs as HMAC-SHA256 of their id under the salt; persons as protected embeddings
+    <erasure id>.json     photographs and faces as HMAC-SHA256 of their ids under the salt; persons as protected
+                          embeddings, of their mean and of each erased face; pictures as protected embedding and
+                          perceptual hash
 
 A protected embedding is BITS signs of projections on Gaussian directions that the salt draws (one set per embedder),
-so the share of equal signs is 1 - angle / 180. Of real photographs, a person's code from one half of the faces against
-the other half's faces (1,960 over five salts), and against everybody else's (1,197,350):
+so the share of equal signs is 1 - angle / 180. A perceptual hash is protected alike, as a vector of 64 signs. Of real
+photographs, a person's code from one half of the faces against the other half's faces (1,960 over five salts), and
+against everybody else's (1,197,350):
 
     network                     limit   false match   missed
     mobilefacenet_y1_ms1m_112   .67      2 in 100,000     1 %     (cosines in the clear: under 1 % missed)
     adaface_small               .70     33 in 100,000    31 %     (cosines in the clear: 23 % missed)
 
-So a person is kept out as well as the embedder knows strangers. The photographs themselves, by their hash, are always
-kept out. Who holds the codes alone learns nothing; who holds the salt too can point back to about the direction of the
-embedding (cosine .85 for 128 numbers): keep `tombstones/` as closely as the photographs were. Without it they return.
+So a new photograph of a person is kept out as well as the embedder knows strangers. A copy of an erased one, saved
+again, cropped, mirrored or halved, is known by the face's own code (FACE_LIMIT), and where a photograph goes and its
+people stay, by face and perceptual hash together (PICTURE_LIMITS). benchmarks/erasure.py measures both. The same bytes
+are always kept out.
+
+Who holds the entries alone can see how many faces were erased and which of them resemble each other; without the salt
+no photograph, id, embedding or hash can be tested against them. Who holds the salt too can do what the workspace does:
+test any photograph or person that he has, point back to about the direction of an embedding (cosine .85 for 128
+numbers) and so compare it with faces elsewhere, and read the 64 bits of a hash, a coarse sketch of light and dark; not
+the picture. So keep `tombstones/` as closely as the photographs were. Without it they return.
 """
 
 import hashlib
@@ -23,7 +33,7 @@ import hmac
 import json
 import math
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -43,6 +53,12 @@ ID_DIGITS = 24
 BITS = 512
 LIMITS = {"mobilefacenet_y1_ms1m_112": 0.67}
 LIMIT = 0.70
+FACE_LIMIT = 0.75
+"""Of an erased face's own code (our choice): with the worst of three networks mirrored copies have .75 or more."""
+PICTURE_LIMITS = 0.84, 0.84
+"""Of face and perceptual hash, both: our choice, so that a person's other photographs stay (99 in 100; of a studio's
+series with one pose and light three in four)."""
+HASH = "perceptual hash"
 ROWS = 8192
 
 
@@ -50,8 +66,8 @@ ROWS = 8192
 class Remembered:
     """One embedder's memory of persons.
 
-    embedder: its name. weights: its file's SHA-256. codes: hex digits of BITS signs each. limit: a face with at least
-    this share of equal signs is the person.
+    embedder: its name. weights: its file's SHA-256. codes: hex digits of BITS signs each, of means or of faces. limit:
+    a face with at least this share of equal signs is the person.
     """
 
     embedder: str
@@ -61,13 +77,25 @@ class Remembered:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """One embedder's memory of single faces. codes, hashes: hex digits of BITS signs each, of a face's embedding and of
+    its perceptual hash, in one order."""
+
+    embedder: str
+    codes: tuple[str, ...]
+    hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tombstones:
     """The tombstones of a workspace. salt: empty where nobody was ever erased. foreign: hashes of entries that no
     erasure of this workspace made (`erased/` holds neither their report nor their journal)."""
 
     salt: bytes = field(default=b"", repr=False)
     photos: frozenset[str] = frozenset()
+    faces: frozenset[str] = frozenset()
     people: tuple[Remembered, ...] = ()
+    pictures: tuple[Pictures, ...] = ()
     foreign: tuple[str, ...] = ()
 
     @classmethod
@@ -82,21 +110,29 @@ class Tombstones:
         if not entries:
             return cls(salt=_salt(workspace) if exists(join(folder, SALT)) else b"")
         photos: set[str] = set()
+        faces: set[str] = set()
         people: list[Remembered] = []
+        pictures: list[Pictures] = []
         foreign: list[str] = []
         for uri in entries:
             try:
                 content = read_bytes(uri)
                 values = parsed(content, dict[str, Any], uri)
                 photos.update(values["photos"])
+                faces.update(values.get("faces", ()))
                 people += [Remembered(**{**each, "codes": tuple(each["codes"])}) for each in values["people"]]
+                pictures += [
+                    Pictures(embedder=each["embedder"], codes=tuple(each["codes"]), hashes=tuple(each["hashes"]))
+                    for each in values.get("pictures", ())
+                ]
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{uri}: not a readable tombstone ({error!r}); restore it from a copy, or else who was "
                                 "erased could come back") from error
             name = uri.rpartition("/")[2]
             if not exists(join(workspace, REPORTS, name)) and not exists(join(workspace, PENDING, name)):
                 foreign.append(hashlib.sha256(content).hexdigest())
-        return cls(salt=_salt(workspace), photos=frozenset(photos), people=tuple(people), foreign=tuple(foreign))
+        return cls(salt=_salt(workspace), photos=frozenset(photos), faces=frozenset(faces), people=tuple(people),
+                   pictures=tuple(pictures), foreign=tuple(foreign))
 
     @property
     def digest(self) -> str:
@@ -110,6 +146,10 @@ class Tombstones:
     def has_photo(self, sha256_or_photo_id: str) -> bool:
         """Whether this photograph was erased; of the hash, the first 24 hex digits count."""
         return bool(self.photos) and photo_mark(self.salt, sha256_or_photo_id) in self.photos
+
+    def has_face(self, face_id: str) -> bool:
+        """Whether this face was erased, such as one that a sidecar places in a photograph that stays for others."""
+        return bool(self.faces) and face_mark(self.salt, face_id) in self.faces
 
     def has_person(self, embeddings: np.ndarray, embedder: str) -> np.ndarray:
         """Which faces are of erased persons.
@@ -127,12 +167,33 @@ class Tombstones:
         known = [each for each in self.people if each.embedder == embedder and each.codes]
         if not known or not len(vectors):
             return found
-        signs = _bits([code for each in known for code in each.codes]) * 2.0 - 1.0
+        codes = [code for each in known for code in each.codes]
         limits = np.concatenate([np.full(len(each.codes), each.limit) for each in known])
         for start in range(0, len(vectors), ROWS):
-            bits = protected_bits(self.salt, vectors[start : start + ROWS], embedder) * 2.0 - 1.0
-            equal = (bits.astype(np.float32) @ signs.astype(np.float32).T / BITS + 1.0) / 2.0
+            equal = _equal(protected_bits(self.salt, vectors[start : start + ROWS], embedder), codes)
             found[start : start + ROWS] = (equal >= limits).any(axis=1)
+        return found
+
+    def has_picture(self, embeddings: np.ndarray, hashes: Sequence[int], embedder: str) -> np.ndarray:
+        """Which faces are copies of erased ones: of the same picture, saved again, cut, halved or mirrored.
+
+        Args:
+            embeddings, embedder: as for `has_person`. hashes: N perceptual hashes (faces.attributes).
+
+        Returns:
+            bool [N].
+        """
+        vectors = np.atleast_2d(embeddings)
+        found = np.zeros(len(vectors), dtype=bool)
+        known = [each for each in self.pictures if each.embedder == embedder]
+        codes = [code for each in known for code in each.codes]
+        marks = [mark for each in known for mark in each.hashes]
+        ways = hash_signs(np.asarray(hashes, np.uint64))
+        for start in range(0, len(vectors) if codes else 0, ROWS):
+            part = slice(start, start + ROWS)
+            faces = _equal(protected_bits(self.salt, vectors[part], embedder), codes)
+            looks = np.maximum(*(_equal(protected_bits(self.salt, way[part], HASH), marks) for way in ways))
+            found[part] = ((faces >= PICTURE_LIMITS[0]) & (looks >= PICTURE_LIMITS[1])).any(axis=1)
         return found
 
     def unseen_by(self, embedder: str) -> int:
@@ -141,12 +202,13 @@ class Tombstones:
 
     @cached_property
     def codes(self) -> int:
-        """How many persons' codes are kept, over all embedders."""
+        """How many codes of persons are kept, of means and of faces, over all embedders."""
         return sum(len(each.codes) for each in self.people)
 
 
 def bury(
     workspace: str, erasure_id: str, *, photos: Iterable[str], people: Sequence[tuple[str, str, np.ndarray]],
+    pictures: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None, face_ids: Iterable[str] = (),
     salt: bytes | None = None,
 ) -> Tombstones:
     """Write one erasure's tombstone; writing the same one again changes nothing.
@@ -155,7 +217,10 @@ def bury(
         workspace: where.
         erasure_id: its name.
         photos: photo ids (or SHA-256) that must not come back.
-        people: (embedder, SHA-256 of its weights, embeddings [K, D]): one row for each code.
+        people: (embedder, SHA-256 of its weights, embeddings [K, D]): one row for each person.
+        pictures: embedder -> embeddings [N, D] and perceptual hashes [N] of the erased faces. Where people go, each
+            face is a code of theirs too.
+        face_ids: faces that must not come back in the photographs that stay.
         salt: for a workspace without one; drawn from the system's randomness if None.
 
     Returns:
@@ -164,20 +229,36 @@ def bury(
     Raises:
         StorageError: it cannot be written.
     """
-    place = join(workspace, FOLDER, SALT)
-    if not exists(place):
-        write_atomic(place, (salt or secrets.token_bytes(32)).hex().encode())
-    secret = _salt(workspace)
+    secret, faces = open_salt(workspace, salt), pictures or {}
     remembered: list[dict[str, Any]] = []
     for embedder, weights, vectors in people:
-        bits = protected_bits(secret, vectors, embedder)
-        codes = sorted(row.tobytes().hex() for row in np.packbits(bits, axis=1))
-        remembered.append({
-            "embedder": embedder, "weights": weights, "codes": codes, "limit": LIMITS.get(embedder, LIMIT),
-        })
-    entry = {"photos": sorted({photo_mark(secret, photo) for photo in photos}), "people": remembered}
+        of_people = {"embedder": embedder, "weights": weights}
+        remembered.append(of_people | {"codes": sorted(_codes(protected_bits(secret, vectors, embedder))),
+                                       "limit": LIMITS.get(embedder, LIMIT)})
+        if embedder in faces:
+            codes = sorted(_codes(protected_bits(secret, faces[embedder][0], embedder)))
+            remembered.append(of_people | {"codes": codes, "limit": FACE_LIMIT})
+    seen = []
+    for embedder, (vectors, hashes) in sorted(faces.items()):
+        pairs = sorted(zip(_codes(protected_bits(secret, vectors, embedder)),
+                           _codes(protected_bits(secret, hash_signs(hashes)[0], HASH)), strict=True))
+        seen.append({"embedder": embedder, "codes": [code for code, _ in pairs], "hashes": [mark for _, mark in pairs]})
+    entry = {"photos": sorted({photo_mark(secret, photo) for photo in photos}), "people": remembered, "pictures": seen,
+             "faces": sorted({face_mark(secret, face) for face in face_ids})}
     write_atomic(join(workspace, FOLDER, f"{erasure_id}.json"), json.dumps(entry, sort_keys=True, indent=1).encode())
     return Tombstones.open(workspace)
+
+
+def open_salt(workspace: str, salt: bytes | None = None) -> bytes:
+    """The workspace's salt; drawn from the system's randomness, or as given, where nobody was ever erased.
+
+    Raises:
+        DataError: it is damaged, or missing although people were erased. StorageError: it cannot be written.
+    """
+    folder = join(workspace, FOLDER)
+    if not exists(folder) or not list_files(folder):
+        write_atomic(join(folder, SALT), (salt or secrets.token_bytes(32)).hex().encode())
+    return _salt(workspace)
 
 
 def limit_cosine(embedder: str) -> float:
@@ -191,6 +272,24 @@ def photo_mark(salt: bytes, sha256_or_photo_id: str) -> str:
     return hmac.new(salt, f"photo/{name}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
+def face_mark(salt: bytes, face_id: str) -> str:
+    """A face's name in reports and decisions once it is erased, 32 hex digits."""
+    return hmac.new(salt, f"face/{face_id}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def erasure_mark(salt: bytes, ids: Sequence[str]) -> str:
+    """The name of the erasure of these ids, 16 hex digits."""
+    return hmac.new(salt, json.dumps(["erasure", *ids]).encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def hash_signs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Perceptual hashes uint64 [N] as vectors of signs, float [N, 64]; and those of the mirrored pictures, whose cells
+    stand in the opposite order and compare the other way round."""
+    bits = np.unpackbits(np.asarray(hashes, np.uint64).astype(">u8").view(np.uint8).reshape(-1, 8), axis=1)
+    signs = bits.reshape(-1, 8, 8) * 2.0 - 1.0
+    return signs.reshape(-1, 64), -signs[:, :, ::-1].reshape(-1, 64)
+
+
 def protected_bits(salt: bytes, embeddings: np.ndarray, embedder: str) -> np.ndarray:
     """Signs of secret projections: bool [N, BITS] for embeddings [N, D]. Source: sign random projections, Charikar
     2002; the share of equal signs of two vectors is 1 - angle / pi."""
@@ -198,6 +297,16 @@ def protected_bits(salt: bytes, embeddings: np.ndarray, embedder: str) -> np.nda
     drawn = hmac.new(salt, f"projection/{embedder}/{vectors.shape[1]}".encode(), hashlib.sha256).digest()
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(drawn, "little"))))
     return vectors @ generator.standard_normal((BITS, vectors.shape[1])).T > 0.0
+
+
+def _codes(bits: np.ndarray) -> list[str]:
+    return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
+
+
+def _equal(bits: np.ndarray, codes: Sequence[str]) -> np.ndarray:
+    """The share of equal signs of each row with each code, float [N, K]."""
+    one, other = ((each * 2.0 - 1.0).astype(np.float32) for each in (bits, _bits(codes)))
+    return (one @ other.T / BITS + 1.0) / 2.0
 
 
 def _bits(codes: Sequence[str]) -> np.ndarray:

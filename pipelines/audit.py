@@ -11,13 +11,14 @@ from pyarrow import fs
 
 from anchorface.identity_index.audit import write_audit
 from anchorface.identity_index.audit.left_out import Reader
-from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.erasure.erase import writes
 from anchorface.pipelines.sources.address import parse_address
 from anchorface.pipelines.sources.reader import PhotoReader
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.records.errors import PhotoError
 from anchorface.records.storage import filesystem
+from anchorface.records.uses import note
 
 MAX_PIXELS = 30_000_000
 MAX_BYTES = 64 * 1024 * 1024
@@ -25,6 +26,7 @@ FILM_SECONDS = 120.0
 REMOTE = ("http:", "https:", "ftp:")
 
 
+@writes("audit")
 def audit(
     out: str, pages: str | None = None, *, shown: int | None = 500, per_page: int = 24, seed: int = 0,
     progress: Progress | None = None,
@@ -45,7 +47,8 @@ def audit(
     Raises:
         DataError: the workspace is not grouped. ConfigurationError, StorageError: see `write_audit`.
     """
-    settle(out)
+    if pages is not None:
+        note(out, "pages", pages)
     total = stage.counts(out, "group").get("identities", 0)
     total = total if shown is None else min(total, shown)
     with (progress or Progress(quiet=True)).stage("audit", total, "identities") as told:

@@ -24,7 +24,7 @@ from anchorface.faces.images import encode_jpeg
 from anchorface.faces.pose import pose_from_landmarks
 from anchorface.faces.weights import find, weight
 from anchorface.identity_index.tombstones import Tombstones
-from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.erasure.erase import writes
 from anchorface.pipelines.faces.face_filters import FaceFilters, Measured
 from anchorface.pipelines.faces.face_places import FacePlace, detected_places, given_places
 from anchorface.pipelines.sources.reader import PhotoReader
@@ -63,6 +63,7 @@ class FaceSettings:
     quality: int = 95
 
 
+@writes("find_faces")
 def find_faces(
     out: str, *, embedder: str = "default", detector: str | None = None, crop_size: int = 512,
     settings: FaceSettings | None = None, progress: Progress | None = None, concurrency: int | None = None,
@@ -87,7 +88,6 @@ def find_faces(
         DataError: `ingest` has not finished here.
         ConfigurationError: crops too small for a network, or a GPU asked of a torch that has none.
     """
-    settle(out)
     chosen = settings or FaceSettings(embedder=embedder, detector=detector, crop_size=crop_size)
     if chosen.crop_size < SMALLEST_CROP:
         raise ConfigurationError(f"crop_size {chosen.crop_size}: at least {SMALLEST_CROP} px are needed")
@@ -244,11 +244,13 @@ class FaceFinder:
         small = np.stack([face.small for face in kept])
         units, norms = self._embedder.embed(small)
         ages = self._ages.ages(small).tolist() if self._ages is not None else [None] * len(kept)
-        erased = self._tombstones.has_person(units, self._embedder.name)
+        looks = [face.row["perceptual_hash"] for face in kept]
+        erased = self._tombstones.has_person(units, self._embedder.name) | self._tombstones.has_picture(
+            units, looks, self._embedder.name)
         rows = []
         for face, unit, norm, age, gone in zip(kept, units, norms.tolist(), ages, erased.tolist(), strict=True):
-            if gone:
-                said = "this person was erased here, and is kept out"
+            if gone or self._tombstones.has_face(f"{face.photo.photo_id}-{face.place.number}"):
+                said = "this person, or this picture, was erased here, and is kept out"
                 dropped.append(_row(face.photo, face.place.number, "erased", said))
                 continue
             made = {"embedding": unit, "norm": norm, "embedder": self._embedder.name}

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex, read_decisions
-from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.erasure.erase import writes
 from anchorface.pipelines.identities.persons import Found, find_persons, light_columns
 from anchorface.pipelines.identities.previous import previous, remember
 from anchorface.pipelines.identities.second_look import second_look
@@ -39,6 +39,7 @@ CROP_ROWS = 256
 CHOICES = ("labels", "threshold", "splits", "seed", "held", "clusterer", "near_duplicates")
 
 
+@writes("group")
 def group(
     out: str, *, labels: bool = True, threshold: float | None = None, splits: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0, held: Mapping[str, str] | None = None, clusterer: str | None = None, near_duplicates: str = "drop",
@@ -74,7 +75,6 @@ def group(
         ConfigurationError: shares that are none, or an unknown split or choice.
         WeightsError: the clusterer's file is not here.
     """
-    settle(out)
     _check(splits, held, near_duplicates)
     tables = stage.outputs(out, "find_faces", "faces")
     settings = {

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from anchorface.faces.images import PhotoInfo
 from anchorface.identity_index.tombstones import Tombstones
-from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.erasure.erase import writes
 from anchorface.pipelines.sources.films import Film
 from anchorface.pipelines.sources.layouts import Layout
 from anchorface.pipelines.sources.listing import Listing
@@ -45,6 +45,7 @@ EXAMPLES = 5
 SAID = ("subject", "birth_date", "licence", "consent")
 
 
+@writes("ingest")
 def ingest(
     source: str, out: str, *, labels: bool = True, max_pixels: int = 100_000_000, part_rows: int = PART_ROWS,
     layout: str | Layout = "auto", frame_seconds: float = 1.0, fetch: bool = False, progress: Progress | None = None,
@@ -73,7 +74,6 @@ def ingest(
         DataError: the source holds nothing that could be a photograph.
         ConfigurationError: an unknown layout, or seconds that are not positive.
     """
-    settle(out)
     if not frame_seconds > 0:
         raise ConfigurationError(f"frame_seconds {frame_seconds}: must be more than 0")
     listing = Listing(source, labels=labels, layout=layout, fetch=fetch, without=out)

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from anchorface.identity_index import IdentityIndex
-from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.erasure.erase import writes
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.pipelines.stages.stage import Counts, Outputs, Part
@@ -38,6 +38,7 @@ MEMBER_KEYS = (
 INDEX_COLUMNS = [name for name in FACE_COLUMNS if name not in ("shard", "offset", "byte_size")]
 
 
+@writes("shards")
 def shards(
     out: str, *, shard_bytes: int = SHARD_BYTES, only: Mapping[str, Sequence[str]] | None = None,
     progress: Progress | None = None, concurrency: int | None = None,
@@ -63,7 +64,6 @@ def shards(
     """
     if shard_bytes < 1:
         raise ConfigurationError(f"shard_bytes {shard_bytes}: must be positive")
-    settle(out)
     settings = shard_settings(shard_bytes, only)
     plan, plan_key, left_out = planned(out, settings)
     if not plan and left_out:

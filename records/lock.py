@@ -3,7 +3,8 @@
 On a local or mounted disk the system holds the lock (`flock`) and drops it with the process, however that ends. In a
 bucket no system does: there the lock is an object with its holder's word in it, which he renews. Who finds none, or one
 that was not renewed for `STALE` seconds, writes his own, waits `SETTLED` seconds and reads it back: of several who come
-at once the last one's word stands. Two who come further apart than that see each other.
+at once the last one's word stands. Two who come further apart than that see each other. (A conditional write would
+leave no such wait; no file system of pyarrow offers one.)
 """
 
 import contextlib
@@ -23,23 +24,48 @@ from anchorface.records.errors import ConfigurationError, StorageError
 from anchorface.records.storage import delete, exists, filesystem, is_local, join, private, read_bytes, write_atomic
 
 NAME = "lock.json"
-STALE, RENEWED, SETTLED = 120.0, 30.0, 1.0
+STALE, RENEWED, SETTLED, ASKED = 120.0, 30.0, 1.0, 0.2
 
 
 @contextlib.contextmanager
-def locked(folder: str, verb: str) -> Iterator[None]:
+def locked(folder: str, verb: str, *, wait: bool = False, stop: bool = False) -> Iterator[None]:
     """Hold a folder's lock while inside.
 
     Args:
         folder: its URI. verb: what its holder does, for whoever comes second.
+        wait: for whoever holds it, instead of an error. stop: end him (SIGTERM) if he is a process of this host, then
+            wait.
 
     Raises:
-        ConfigurationError: somebody else holds it; names host, process, verb and time.
+        ConfigurationError: somebody else holds it, or is to be stopped on another host; names host, process, verb and
+            time.
         StorageError: the lock cannot be written.
     """
     holder = {"verb": verb, "host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
-    with _flocked(folder, holder) if is_local(folder) else _leased(folder, holder):
+    take = _flocked if is_local(folder) else _leased
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(take(folder, holder))
+                break
+            except ConfigurationError:
+                if stop:
+                    _end(folder)
+                elif not wait:
+                    raise
+            time.sleep(ASKED)
         yield
+
+
+def _end(folder: str) -> None:
+    text = _read(join(folder, NAME))
+    said = _said(text)
+    if said and said.get("host") != socket.gethostname():
+        raise _taken(folder, text)
+    with contextlib.suppress(psutil.Error, ValueError, TypeError):
+        process = psutil.Process(int(said.get("process", -1)))
+        if process.pid != os.getpid() and process.create_time() <= said["since"]:  # else its number was given anew
+            process.terminate()
 
 
 def held(folder: str) -> bool:

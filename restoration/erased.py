@@ -8,17 +8,21 @@ from collections.abc import Callable
 
 from anchorface.models.checkpoint import read_description
 from anchorface.records.erasures import answer, replaced
+from anchorface.records.uses import note_dataset
 
 
-def heed_erasures(checkpoint: str, policy: str, report: Callable[[str], None]) -> None:
+def heed_erasures(checkpoint: str, policy: str, report: Callable[[str], None], out: str = "") -> None:
     """Warn or refuse to use a checkpoint that saw people who were erased since.
 
     Args:
         checkpoint: its folder. policy: `warn` or `refuse`. report: takes the warning.
+        out: where pictures are restored to: the workspace notes it, so that an erasure finds it.
 
     Raises:
         ConsentError: it saw them, and the policy is `refuse`. CheckpointError: no checkpoint there.
         ConfigurationError: another policy.
     """
     description = read_description(checkpoint)
+    if out:
+        note_dataset(description.dataset, "restored", out, report, manifest=description.manifest_id)
     answer(replaced(description.manifest_id, description.dataset), checkpoint, policy, report)

@@ -30,6 +30,7 @@ from anchorface.records.addresses import redacted, sqlite_address
 from anchorface.records.lineage import descends
 from anchorface.records.lock import locked
 from anchorface.records.storage import filesystem, join, make_folder, write_atomic
+from anchorface.records.uses import note_dataset
 from anchorface.training import tracking
 from anchorface.training.best import Best
 from anchorface.training.checkpoints import layout, resume
@@ -82,6 +83,8 @@ def train(
     make_folder(folder)
     with locked(folder, "train"):
         dataset = open_dataset(_address(dataset_uri))
+        latents = "" if recipe.latents in ("", "dataset") else _address(recipe.latents)
+        note_dataset(dataset.uri, "training", folder, report, manifest=dataset.manifest_id, latents=latents)
         job, complete = _prepare(recipe, dataset, folder, execution, start, report)
         if complete:
             if track:

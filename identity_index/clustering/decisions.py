@@ -1,7 +1,7 @@
 """What people decided about faces: `decisions.parquet` in the workspace (records.DECISION_SCHEMA), only appended to.
 
 A decision names faces, never identities, so it holds whatever `group` computes later. Faces that are gone (erased,
-rejected, no longer in the source) stay written here and are passed over.
+rejected, no longer in the source) stay written here and are passed over; of erased ones a salted mark stays.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from anchorface.records.errors import ConfigurationError
+from anchorface.records.lock import locked
 from anchorface.records.nouns import DECISION_SCHEMA, Decision
-from anchorface.records.storage import exists, join, read_table, write_table
+from anchorface.records.storage import exists, join, make_folder, read_table, write_table
 
 FILE = "decisions.parquet"
 KINDS = ("merge", "split", "reject", "label")
@@ -48,18 +49,21 @@ def add_decision(
         The decision with its number. The table is replaced in one step: a reader sees it with or without this one.
 
     Raises:
-        ConfigurationError: an unknown kind, no faces, or values that the kind does not have or lacks.
+        ConfigurationError: an unknown kind, no faces, values that the kind does not have or lacks, or another process
+            that writes the workspace.
         StorageError: the workspace cannot be written.
     """
     faces, rest = tuple(sorted(set(face_ids))), tuple(sorted(set(others)))
     _check(kind, faces, rest, label)
-    known = read_decisions(workspace)
-    decision = Decision(
-        number=known[-1].number + 1 if known else 1, kind=kind, face_ids=faces, others=rest, label=label, note=note,
-        made=made,
-    )
-    rows = [each.to_row() for each in (*known, decision)]
-    write_table(join(workspace, FILE), pa.Table.from_pylist(rows, schema=DECISION_SCHEMA))
+    make_folder(workspace)
+    with locked(workspace, kind):
+        known = read_decisions(workspace)
+        decision = Decision(
+            number=known[-1].number + 1 if known else 1, kind=kind, face_ids=faces, others=rest, label=label, note=note,
+            made=made,
+        )
+        rows = [each.to_row() for each in (*known, decision)]
+        write_table(join(workspace, FILE), pa.Table.from_pylist(rows, schema=DECISION_SCHEMA))
     return decision
 
 

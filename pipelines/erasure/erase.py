@@ -6,31 +6,38 @@ crops, dropped tables, every dataset version, audit pages, half-written files.
 
     tombstones/<id>.json       written first: it keeps them from coming back (identity_index.tombstones)
     erased/pending/<id>.json   the journal: what is to be done; deleted last. It names files, and nothing else here does
-    erased/<id>.json           the report: ids (hashes of content), counts, files rewritten, versions and runs
+    erased/<id>.json           the report: salted marks, counts, files rewritten, versions, runs, what was not searched
 
 Every step can be done twice, so an erasure that was stopped anywhere is finished by `settle`: at the next erasure, and
-before any stage. Finished parts stay finished (see erasure.tables). Decisions keep face ids. The photographs at the
-source are the user's: they are counted and never touched.
+before any verb that writes the workspace (`writes`), of which one is at work at a time. Finished parts stay finished
+(see erasure.tables). The photographs at the source are the user's: they are counted and never touched.
 """
 
+import inspect
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
-from anchorface.identity_index.tombstones import bury
-from anchorface.pipelines.erasure import runs as seen_by
+from anchorface.identity_index.tombstones import bury, erasure_mark, face_mark, open_salt, photo_mark
+from anchorface.pipelines.erasure.journal import Erasure, read_journal, write_journal
+from anchorface.pipelines.erasure.likeness import shows_person
+from anchorface.pipelines.erasure.runs import gone_parents, search
 from anchorface.pipelines.erasure.selection import Selection
-from anchorface.pipelines.erasure.tables import Erased, Markers, forget_subjects, holding
+from anchorface.pipelines.erasure.tables import Markers, forget_subjects, holding
+from anchorface.pipelines.erasure.traces import clean, left_by_ray, traces
 from anchorface.pipelines.erasure.versions import FOLDER as REWRITING
 from anchorface.pipelines.erasure.versions import rewrite_version, versions_with
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
+from anchorface.pipelines.stages.workspace import at_work
 from anchorface.pipelines.versions.plan import ShardSettings, planned
 from anchorface.pipelines.versions.publish import finished, latest_id, name_latest
 from anchorface.records.erasures import FOLDER as REPORTS
@@ -38,76 +45,77 @@ from anchorface.records.erasures import PENDING, before
 from anchorface.records.errors import DataError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.records.lineage import manifests
-from anchorface.records.state import RelativePath, read_state
+from anchorface.records.state import read_state
 from anchorface.records.storage import delete, exists, join, list_files, read_table, write_atomic
 
 REBUILT = ("listing", "audit", "audit.unfinished", "building")
 IDENTITIES, REPORT = "identities/part-00000.parquet", "identities/report.json"
+NOWHERE = (
+    "the photographs at the source, backups, and snapshots of disks and buckets",
+    "copies of dataset versions, pages, run folders and restored pictures that neither the workspace nor --runs names",
+    "face tables, spilled objects and logs of Ray on other machines",
+    "what checkpoints learned: those listed cannot unsee anybody",
+)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Erasure:
-    """What is to be done: the journal. files: tables to write again; versions: ids of dataset versions to replace;
-    settings: of `shards`, if the latest version holds what the index holds, None otherwise. pictures: files of runs,
-    and the numbers to take out of each (none: the file goes)."""
+def writes(verb: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """For a verb that writes the workspace `out`: it is the only one there, and what was being erased is erased first.
 
-    erasure_id: RelativePath
-    kind: str
-    face_ids: list[str]
-    photo_ids: list[str]
-    uris: list[str]
-    places: list[tuple[str, int]]
-    identities: list[str]
-    subjects: list[str]
-    shared: dict[str, list[dict[str, Any]]]
-    alike: dict[str, int]
-    codes: int
-    files: list[RelativePath]
-    versions: list[RelativePath]
-    settings: ShardSettings | None
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[tuple[str, list[int]]] = field(default_factory=list)
+    Raises:
+        ConfigurationError: another verb is at work in the workspace; names it.
+    """
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
 
-    @property
-    def erased(self) -> Erased:
-        """What goes, as the tables want it."""
-        return Erased(
-            face_ids=frozenset(self.face_ids), photo_ids=frozenset(self.photo_ids), uris=frozenset(self.uris),
-            places=frozenset((uri, number) for uri, number in self.places), shared=self.shared,
-        )
+        @wraps(function)
+        def alone(*args: P.args, **values: P.kwargs) -> R:
+            out = signature.bind(*args, **values).arguments["out"]
+            with at_work(out, verb):
+                settle(out)
+                return function(*args, **values)
+
+        return alone
+
+    return decorated
 
 
 def erase(
     out: str, selection: Selection, *, runs: Sequence[str] = (), tracking: Sequence[str] = (),
-    salt: bytes | None = None, progress: Progress | None = None,
+    salt: bytes | None = None, progress: Progress | None = None, wait: bool = False, stop: bool = False,
 ) -> dict[str, Any]:
     """Erase what is selected from every store of the workspace.
 
     Args:
         out: the workspace.
         selection: who or what goes.
-        runs: folders of training runs and evaluations: those that saw them are listed, and their pages and pictures of
-            people deleted (pipelines.erasure.runs).
+        runs: folders of training runs, evaluations and restored pictures, beside those that the workspace knows
+            (records.uses): what saw them is listed, and what shows them goes (pipelines.erasure.traces).
         tracking: MLflow tracking URIs to search as well as those that the runs name.
         salt: of the tombstones, where the workspace has none yet; drawn from the system's randomness if None.
         progress: where to report.
+        wait, stop: for the verb that is at work in the workspace, or end it; without, it is an error.
 
     Returns:
         The report, as it stands in `erased/<id>.json`.
 
     Raises:
         DataError: nothing is selected, or a table is damaged.
-        ConfigurationError: a folder of runs or a tracking store that is not there.
+        ConfigurationError: a folder of runs or a tracking store that is not there, or another verb at work here.
         StorageError: the workspace cannot be written; the same call goes on from there.
     """
-    settle(out, progress=progress)
-    if not selection.photo_ids and not selection.face_ids:
+    if not selection.photo_ids and not selection.face_ids and not selection.shared:
         raise DataError(f"{out}: nothing is selected, so nothing was erased")
-    journal = _plan(out, selection, runs, tracking)
-    people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
-    bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, salt=salt)
-    write_atomic(join(out, PENDING, f"{journal.erasure_id}.json"), json.dumps(asdict(journal), sort_keys=True).encode())
-    return _carry_out(out, journal, progress or Progress(quiet=True))
+    with at_work(out, "erase", wait=wait, stop=stop):
+        settle(out, progress=progress)
+        secret = open_salt(out, salt)
+        journal = _plan(out, selection, secret, runs, tracking)
+        people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
+        bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=selection.pictures,
+             face_ids=selection.face_ids)
+        write_journal(out, journal)
+        return _carry_out(out, journal, secret, progress or Progress(quiet=True))
 
 
 def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]]:
@@ -119,56 +127,58 @@ def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]
         Their reports.
     """
     folder = join(out, PENDING)
-    pending = list_files(folder, (".json",)) if exists(folder) else []
-    return [_carry_out(out, _journal(uri), progress or Progress(quiet=True)) for uri in pending]
+    if not exists(folder) or not list_files(folder, (".json",)):
+        return []
+    with at_work(out, "erase"):
+        return [
+            _carry_out(out, read_journal(out, uri), open_salt(out), progress or Progress(quiet=True))
+            for uri in list_files(folder, (".json",))
+        ]
 
 
-def _journal(uri: str) -> Erasure:
-    """A journal, if it names nothing but this workspace's files and what runs that saw the erased show of them."""
-    journal = read_state(uri, Erasure)
-    try:
-        seen_by.require_of_runs(journal.pictures, journal.runs)
-    except DataError as error:
-        raise DataError(f"{uri}: {error}") from error
-    return journal
-
-
-def _plan(out: str, selection: Selection, folders: Sequence[str], tracking: Sequence[str]) -> Erasure:
+def _plan(
+    out: str, selection: Selection, salt: bytes, folders: Sequence[str], tracking: Sequence[str]
+) -> Erasure:
     """What is to be done, all of it known before the first byte is written."""
-    erased = Erased(
-        face_ids=frozenset(selection.face_ids), photo_ids=frozenset(selection.photo_ids),
-        uris=frozenset(selection.uris), places=frozenset(selection.places), shared=selection.shared,
-    )
-    versions = versions_with(out, erased.face_ids)
-    saw = [*versions, *before(out, versions)]
-    found = [run for folder in folders for run in seen_by.folder_runs(folder, saw)]
-    for uri in dict.fromkeys([*tracking, *seen_by.tracking_uris(folders)]):
-        found += seen_by.tracked_runs(uri, saw)
-    return Erasure(
-        erasure_id=stage.fingerprint(sorted(selection.face_ids), sorted(selection.photo_ids))[:16],
+    faces = frozenset(selection.face_ids)
+    versions = versions_with(out, faces)
+    searched = search(out, [*versions, *before(out, versions), *gone_parents(out, versions)], folders, tracking)
+    journal = Erasure(
+        erasure_id=erasure_mark(salt, [*sorted(faces), *sorted(selection.photo_ids)]),
         kind=selection.kind, face_ids=list(selection.face_ids), photo_ids=list(selection.photo_ids),
         uris=list(selection.uris), places=list(selection.places),
         identities=list(selection.identities), subjects=list(selection.subjects), shared=selection.shared,
-        alike=selection.alike, codes=sum(map(len, selection.codes.values())), files=holding(out, erased),
-        versions=versions, settings=_current(out), runs=found,
-        pictures=seen_by.pictures(folders, found, erased.face_ids),
+        alike=selection.alike, codes=sum(map(len, selection.codes.values())), files=[], versions=versions,
+        settings=_current(out), of_person=selection.of_person, runs=searched.runs,
     )
+    erased = journal.erased(salt)
+    shows, blind = shows_person(selection, stage.settings(out, "find_faces").get("networks", {}).get("detector"))
+    spilled, running = left_by_ray(erased)
+    found = [*traces(searched.folders, [*searched.runs, *searched.pages], erased, shows), *spilled]
+    left = [*searched.left, *([f"faces in restored pictures, but for their names: {blind}"] if blind else []),
+            *(f"the Ray session {session}, which runs" for session in running), *NOWHERE]
+    return replace(journal, files=holding(out, erased), traces=found, not_searched=left)
 
 
-def _carry_out(out: str, journal: Erasure, progress: Progress) -> dict[str, Any]:
+def _carry_out(out: str, journal: Erasure, salt: bytes, progress: Progress) -> dict[str, Any]:
     """Do it; every step looks at what is there, so it may have been done before."""
-    erased, faces = journal.erased, frozenset(journal.face_ids)
+    erased, faces = journal.erased(salt), frozenset(journal.face_ids)
     subjects = frozenset(journal.subjects)
     with progress.stage("erase", len(journal.files) + len(journal.versions) + 1, "files") as told:
         markers = Markers(out)
         for path in journal.files:
             markers.rewrite(path, erased)
             told.advance(1)
+        # A worker whose stage was killed may have written its last part in the meantime.
+        for path in holding(out, erased):
+            markers.rewrite(path, erased)
         _count_identities(out, markers)
         markers.sum_up()
         forget_subjects(out, subjects)
         if exists(join(out, "index", "faces.lance")):
             IdentityIndex.open(join(out, "index")).delete(sorted(faces))
+        else:
+            delete(join(out, "index"))  # a `group` that was killed left crops alone; the next one writes all
         told.advance(1)
         for folder in REBUILT:
             delete(join(out, folder))
@@ -182,14 +192,17 @@ def _carry_out(out: str, journal: Erasure, progress: Progress) -> dict[str, Any]
             name_latest(out, latest[0], planned(out, journal.settings)[1])
         for uri in list_files(out, (".tmp",)):
             delete(uri)
-        for path, numbers in journal.pictures:
-            seen_by.clean((path, numbers))
+        for trace in journal.traces:
+            clean(trace, erased)
     report = {
-        "id": journal.erasure_id, "asked_for": journal.kind, "photos": journal.photo_ids, "faces": journal.face_ids,
-        "identities": journal.identities, "photos_that_stay_for_others": sorted(journal.shared),
+        "id": journal.erasure_id, "asked_for": journal.kind,
+        "photos": sorted(photo_mark(salt, photo) for photo in journal.photo_ids),
+        "faces": sorted(face_mark(salt, face) for face in journal.face_ids), "identities": journal.identities,
+        "photos_that_stay_for_others": sorted(photo_mark(salt, photo) for photo in journal.shared),
         "originals_at_the_source": len(journal.uris) + len(journal.shared), "codes_remembered": journal.codes,
         "also_alike": journal.alike, "files_rewritten": journal.files, "dataset_versions": successors,
-        "runs": journal.runs, "run_files_cleaned": [path for path, _ in journal.pictures],
+        "runs": journal.runs, "run_files_cleaned": dict(Counter(trace.root for trace in journal.traces)),
+        "not_searched": journal.not_searched,
     }
     text = json.dumps(report, sort_keys=True, indent=1)
     write_atomic(join(out, REPORTS, f"{journal.erasure_id}.json"), text.encode())

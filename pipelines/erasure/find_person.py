@@ -1,12 +1,14 @@
 """The person in a photograph, looked for in a workspace.
 
 In: a photograph of the person (not necessarily one of the workspace). Out: the identities that look like that person,
-with the cosine, and how often a stranger of this workspace looks as much like somebody.
+with the cosine, and how often a stranger of this workspace looks as much like somebody; where nothing is grouped yet,
+the faces that do.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.detect import Detector
@@ -15,13 +17,12 @@ from anchorface.faces.images import read_photo
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import limit_cosine
-from anchorface.pipelines.erasure.selection import identity_rows
+from anchorface.pipelines.erasure.rows import embeddings, face_rows, identity_rows
 from anchorface.pipelines.stages import stage
 from anchorface.records.errors import DataError
-from anchorface.records.storage import join
+from anchorface.records.storage import exists, join
 
 DETECTOR = "scrfd_2.5g_kps"
-NEAREST = 64
 STRANGERS = 512
 
 
@@ -29,23 +30,24 @@ STRANGERS = 512
 class Shown:
     """A person who looks like the one in the photograph.
 
-    cosine: of the nearest face. near: faces at or above the threshold, of `faces`. false_match_rate: share of this
-    workspace's faces that look this much like somebody else's face, by their given or found identities.
+    identity: empty for faces that belong to none. cosine: of the nearest face. near: ids of the faces at or above the
+    threshold, of `faces`. false_match_rate: share of this workspace's faces that look this much like somebody else's
+    face, by their given or found identities.
     """
 
     identity: str
     subject: str | None
     faces: int
-    near: int
+    near: tuple[str, ...]
     cosine: float
     false_match_rate: float
 
 
 def shown_in(out: str, photo: str, *, threshold: float | None = None, detector: str | None = None) -> list[Shown]:
-    """Who of the workspace is in a photograph: its largest face, by the embedder that the index was made with.
+    """Who of the workspace is in a photograph: its largest face, by the embedder that its faces were found with.
 
     Args:
-        out: a workspace that `group` finished.
+        out: a workspace with faces, grouped or not.
         photo: a file or uri.
         threshold: smallest cosine; the tombstones' own (`limit_cosine`) if None.
         detector: a weight's name.
@@ -54,29 +56,34 @@ def shown_in(out: str, photo: str, *, threshold: float | None = None, detector: 
         The most alike first; empty if nobody is at or above the threshold.
 
     Raises:
-        PhotoError: it cannot be read. DataError: it shows no face, or the workspace is not grouped.
+        PhotoError: it cannot be read. DataError: it shows no face, or the workspace has none.
         WeightsError: a network is not here.
     """
-    networks = stage.settings(out, "find_faces").get("networks", {})
+    networks = sorted(pc.unique(face_rows(out)["embedder"]).to_pylist())
     if not networks:
-        raise DataError(f"{out}: `find_faces` has not finished here; run `curate` first")
-    index = IdentityIndex.open(join(out, "index"))
-    vector = face_embedding(photo, networks["embedder"], detector or networks.get("detector") or DETECTOR)
-    limit = limit_cosine(networks["embedder"]) if threshold is None else threshold
-    found, cosines = index.nearest(vector[None], min(max(NEAREST, len(index) // 20), len(index)))
-    near = [(face, float(cosine)) for face, cosine in zip(found[0], cosines[0], strict=True) if cosine >= limit]
+        raise DataError(f"{out}: no faces were found here; run `curate` first")
+    used = stage.settings(out, "find_faces").get("networks", {}).get("detector")
+    near: list[tuple[str, float]] = []
+    for network in networks:
+        vector = face_embedding(photo, network, detector or used or DETECTOR)
+        limit = limit_cosine(network) if threshold is None else threshold
+        for face_ids, name, vectors in embeddings(out):
+            cosines = vectors @ vector if name == network else np.zeros(0)
+            near += [(str(face_ids[row]), float(cosines[row])) for row in np.flatnonzero(cosines >= limit)]
     rows = {face: row for row in identity_rows(out) for face in row["face_ids"]}
-    best: dict[str, list[float]] = {}
-    for face, cosine in near:
-        best.setdefault(rows[face]["identity"], []).append(cosine)
-    named = {row["identity"]: row for row in rows.values()}
-    strangers = stranger_cosines(index) if best else np.zeros(0)
+    best: dict[str, list[tuple[str, float]]] = {}
+    for face, cosine in sorted(near, key=lambda pair: -pair[1]):
+        best.setdefault(rows[face]["identity"] if face in rows else "", []).append((face, cosine))
+    named = {row["identity"]: row for row in rows.values()} | {"": {"subject": None, "face_ids": best.get("", ())}}
+    grouped = best and exists(join(out, "index", "faces.lance"))
+    strangers = stranger_cosines(IdentityIndex.open(join(out, "index"))) if grouped else np.zeros(0)
     return [
         Shown(
-            identity=name, subject=named[name]["subject"], faces=len(named[name]["face_ids"]), near=len(each),
-            cosine=each[0], false_match_rate=float((strangers >= each[0]).mean()) if len(strangers) else 0.0,
+            identity=name, subject=named[name]["subject"], faces=len(named[name]["face_ids"]),
+            near=tuple(face for face, _ in each), cosine=each[0][1],
+            false_match_rate=float((strangers >= each[0][1]).mean()) if len(strangers) else 0.0,
         )
-        for name, each in sorted(best.items(), key=lambda item: -item[1][0])
+        for name, each in sorted(best.items(), key=lambda item: -item[1][0][1])
     ]
 
 

@@ -1,114 +1,149 @@
-"""Training runs and evaluations that saw a dataset version, and the pictures of people that they keep.
+"""Training runs and evaluations that saw a dataset version. What they keep of people: `erasure.traces`.
 
-In: folders of runs, MLflow tracking URIs, ids of dataset versions, face ids. Out: what is known of each run, as values
-of JSON, and the pages and pictures there that go.
+In: folders of runs, MLflow tracking URIs, ids of dataset versions. Out: what is known of each run, as values of JSON.
 
-A run is known by the dataset version that its checkpoints, its protocol or its MLflow run names (`manifest`): a network
-that was trained on a version cannot be made to unsee one person, so the runs are listed and left. What goes:
-
-    *.html                   every page below a folder that holds such a run: they can be written again
-    samples/*.png            sample grids of such a training run: they show a few people of it, it is not written whom
-    conditions/*.parquet     rows of an evaluation whose target or reference is an erased face
-
-Of an MLflow run, the sample grids go too, where its artifacts are local files.
+A run is known by the dataset version that its checkpoints, its spool, its protocol or its MLflow run names
+(`manifest`), or that it noted in the workspace (records.uses): a network that was trained on a version cannot be made
+to unsee one person, so the runs are listed and left.
 """
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from anchorface.records.addresses import redacted, sqlite_file
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.lineage import versions
+from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes
+from anchorface.records.uses import Use, noted
 
-from anchorface.records.addresses import local_path, redacted, sqlite_file
-from anchorface.records.errors import ConfigurationError, DataError
-from anchorface.records.storage import delete, exists, read_table, write_table
+PROTOCOL, CHECKPOINT, NOTE, SPOOL = "protocol.json", "checkpoint.json", "run.json", "tracking.jsonl"
 
-PROTOCOL, CHECKPOINT, NOTE = "protocol.json", "checkpoint.json", "run.json"
-Picture = tuple[str, list[int]]
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """Where was looked. runs: those that saw, as `folder_runs` and `tracked_runs` tell of them. pages: folders of audit
+    pages, as `kind` and `folder`. folders: all that were searched. left: what could not be, in words."""
+
+    runs: list[dict[str, Any]]
+    pages: list[dict[str, Any]]
+    folders: list[str]
+    left: list[str]
+
+
+def search(out: str, manifest_ids: Sequence[str], folders: Sequence[str], tracking: Sequence[str] = ()) -> Searched:
+    """The runs on these versions, in the folders that are named and those that the workspace knows (records.uses).
+
+    Raises:
+        ConfigurationError: a folder or store that is named and not there.
+    """
+    uses, left = noted(out), list[str]()
+    named = [folder.rstrip("/") if "://" in folder else filesystem(folder)[1] for folder in folders]
+    for use in uses:
+        inside = any(f"{use.place}/".startswith(f"{place}/") for place in named)
+        if not inside and exists(use.place):
+            named.append(use.place)
+        elif not inside:
+            left.append(f"{use.kind} {use.place}, noted by {use.host}: not there, or not seen from here")
+    found = [run for folder in named for run in folder_runs(folder, manifest_ids)]
+    found += noted_runs(uses, found, manifest_ids)
+    for uri in dict.fromkeys([*tracking, *tracking_uris(named)]):
+        try:
+            found += tracked_runs(uri, manifest_ids)
+        except ConfigurationError as error:
+            if uri in tracking:
+                raise
+            left.append(str(error))
+    pages = [{"kind": use.kind, "folder": use.place} for use in uses if use.kind == "pages"]
+    return Searched(runs=found, pages=pages, folders=named, left=left)
+
+
+def gone_parents(out: str, manifest_ids: Sequence[str]) -> list[str]:
+    """The ancestors of these versions of which only the name is left: they may have held whom these hold."""
+    dataset, found = join(out, "dataset"), set[str]()
+    family = {each.manifest_id: each for each in versions(dataset)} if exists(dataset) and manifest_ids else {}
+    for name in (waiting := list(manifest_ids)):
+        for parent in family[name].parents if name in family else ():
+            if parent not in waiting:
+                waiting.append(parent)
+            if family[parent].manifest is None:
+                found.add(parent)
+    return sorted(found)
 
 
 def folder_runs(folder: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The training runs and evaluations below a local folder that name one of these versions.
+    """The training runs and evaluations below a folder or URI that name one of these versions.
 
     Returns:
-        `kind` (`training` or `evaluation`), `folder`, `manifest`, and for training `checkpoints`.
+        `kind` (`training` or `evaluation`), `folder`, `manifest`, and for training `checkpoints` (none are no bar) and
+        `latents`, the folders of its cached latents at URIs.
 
     Raises:
         ConfigurationError: there is no such folder.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise ConfigurationError(f"{folder}: no such folder of runs")
-    trained: dict[tuple[Path, str], list[str]] = {}
-    for path, said in _read(root, CHECKPOINT):
-        if said.get("manifest_id") in manifest_ids:
-            run = path.parent.parent.parent if path.parent.parent.name == "checkpoints" else path.parent
-            trained.setdefault((run, said["manifest_id"]), []).append(path.parent.name)
+    files = files_of(folder)
+    trained: dict[tuple[str, str], list[str]] = {}
+    latents: dict[tuple[str, str], set[str]] = {}
+    for uri, said in _read(files, CHECKPOINT):
+        manifest = said.get("manifest_id")
+        if manifest in manifest_ids:
+            name, parts = uri.split("/")[-2], uri.rsplit("/", 3)
+            run = (parts[0] if parts[1] == "checkpoints" else uri.rpartition("/")[0], str(manifest))
+            trained.setdefault(run, []).append(name)
+            place = said.get("recipe", {}).get("latents", "")
+            latents.setdefault(run, set()).update({place} - {"", "dataset"})
+    for uri in files:
+        if uri.endswith(f"/{SPOOL}"):
+            for line in read_bytes(uri).decode(errors="replace").splitlines():
+                manifest = _tag(line)
+                if manifest in manifest_ids:
+                    trained.setdefault((uri.rpartition("/")[0], manifest), [])
     runs = [
-        {"kind": "training", "folder": str(run), "manifest": manifest, "checkpoints": sorted(names)}
+        {"kind": "training", "folder": run, "manifest": manifest, "checkpoints": sorted(names),
+         "latents": sorted(latents.get((run, manifest), ()))}
         for (run, manifest), names in sorted(trained.items())
     ]
     judged = [
-        {"kind": "evaluation", "folder": str(path.parent), "manifest": said["manifest_id"]}
-        for path, said in _read(root, PROTOCOL) if said.get("manifest_id") in manifest_ids
+        {"kind": "evaluation", "folder": uri.rpartition("/")[0], "manifest": said["manifest_id"]}
+        for uri, said in _read(files, PROTOCOL) if said.get("manifest_id") in manifest_ids
     ]
     return runs + judged
 
 
-def pictures(folders: Sequence[str], runs: Sequence[dict[str, Any]], face_ids: frozenset[str]) -> list[Picture]:
-    """The files that may show erased faces: pages and grids, which go whole, and an evaluation's judged pictures."""
-    found: list[Picture] = []
-    for folder in folders:
-        here = [run for run in runs if "folder" in run and Path(run["folder"]).is_relative_to(folder)]
-        found += [(str(path), []) for path in Path(folder).rglob("*.html")] if here else []
-        for run in here:
-            if run["kind"] == "training":
-                found += [(str(path), []) for path in Path(run["folder"]).glob("samples/*.png")]
-            else:
-                found += _judged(Path(run["folder"]), face_ids)
-    for run in runs:
-        place = local_path(run["artifacts"]) if "artifacts" in run else None
-        found += [(str(path), []) for path in place.joinpath("samples").glob("*.png")] if place else []
-    return sorted({path: (path, numbers) for path, numbers in found}.values())
+def noted_runs(
+    uses: Sequence[Use], runs: Sequence[dict[str, Any]], manifest_ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The runs that only the workspace knows of: they noted themselves, and wrote nothing that names the version."""
+    known = {(run.get("folder"), run["manifest"]) for run in runs}
+    return [
+        {"kind": use.kind, "folder": use.place, "manifest": use.manifest, "checkpoints": [],
+         "latents": [use.latents] if use.latents else []}
+        for use in uses
+        if use.kind == "training" and use.manifest in manifest_ids and (use.place, use.manifest) not in known
+    ]
 
 
-def require_of_runs(found: Sequence[Picture], runs: Sequence[dict[str, Any]]) -> None:
-    """Refuse files of a journal that are not what `pictures` finds, at or below the folder two above a run that really
-    saw the version: a planted journal deletes nothing else.
+def files_of(folder: str) -> list[str]:
+    """All files below a folder, by whole paths.
 
     Raises:
-        DataError: names the first such file.
+        ConfigurationError: there is no such folder.
     """
-    seen = [run for run in runs if "artifacts" in run or _really(run)]
-    for path, _ in found:
-        if ".." in Path(path).parts or not any(_shows(Path(path), run) for run in seen):
-            raise DataError(f"{path} is named among the pictures of runs that saw who is erased, and no such run is "
-                            "there: nothing of it was deleted. Take it out of the journal, or delete the journal if no "
-                            "erasure of yours wrote it")
-
-
-def clean(picture: Picture) -> None:
-    """Delete a file, or the pictures of these numbers in it; doing it twice changes nothing."""
-    path, numbers = picture
-    if not numbers:
-        delete(path)
-    elif exists(path):
-        table = read_table(path)
-        gone = pc.is_in(table["number"], value_set=pa.array(numbers, table.schema.field("number").type))
-        if pc.any(gone).as_py():
-            write_table(path, table.filter(pc.invert(gone)))
+    place = folder.rstrip("/") if "://" in folder else filesystem(folder)[1]
+    if not exists(place):
+        raise ConfigurationError(f"{folder}: no such folder of runs")
+    return list_files(place)
 
 
 def tracking_uris(folders: Sequence[str]) -> list[str]:
     """The MLflow stores that the runs below these folders wrote to (`run.json`)."""
-    found = {said["uri"] for folder in folders for _, said in _read(Path(folder), NOTE) if "uri" in said}
+    found = {said["uri"] for folder in folders for _, said in _read(files_of(folder), NOTE) if "uri" in said}
     return sorted(found)
 
 
 def tracked_runs(uri: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The MLflow runs of a store whose tag `manifest` is one of these versions.
+    """The MLflow runs of a store whose tag `manifest` is one of these versions, those marked deleted among them.
 
     Returns:
         `kind` = `mlflow`, `store`, `run_id`, `name`, `manifest`, `artifacts` (their place).
@@ -117,6 +152,7 @@ def tracked_runs(uri: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
         ConfigurationError: the store cannot be reached.
     """
     from mlflow import MlflowClient
+    from mlflow.entities import ViewType
     from mlflow.exceptions import MlflowException
 
     file = sqlite_file(uri)
@@ -124,13 +160,13 @@ def tracked_runs(uri: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
         raise ConfigurationError(f"{uri}: there is no such MLflow store")
     try:
         client = MlflowClient(tracking_uri=uri)
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        experiments = [each.experiment_id for each in client.search_experiments(view_type=ViewType.ALL)]
         found = [
             (run, manifest) for manifest in manifest_ids
-            for run in client.search_runs(experiments, f"tags.manifest = '{manifest}'")
+            for run in client.search_runs(experiments, f"tags.manifest = '{manifest}'", run_view_type=ViewType.ALL)
         ]
     except (MlflowException, OSError) as error:
-        raise ConfigurationError(f"{uri}: the MLflow store cannot be read: {error}") from error
+        raise ConfigurationError(f"{redacted(uri)}: the MLflow store cannot be read: {error}") from error
     return [
         {"kind": "mlflow", "store": redacted(uri), "run_id": run.info.run_id, "name": run.info.run_name or "",
          "manifest": manifest, "artifacts": redacted(run.info.artifact_uri)}
@@ -138,35 +174,20 @@ def tracked_runs(uri: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _really(run: dict[str, Any]) -> bool:
-    folder = Path(str(run.get("folder", "")))
-    return folder.is_absolute() and folder.is_dir() and bool(folder_runs(str(folder), [run.get("manifest", "")]))
+def _tag(line: str) -> str:
+    try:
+        said = json.loads(line)
+        return str(said["tags"].get("manifest", "")) if said.get("kind") == "tags" else ""
+    except (ValueError, KeyError, AttributeError):
+        return ""
 
 
-def _shows(place: Path, run: dict[str, Any]) -> bool:
-    """Whether a file is a page or a picture of a run."""
-    if "artifacts" in run:
-        root = local_path(str(run["artifacts"]))
-        return root is not None and root.name == "artifacts" and place.match("samples/*.png") and (
-            place.parent.parent == root)
-    folder = Path(run["folder"])
-    if place.suffix == ".html":
-        return place.is_relative_to([folder, *folder.parents][:3][-1])
-    return place.parent.parent == folder and (place.match("samples/*.png") or place.match("conditions/*.parquet"))
-
-
-def _judged(folder: Path, face_ids: frozenset[str]) -> list[Picture]:
-    """The tables of an evaluation whose pictures show erased faces, and which numbers those are."""
-    rows = json.loads((folder / PROTOCOL).read_text())["rows"]
-    numbers = [row["number"] for row in rows if {row["target"], *row["references"]} & face_ids]
-    return [(str(path), numbers) for path in (folder / "conditions").glob("*.parquet")] if numbers else []
-
-
-def _read(root: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted(root.rglob(name)):
-        try:
-            said = json.loads(path.read_text())
-        except (ValueError, OSError):
-            continue
-        if isinstance(said, dict):
-            yield path, said
+def _read(files: Sequence[str], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for uri in files:
+        if uri.endswith(f"/{name}"):
+            try:
+                said = json.loads(read_bytes(uri))
+            except ValueError:
+                continue
+            if isinstance(said, dict):
+                yield uri, said

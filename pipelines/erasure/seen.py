@@ -13,8 +13,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from anchorface.identity_index.tombstones import face_mark, open_salt, photo_mark
 from anchorface.pipelines.erasure import runs
-from anchorface.pipelines.erasure.selection import identity_rows
+from anchorface.pipelines.erasure.rows import identity_rows
 from anchorface.pipelines.erasure.versions import versions_with
 from anchorface.records import erasures
 from anchorface.records.errors import DataError
@@ -40,11 +41,9 @@ def runs_that_saw(
     Raises:
         DataError: nobody here, present or erased, is named so. ConfigurationError: a folder or store that is not there.
     """
-    versions = versions_that_held(person, workspace)
-    found = [run for folder in folders for run in runs.folder_runs(folder, list(versions))]
-    for uri in dict.fromkeys([*tracking, *runs.tracking_uris(folders)]):
-        found += runs.tracked_runs(uri, list(versions))
-    return [run | {"erasure": versions[run["manifest"]]} for run in found]
+    held = versions_that_held(person, workspace)
+    found = runs.search(workspace, list(held), folders, tracking).runs
+    return [run | {"erasure": held[run["manifest"]]} for run in found]
 
 
 def versions_that_held(person: str, workspace: str) -> dict[str, str]:
@@ -54,11 +53,14 @@ def versions_that_held(person: str, workspace: str) -> dict[str, str]:
     Raises:
         DataError: nobody here, present or erased, is named so.
     """
-    faces, reports = _faces(person, workspace), []
-    for report in erasures.reports(workspace):
+    faces, reports, known = _faces(person, workspace), [], erasures.reports(workspace)
+    salt = open_salt(workspace) if known else b""
+    marks = {face_mark(salt, face) for face in faces}
+    meant = {person, face_mark(salt, person), photo_mark(salt, person)}
+    for report in known:
         names = (report["id"], *report.get("identities", ()), *report.get("faces", ()), *report.get("photos", ()),
                  *report.get("photos_that_stay_for_others", ()))
-        if person in names or faces & set(report.get("faces", ())):
+        if meant & set(names) or marks & set(report.get("faces", ())):
             reports.append(report)
     if not faces and not reports:
         raise DataError(f"{workspace}: nobody is or was named {person!r} here; give an identity, a subject, the id of "
@@ -67,7 +69,8 @@ def versions_that_held(person: str, workspace: str) -> dict[str, str]:
     found = dict.fromkeys(holding, "")
     for report in reports:
         found |= {old: str(report["id"]) for old in report.get("dataset_versions", {})}
-    return erasures.before(workspace, list(found)) | found
+    found = erasures.before(workspace, list(found)) | found
+    return dict.fromkeys(runs.gone_parents(workspace, list(found)), "") | found
 
 
 def _faces(person: str, workspace: str) -> set[str]:

@@ -6,9 +6,10 @@ In: what goes (`Erased`). A table is told by its columns, so that every stage's 
     photo_id           the row goes with its photograph (photos/, scanned/); of one that stays for others, the person's
                        own words go: subject, birth date, what a sidecar says of the face but its landmarks, which keep
                        the other faces' numbers as they are
-    uri, row           dropped rows of the photograph or the face go: their uri names a file of the person's
-    face_ids           an identity loses its faces, and goes with the last; a decision keeps its ids (hashes), and loses
-                       its label and note where all its faces are erased
+    uri, row           dropped rows of the photograph or the face go: their uri names a file of the person's; so do
+                       those below a folder of the person's label. Others name nothing of the person in their causes
+    face_ids           an identity loses its faces, and goes with the last; a decision keeps salted marks of them, and
+                       loses its note where it is about the person, its label where that is the person's
 
 A rewritten part keeps in its marker the SHA-256 that it was computed to, so that no later stage is done again; only its
 size, its counts and `rewritten`, the hash of what stands there now, are new.
@@ -16,36 +17,82 @@ size, its counts and `rewritten`, the hash of what stands there now, are new.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from anchorface.identity_index.tombstones import face_mark, photo_mark
+from anchorface.pipelines.erasure.rows import column_names
 from anchorface.pipelines.stages import stage
 from anchorface.records.state import read_state
-from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, read_table, write_atomic
+from anchorface.records.storage import exists, join, list_files, read_bytes, read_table, write_atomic
 
 NOT_TABLES = ("dataset/", "index/", "tombstones/", "erased/", "audit/", "building/", "listing/")
 KEYS = (
     "face_id", "photo_id", "uri", "row", "face_ids", "doubtful", "others", "kind", "label", "note", "identity",
-    "given_faces", "subject", "birth_date",
+    "given_faces", "subject", "birth_date", "cause", "detail",
 )
 UNTOLD = "erased"
+IDS, MARK = re.compile(r"[0-9a-f]{24}(?:-[0-9]+)?"), re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Erased:
-    """What goes, as in selection.Selection."""
+    """What goes, as in selection.Selection. of_person: people go, and not only photographs. salt: of the tombstones."""
 
     face_ids: frozenset[str]
     photo_ids: frozenset[str]
     uris: frozenset[str]
     places: frozenset[tuple[str, int]]
     shared: Mapping[str, list[dict[str, Any]]]
+    subjects: frozenset[str] = frozenset()
+    of_person: bool = False
+    salt: bytes = field(default=b"", repr=False)
+
+    def untold(self, text: str) -> str:
+        """A text without the ids and files of what goes, and without the person's labels."""
+        text = IDS.sub(lambda found: UNTOLD if found[0] in self.face_ids or found[0] in self.photo_ids else found[0],
+                       text)
+        for word in self.uris if any(uri in text for uri in self.uris) else ():
+            text = text.replace(word, UNTOLD)
+        return self._labels.sub(UNTOLD, text) if self.subjects else text
+
+    def marked(self, text: str) -> str:
+        """A text of a run with salted marks for ids, and without the files and labels of what goes."""
+        text = IDS.sub(lambda found: (
+            face_mark(self.salt, found[0]) if found[0] in self.face_ids else
+            photo_mark(self.salt, found[0]) if found[0] in self.photo_ids else found[0]), text)
+        for word in self._files:
+            text = text.replace(word, UNTOLD)
+        return self._quoted.sub(UNTOLD, text) if self.subjects else text
+
+    def has_file(self, name: str) -> bool:
+        """Whether a path below some folder is that of a photograph that goes."""
+        return any(uri == name or uri.endswith(f"/{name}") for uri in self.uris)
+
+    @cached_property
+    def _files(self) -> list[str]:
+        """The files, as they are and as JSON writes them, longest first."""
+        return sorted({way for uri in self.uris for way in (uri, json.dumps(uri)[1:-1])}, key=len)[::-1]
+
+    @cached_property
+    def _quoted(self) -> re.Pattern[str]:
+        words = {way for each in self.subjects for way in (each, json.dumps(each)[1:-1])}
+        return re.compile("|".join(rf"(?<=[\"'/]){re.escape(word)}(?=[\"'/])" for word in sorted(words, key=len)[::-1]))
+
+    def names_person(self, uri: str) -> bool:
+        """Whether a folder or file of this place is called as the person."""
+        return bool(self.subjects) and bool(self.subjects & set(re.split(r"[/#\\]", uri)))
+
+    @cached_property
+    def _labels(self) -> re.Pattern[str]:
+        return re.compile("|".join(rf"(?<!\w){re.escape(each)}(?!\w)" for each in sorted(self.subjects, key=len)[::-1]))
 
 
 def holding(out: str, erased: Erased) -> list[str]:
@@ -54,7 +101,7 @@ def holding(out: str, erased: Erased) -> list[str]:
     for uri in list_files(out, (".parquet",)):
         path = uri.removeprefix(out.rstrip("/") + "/")
         if not path.startswith(NOT_TABLES):
-            keys = read_table(uri, [name for name in _names(uri) if name in KEYS])
+            keys = read_table(uri, [name for name in column_names(uri) if name in KEYS])
             if without(keys, erased) is not keys:
                 found.append(path)
     return sorted(found)
@@ -127,10 +174,13 @@ def without(table: pa.Table, erased: Erased) -> pa.Table:
             keep &= ~_is_in(table[column], gone)
     if {"uri", "row"} <= names and not names & {"face_id", "photo_id"}:
         rows = zip(table["uri"].to_pylist(), table["row"].to_pylist(), strict=True)
-        keep &= ~np.fromiter((place in erased.places for place in rows), bool, len(table))
+        keep &= ~np.fromiter((place in erased.places or erased.names_person(place[0]) for place in rows), bool,
+                             len(table))
     table = table if keep.all() else table.filter(pa.array(keep))
+    if {"cause", "detail"} <= names:
+        table = _each(table, lambda row: row | {key: erased.untold(row[key]) for key in ("cause", "detail")})
     if "given_faces" in names and _is_in(table["photo_id"], frozenset(erased.shared)).any():
-        table = _each(table, lambda row: _photo(row, erased.shared))
+        table = _each(table, lambda row: _photo(row, erased))
     return table
 
 
@@ -171,14 +221,22 @@ def _identity(row: dict[str, Any], erased: Erased) -> dict[str, Any] | None:
 
 
 def _decision(row: dict[str, Any], erased: Erased) -> dict[str, Any]:
-    if not set(row["face_ids"]) <= erased.face_ids:
+    everyone = all(face in erased.face_ids or MARK.fullmatch(face) for face in row["face_ids"])
+    about = erased.of_person and not erased.face_ids.isdisjoint((*row["face_ids"], *row["others"]))
+    labelled = row["label"] in erased.subjects
+    named = labelled or row["note"] != erased.untold(row["note"])
+    return row | {
+        key: [face_mark(erased.salt, face) if face in erased.face_ids else face for face in row[key]]
+        for key in ("face_ids", "others")
+    } | {"label": UNTOLD if labelled or (everyone and row["label"] is not None) else row["label"],
+         "note": "" if everyone or about or named else row["note"]}
+
+
+def _photo(row: dict[str, Any], erased: Erased) -> dict[str, Any]:
+    if row["photo_id"] not in erased.shared:
         return row
-    return row | {"label": UNTOLD if row["label"] is not None else None, "note": ""}
-
-
-def _photo(row: dict[str, Any], shared: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    gone = shared.get(row["photo_id"], [])
-    subjects = {face["subject"] for face in gone} - {None}
+    gone = erased.shared[row["photo_id"]]
+    subjects = {face["subject"] for face in gone} - {None} | erased.subjects
     given = [
         face if not _is_one_of(face, gone, subjects) else {
             **dict.fromkeys(face), "landmarks": face["landmarks"]}
@@ -193,7 +251,7 @@ def _is_one_of(face: Mapping[str, Any], gone: list[dict[str, Any]], subjects: se
     if face["subject"] in subjects:
         return True
     points = np.reshape(face["landmarks"] or (), (-1, 2))
-    for other in (np.reshape(one["landmarks"], (5, 2)) for one in gone):
+    for other in (np.reshape(one["landmarks"], (5, 2)) for one in gone if one["landmarks"]):
         if points.shape == other.shape and np.linalg.norm(points - other, axis=1).mean() < 0.5 * np.linalg.norm(
             other[1] - other[0]
         ):
@@ -213,12 +271,6 @@ def _counts(path: str, table: pa.Table) -> dict[str, int]:
     if folder == "identities" and "face_ids" in table.column_names:
         return {"identities": len(table), "faces": sum(map(len, table["face_ids"].to_pylist()))}
     return {"faces": len(table)} if folder == "clusterer" else {}
-
-
-def _names(uri: str) -> list[str]:
-    system, path = filesystem(uri)
-    with system.open_input_file(path) as file:
-        return pq.read_schema(file).names
 
 
 def _is_in(column: pa.ChunkedArray, values: frozenset[str]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What the identities were before this run of `group`: `identities/previous.parquet`.
 
+Faces that people rejected keep the identity that they stood with, so that whoever erases a person finds them.
 A run replaces `identities/` by its own result, so what it starts from is written down first, together with the key of
 the run that starts from it: a killed run, repeated, starts from the same. Columns: face_id, identity, split.
 """
@@ -10,6 +11,7 @@ from typing import Any, TypedDict
 
 import pyarrow as pa
 
+from anchorface.identity_index.clustering.decisions import read_decisions, rejected
 from anchorface.records.state import parsed, read_state
 from anchorface.records.storage import exists, join, read_table, write_table
 
@@ -77,13 +79,21 @@ def _metadata(out: str) -> Note:
 def _of_identities(out: str) -> tuple[pa.Table, int, str]:
     said = read_state(join(out, REPORT), dict[str, Any])
     rows = read_table(join(out, TABLE), ("identity", "split", "face_ids")).to_pylist()
-    table = _table(
-        [face for row in rows for face in row["face_ids"]], [row["identity"] for row in rows for _ in row["face_ids"]],
-        [row["split"] for row in rows for _ in row["face_ids"]],
-    )
+    here = [(face, row["identity"], row["split"]) for row in rows for face in row["face_ids"]]
+    both = [*_rejected(out, {face for face, *_ in here}), *here]
+    table = _table([face for face, *_ in both], [name for _, name, _ in both], [split for *_, split in both])
     # Workspaces of an earlier version did not write the two down.
     highest = max((int(row["identity"].lstrip("p")) for row in rows), default=0)
     return table, said.get("highest_name", highest), said.get("drawn", "")
+
+
+def _rejected(out: str, here: set[str]) -> list[tuple[str, str, str]]:
+    """The rows of the run before whose faces people rejected."""
+    if not exists(join(out, FILE)):
+        return []
+    useless, table = rejected(read_decisions(out)) - here, read_table(join(out, FILE))
+    rows = zip(*(table[name].to_pylist() for name in ("face_id", "identity", "split")), strict=True)
+    return [row for row in rows if row[0] in useless]
 
 
 def _table(faces: list[str], names: list[str], splits: list[str]) -> pa.Table:

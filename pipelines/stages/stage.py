@@ -47,6 +47,8 @@ T = TypeVar("T")
 Counts = dict[str, int]
 Outputs = dict[str, bytes]
 Worker = Callable[[str, dict[str, Any]], tuple[Outputs, Counts]]
+TOMBSTONES = "tombstones"
+"""The folder of the workspace that says who must not come back (identity_index.tombstones)."""
 ANSWER_SCHEMA = pa.schema([
     ("rows", pa.int64()), ("counts", pa.map_(pa.string(), pa.int64())),
     ("error", pa.string()), ("message", pa.string()),
@@ -249,14 +251,14 @@ class _PartRunner:
 
     def __init__(self, out: str, stage: str, worker: Callable[[], Worker]) -> None:
         self._out, self._stage, self._make = out, stage, worker
-        self._worker: Worker | None = None
+        self._worker: _Worker | None = None
 
     def __call__(self, parts: pa.Table) -> pa.Table:
         return pa.Table.from_pylist([self._answer(**part) for part in parts.to_pylist()], schema=ANSWER_SCHEMA)
 
     def _answer(self, name: str, rows: int, key: str, payload: str) -> dict[str, Any]:
         try:
-            self._worker = self._worker or self._make()
+            self._worker = self._worker or _Worker(self._out, self._make)
             counts = _do(self._out, self._stage, name, key, payload, self._worker)
         except AnchorfaceError as error:
             return dict(zip(("error", "message"), errors.to_value(error), strict=True))
@@ -268,7 +270,7 @@ def _inline(
     report: StageProgress, seconds: float = math.inf,
 ) -> list[Part]:
     """Do parts in this process until what is left would take longer than so many seconds; what is left."""
-    function, began = worker(), time.monotonic()
+    function, began = _Worker(out, worker), time.monotonic()
     for done, part in enumerate(parts, 1):
         report.advance(part.rows, **_do(out, stage, part.name, keys[part.name], part.payload, function))
         if (time.monotonic() - began) / done * (len(parts) - done) > seconds:
@@ -276,13 +278,37 @@ def _inline(
     return []
 
 
-def _do(out: str, stage: str, name: str, key: str, text: str, worker: Worker) -> Counts:
-    """Do one part: outputs first, its marker last."""
-    files, counts = worker(name, json.loads(text))
-    described = {}
-    for path, content in files.items():
-        write_atomic(join(out, path), content)
-        described[path] = {"sha256": hashlib.sha256(content).hexdigest(), "byte_size": len(content)}
+class _Worker:
+    """The function that does parts; made anew when somebody was erased since, so that nobody comes back."""
+
+    def __init__(self, out: str, make: Callable[[], Worker]) -> None:
+        self._out, self._make = out, make
+        self._erased, self._function = self._tombstones(), make()
+
+    def __call__(self, name: str, payload: dict[str, Any]) -> tuple[Outputs, Counts]:
+        if not self.current():
+            self._erased, self._function = self._tombstones(), self._make()
+        return self._function(name, payload)
+
+    def current(self) -> bool:
+        """Whether nobody was erased since the function was made."""
+        return self._erased == self._tombstones()
+
+    def _tombstones(self) -> list[str]:
+        folder = join(self._out, TOMBSTONES)
+        return list_files(folder, (".json",)) if exists(folder) else []
+
+
+def _do(out: str, stage: str, name: str, key: str, text: str, worker: _Worker) -> Counts:
+    """Do one part: outputs first, its marker last, and all of it again if somebody was erased meanwhile."""
+    while True:
+        files, counts = worker(name, json.loads(text))
+        described = {}
+        for path, content in files.items():
+            write_atomic(join(out, path), content)
+            described[path] = {"sha256": hashlib.sha256(content).hexdigest(), "byte_size": len(content)}
+        if worker.current():
+            break
     marker = {"key": key, "outputs": described, "counts": counts}
     write_atomic(join(out, "done", stage, f"{name}.json"), json.dumps(marker, sort_keys=True).encode())
     return counts

@@ -5,12 +5,15 @@ import hashlib
 import numpy as np
 import pytest
 
+from anchorface.faces.attributes import perceptual_hash
 from anchorface.identity_index.tombstones import (
     BITS,
     LIMITS,
     Tombstones,
     bury,
+    face_mark,
     limit_cosine,
+    open_salt,
     photo_mark,
     protected_bits,
 )
@@ -100,3 +103,43 @@ def test_damage_is_an_error_and_never_an_empty_memory(tmp_path, damage):
         (folder / ("salt" if damage == "salt" else "one.json")).write_text("{")
     with pytest.raises(DataError, match="come back"):
         Tombstones.open(str(tmp_path))
+
+
+def test_a_picture_is_known_by_face_and_hash_together_and_mirrored(tmp_path, people):
+    """Hashes as faces.attributes.perceptual_hash gives them, of a picture and of its mirror image."""
+    picture = rng(5, "picture").integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    hashes = np.array([perceptual_hash(picture), perceptual_hash(np.ascontiguousarray(picture[:, ::-1]))], np.uint64)
+    stones = bury(str(tmp_path), "one", photos=[], people=[], pictures={NETWORK: (people[:1], hashes[:1])}, salt=SALT)
+    alike = near(people[:1], 0.97, 6)
+    assert stones.has_picture(np.repeat(alike, 2, axis=0), hashes, NETWORK).all()
+    assert not stones.has_picture(people[:1], hashes[:1] ^ np.uint64(0xFFFFFFFF), NETWORK).any(), "another picture"
+    assert not stones.has_picture(people[1:2], hashes[:1], NETWORK).any(), "another face"
+    assert not stones.has_person(people, NETWORK).any()
+    assert not stones.has_picture(people[:1], hashes[:1], "other").any()
+
+
+def test_each_erased_face_is_a_code_of_the_person(tmp_path, people):
+    """A face far from the person's mean comes back as a copy, and is known by its own code."""
+    pictures = {NETWORK: (people[1:5], np.arange(4, dtype=np.uint64))}
+    stones = bury(str(tmp_path), "one", photos=[], people=[(NETWORK, "0", people[:1])], pictures=pictures, salt=SALT)
+    assert stones.has_person(near(people[1:5], 0.9, 7), NETWORK).all() and stones.codes == 5
+    assert not stones.has_person(near(people[1:5], 0.5, 8), NETWORK).any()
+    assert not stones.has_person(people[5:], NETWORK).any()
+
+
+def test_no_id_is_confirmed_without_the_salt(tmp_path, people):
+    face = f"{'c' * 24}-1"
+    bury(str(tmp_path), "one", photos=["a" * 24], people=[], face_ids=[face], salt=SALT)
+    stones = Tombstones.open(str(tmp_path))
+    assert stones.has_face(face) and not stones.has_face(f"{'c' * 24}-0")
+    told = (tmp_path / "tombstones" / "one.json").read_text()
+    plain = [way(each.encode()).hexdigest()[:32] for each in ("a" * 24, face) for way in (hashlib.sha256, hashlib.md5)]
+    assert not any(word in told for word in (face, "a" * 24, *plain)) and face_mark(SALT, face) in told
+
+
+def test_a_lost_salt_is_never_drawn_anew(tmp_path):
+    bury(str(tmp_path), "one", photos=["a" * 24], people=[], salt=SALT)
+    assert open_salt(str(tmp_path)) == SALT
+    (tmp_path / "tombstones" / "salt").unlink()
+    with pytest.raises(DataError, match="come back"):
+        open_salt(str(tmp_path))

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from whole_line import SHARD_BYTES
 
 from anchorface.identity_index.clustering.decisions import add_decision, read_decisions
 from anchorface.identity_index.tombstones import Tombstones
-from anchorface.pipelines.erasure.erase import Erasure, settle
+from anchorface.pipelines.erasure.erase import settle
+from anchorface.pipelines.erasure.journal import Erasure, write_journal
+from anchorface.pipelines.erasure.traces import Trace
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.group import report
 from anchorface.pipelines.identities.previous import previous
@@ -125,11 +127,13 @@ def test_a_damaged_state_file_is_an_error_that_names_it_and_deletes_nothing_outs
 def test_a_planted_journal_or_marker_deletes_nothing_outside(workspace: Path, tmp_path: Path) -> None:
     victim = tmp_path / "page.html"
     victim.write_text("not ours")
-    run = {"kind": "training", "folder": str(tmp_path), "manifest": "0" * 16, "checkpoints": []}
+    trace = Trace(root=str(tmp_path), do="delete", path=str(victim))
+    elsewhere = tmp_path / "another workspace"
+    write_journal(str(elsewhere), replace(JOURNAL, traces=[trace]))
+    copied = json.loads((elsewhere / "erased" / "pending" / f"{JOURNAL.erasure_id}.json").read_text())
     planted = [
-        {"pictures": [[str(victim), []]], "runs": [run]}, {"pictures": [[str(victim), []]]},
+        {"traces": [asdict(trace)]}, {"traces": [asdict(trace)], "mark": "0" * 64}, copied,
         {"versions": ["../../.."]}, {"files": ["../victim"]}, {"erasure_id": "../../victim"},
-        {"pictures": [[str(victim), []]], "runs": [{"kind": "mlflow", "artifacts": str(tmp_path), "manifest": ""}]},
     ]
     for number, words in enumerate(planted):
         journal = workspace / "erased" / "pending" / f"{number}.json"
