@@ -33,8 +33,8 @@ from anchorface.faces.detect import Detector
 from anchorface.faces.embed import embedder
 from anchorface.faces.images import decode_jpeg, encode_jpeg, read_photo
 from anchorface.faces.weights import find
-from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.identity_index.tombstones import Tombstones, bury
+from anchorface.identity_index.unit import unit
 
 NETWORKS = "adaface_small,mobileface_mit_112,mobilefacenet_y1_ms1m_112"
 KINDS = ("saved anew", "cropped", "mirrored", "half size")

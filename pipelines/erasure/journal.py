@@ -82,8 +82,8 @@ def read_journal(out: str, uri: str) -> Erasure:
     if journal.traces and not hmac.compare_digest(journal.mark, _mark(out, journal)):
         raise DataError(
             f"{uri}: this journal names files outside the workspace ({journal.traces[0].path}, ...), and you did not "
-            "write it, or not for this workspace: nothing was deleted. Whoever began this erasure finishes it by running "
-            "any verb; if nobody did, delete the journal")
+            "write it, or not for this workspace: nothing was deleted. Whoever began this erasure finishes it by "
+            "running any verb; if nobody did, delete the journal")
     return journal
 
 

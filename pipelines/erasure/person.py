@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anchorface.identity_index.clustering.decisions import read_decisions
-from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.identity_index.tombstones import limit_cosine
+from anchorface.identity_index.unit import unit
 from anchorface.pipelines.erasure.rows import (
     decided_labels,
     embeddings,
