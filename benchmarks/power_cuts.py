@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MARKERS = ("done", "manifest.json", "latest", "checkpoint.json")
 SKIPPED = 77
-TABLES = ("photos", "faces", "identities", "dropped", "dataset")
+TABLES = ("photos/part-*", "faces/part-*", "identities/part-*", "dropped/*/part-*", "dataset/*/*.*", "dataset/*/*/*")
 CHECKPOINTS = 400
 
 
@@ -44,7 +44,7 @@ def line(source: Path, out: Path) -> None:
     shards(str(out), shard_bytes=150_000, concurrency=0)
 
 
-def checkpoints(_: Path, out: Path) -> None:
+def checkpoints(_source: Path, out: Path) -> None:
     """One checkpoint after the other, with the functions of training."""
     import torch
 
@@ -119,7 +119,7 @@ def cut(kind: str, source: Path, work: Path, cuts: int, seconds: float, control:
 
 def tables(out: Path) -> dict[str, str]:
     """The SHA-256 of every table, shard and manifest."""
-    files = (path for name in TABLES for path in (out / name).rglob("*") if path.is_file())
+    files = (path for name in TABLES for path in out.glob(name) if path.is_file() and path.suffix != ".tmp")
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -150,13 +150,17 @@ def campaign(kind: str, source: Path, work: Path, cuts: int, control: bool) -> t
         with mounted(copy, work / "copy") as disk:
             out = disk / "out"
             held += any(out.rglob("*"))
-            found = damages(kind, out) if out.exists() else []
-            damaged += bool(found)
-            for text in found[:3]:
+            seen = damages(kind, out) if out.exists() else []
+            damaged += bool(seen)
+            for text in seen[:3]:
                 print(f"  {copy.stem}: {text}")
             if kind == "line" and not control:
                 line(source, out)
-                other += tables(out) != tables(work / "calm")
+                found, calm = tables(out), tables(work / "calm")
+                other += found != calm
+                for name in sorted({*found, *calm}):
+                    if found.get(name) != calm.get(name):
+                        print(f"  {copy.stem}: {name} is another after the rerun")
         copy.unlink()
     return cuts, held, damaged, other
 
@@ -170,6 +174,9 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.work:
         kind, source, out = asked.work
+        import anchorface.models.checkpoint
+        import anchorface.pipelines.find_faces
+        import anchorface.pipelines.group
         import anchorface.pipelines.shards  # noqa: F401 - what takes long comes before the first cut
 
         if asked.control:
