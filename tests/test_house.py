@@ -3,6 +3,8 @@ small files, folders that the house knows, and packages that an installation car
 """
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -192,3 +194,11 @@ def test_an_installation_carries_every_folder_and_mypy_reads_every_room() -> Non
     packages = {_module(path) for path in _files() if path.name == "__init__.py"}
     assert set(project["tool"]["setuptools"]["packages"]) == packages
     assert set(project["tool"]["mypy"]["packages"]) >= {f"{NAME}.{room}" for room in FOLDERS}
+
+
+def test_what_is_started_often_waits_for_no_network() -> None:
+    """Ray's workers that read photographs, shards or batches do without torch, who starts a run does without diffusers."""
+    program = ("import sys\nfrom anchorface.pipelines import ingest, shards\nfrom anchorface.pipelines.feed import ray_feed\n"
+               "print('torch' in sys.modules)\nimport anchorface.training.launch\nprint('diffusers' in sys.modules)")
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.split() == ["False", "False"]
