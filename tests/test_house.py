@@ -197,8 +197,9 @@ def test_an_installation_carries_every_folder_and_mypy_reads_every_room() -> Non
 
 
 def test_what_is_started_often_waits_for_no_network() -> None:
-    """Ray's workers that read photographs, shards or batches do without torch, who starts a run does without diffusers."""
-    program = ("import sys\nfrom anchorface.pipelines import ingest, shards\nfrom anchorface.pipelines.feed import ray_feed\n"
-               "print('torch' in sys.modules)\nimport anchorface.training.launch\nprint('diffusers' in sys.modules)")
+    """Ray's workers that read photographs, shards or batches do without torch, a run's launcher without diffusers."""
+    program = ("import sys, anchorface.pipelines.ingest, anchorface.pipelines.shards\n"
+               "import anchorface.pipelines.feed.ray_feed\nprint('torch' in sys.modules)\n"
+               "import anchorface.training.launch\nprint('diffusers' in sys.modules)")
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert told.stdout.split() == ["False", "False"]
