@@ -3,6 +3,8 @@ small files, folders that the house knows, and packages that an installation car
 """
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -198,3 +200,12 @@ def test_an_installation_carries_every_folder_and_mypy_reads_every_room() -> Non
     packages = {_module(path) for path in _files() if path.name == "__init__.py"}
     assert set(project["tool"]["setuptools"]["packages"]) == packages
     assert set(project["tool"]["mypy"]["packages"]) >= {f"{NAME}.{room}" for room in FOLDERS}
+
+
+def test_what_is_started_often_waits_for_no_network() -> None:
+    """Ray's workers that read photographs, shards or batches do without torch, a run's launcher without diffusers."""
+    program = ("import sys, anchorface.pipelines.ingest, anchorface.pipelines.shards\n"
+               "import anchorface.pipelines.feed.ray_feed\nprint('torch' in sys.modules)\n"
+               "import anchorface.training.launch\nprint('diffusers' in sys.modules)")
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.split() == ["False", "False"]

@@ -46,7 +46,7 @@ def run(verbs: list[list[str]], here: Path, path: Path) -> str:
     id of the newest dataset version."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(verbs)], cwd=here, env={**os.environ, "PYTHONPATH": str(path)},
-        capture_output=True, text=True, timeout=500)
+        capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return done.stdout
 
