@@ -3,12 +3,11 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError
+from anchorface.records.console import Console
 
 
 @app.command()
@@ -38,6 +37,6 @@ def verify(
         return
     table = Table("file", "found", "what to do")
     for each in damages:
-        table.add_row(*map(Text, (each.place, each.found, each.advice)))
+        table.add_row(each.place, each.found, each.advice)
     Console().print(table)
     raise typer.Exit(1)

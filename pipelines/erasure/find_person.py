@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.detect import Detector
-from anchorface.faces.embed import embedder
 from anchorface.faces.images import read_photo
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
@@ -89,6 +88,8 @@ def shown_in(out: str, photo: str, *, threshold: float | None = None, detector: 
 
 def face_embedding(photo: str, network: str, detector: str) -> np.ndarray:
     """The unit embedding [D] of the largest face in a photograph."""
+    from anchorface.faces.embed import embedder
+
     pixels, _ = read_photo(photo)
     faces = Detector(find(detector)).detect([pixels])[0]
     if not faces:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from anchorface.pipelines.erasure.tables import Erased
+from anchorface.pipelines.erasure.erased import Erased
 from anchorface.pipelines.erasure.traces import Trace
 from anchorface.pipelines.versions.plan import ShardSettings
 from anchorface.records.erasures import PENDING

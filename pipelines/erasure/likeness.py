@@ -10,7 +10,6 @@ import numpy as np
 
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.detect import Detector
-from anchorface.faces.embed import embedder
 from anchorface.faces.images import read_photo
 from anchorface.faces.weights import find
 from anchorface.identity_index.tombstones import FACE_LIMIT, limit_cosine
@@ -28,6 +27,8 @@ def shows_person(selection: Selection, detector: str | None) -> tuple[Callable[[
     """
     if not selection.codes:
         return lambda uri: False, ""
+    from anchorface.faces.embed import embedder
+
     try:
         found = Detector(find(detector or DETECTOR, "detector"))
         networks = {name: embedder(name) for name in selection.codes}

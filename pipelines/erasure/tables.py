@@ -1,6 +1,6 @@
 """The workspace's Parquet tables, without what is erased; the stages' markers know of it.
 
-In: what goes (`Erased`). A table is told by its columns, so that every stage's tables are found, whatever they are:
+In: what goes (erasure.erased). A table is told by its columns, so that every stage's tables are found:
 
     face_id            the row goes with its face (faces/, clusterer/, identities/previous.parquet)
     photo_id           the row goes with its photograph (photos/, scanned/); of one that stays for others, the person's
@@ -17,17 +17,15 @@ size, its counts and `rewritten`, the hash of what stands there now, are new.
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anchorface.identity_index.tombstones import face_mark, photo_mark
+from anchorface.identity_index.tombstones import face_mark
+from anchorface.pipelines.erasure.erased import MARK, UNTOLD, Erased
 from anchorface.pipelines.erasure.rows import column_names
 from anchorface.pipelines.stages import stage
 from anchorface.records.state import read_state
@@ -38,63 +36,6 @@ KEYS = (
     "face_id", "photo_id", "uri", "row", "face_ids", "doubtful", "others", "kind", "label", "note", "identity",
     "given_faces", "subject", "birth_date", "cause", "detail",
 )
-UNTOLD = "erased"
-IDS, MARK = re.compile(r"[0-9a-f]{24}(?:-[0-9]+)?"), re.compile("[0-9a-f]{32}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Erased:
-    """What goes, as in selection.Selection. of_person: people go, and not only photographs. salt: of the tombstones."""
-
-    face_ids: frozenset[str]
-    photo_ids: frozenset[str]
-    uris: frozenset[str]
-    places: frozenset[tuple[str, int]]
-    shared: Mapping[str, list[dict[str, Any]]]
-    subjects: frozenset[str] = frozenset()
-    of_person: bool = False
-    salt: bytes = field(default=b"", repr=False)
-
-    def untold(self, text: str) -> str:
-        """A text without the ids and files of what goes, and without the person's labels."""
-        text = IDS.sub(lambda found: UNTOLD if found[0] in self.face_ids or found[0] in self.photo_ids else found[0],
-                       text)
-        for word in self.uris if any(uri in text for uri in self.uris) else ():
-            text = text.replace(word, UNTOLD)
-        return self._labels.sub(UNTOLD, text) if self.subjects else text
-
-    def marked(self, text: str) -> str:
-        """A text of a run with salted marks for ids, and without the files and labels of what goes."""
-        text = IDS.sub(lambda found: (
-            face_mark(self.salt, found[0]) if found[0] in self.face_ids else
-            photo_mark(self.salt, found[0]) if found[0] in self.photo_ids else found[0]), text)
-        for word in self._files:
-            text = text.replace(word, UNTOLD)
-        return self._quoted.sub(UNTOLD, text) if self.subjects else text
-
-    def has_file(self, name: str) -> bool:
-        """Whether a path below some folder is that of a photograph that goes."""
-        return any(uri == name or uri.endswith(f"/{name}") for uri in self.uris)
-
-    @cached_property
-    def _files(self) -> list[str]:
-        """The files, as they are and as JSON writes them, longest first."""
-        return sorted({way for uri in self.uris for way in (uri, json.dumps(uri)[1:-1])}, key=len)[::-1]
-
-    @cached_property
-    def _quoted(self) -> re.Pattern[str]:
-        words = {way for each in self.subjects for way in (each, json.dumps(each)[1:-1])}
-        return re.compile("|".join(rf"(?<=[\"'/]){re.escape(word)}(?=[\"'/])" for word in sorted(words, key=len)[::-1]))
-
-    def names_person(self, uri: str) -> bool:
-        """Whether a folder or file of this place is called as the person."""
-        return bool(self.subjects) and bool(self.subjects & set(re.split(r"[/#\\]", uri)))
-
-    @cached_property
-    def _labels(self) -> re.Pattern[str]:
-        return re.compile("|".join(rf"(?<!\w){re.escape(each)}(?!\w)" for each in sorted(self.subjects, key=len)[::-1]))
-
-
 def holding(out: str, erased: Erased) -> list[str]:
     """The tables of a workspace that hold something of what goes, as paths in it."""
     found = []

@@ -27,9 +27,9 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anchorface.pipelines.erasure.erased import Erased
 from anchorface.pipelines.erasure.rows import column_names
 from anchorface.pipelines.erasure.runs import PROTOCOL, files_of
-from anchorface.pipelines.erasure.tables import Erased
 from anchorface.records.addresses import local_path
 from anchorface.records.storage import delete, exists, join, read_bytes, read_table, write_atomic, write_table
 
