@@ -17,6 +17,9 @@ from tests.golden import measure
 pytestmark = pytest.mark.line
 VALUES: dict[str, Any] = json.loads((measure.HERE / "values.json").read_text())
 SAME_MACHINE = VALUES["machine"] == measure.machine()
+KEY_BIAS = "to_key.bias"
+"""It adds the same to all scores of a query, which softmax takes out again: its gradient is nothing but rounding, and
+Adam makes whole steps of that, other ones on another processor."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,9 @@ def test_ten_steps_give_the_same_losses_and_adapters(measured: dict[str, Any], r
     assert len(found["losses"]) == {"micro": 5, "tiny": 10}[run]
     for now, then in zip(found["losses"], losses, strict=True):
         assert now == pytest.approx(then, rel=5e-2, abs=5e-2)
-    assert found["norms"] == pytest.approx(stored["norms"], rel=0.1, abs=1e-2)
+    assert found["norms"].keys() == stored["norms"].keys()
+    told = {name: norm for name, norm in stored["norms"].items() if not name.endswith(KEY_BIAS)}
+    assert {name: found["norms"][name] for name in told} == pytest.approx(told, rel=0.1, abs=1e-2)
     if SAME_MACHINE:
         assert found["losses"] == losses
         assert (found["adapters"], found["averages"]) == (stored["adapters"], stored["averages"])

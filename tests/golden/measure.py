@@ -12,6 +12,7 @@ import hashlib
 import json
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -194,4 +195,6 @@ def record(work: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit("python -m tests.golden.measure takes no arguments, and writes all golden values anew")
     record(Path(tempfile.mkdtemp()))

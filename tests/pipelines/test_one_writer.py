@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_line import run
 from test_erase import holders, needles_of, person
-from test_kills import start
 from whole_line import run_line
 
 from anchorface.identity_index.clustering.decisions import add_decision
@@ -30,6 +30,7 @@ from anchorface.pipelines.stages.stage import Part
 from anchorface.pipelines.stages.workspace import at_work
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.lock import held
+from tests.forked import Forked
 
 HOLD = """
 import sys, time
@@ -118,11 +119,11 @@ def test_a_stage_looks_at_the_tombstones_again_before_its_marker(tmp_path):
 def test_a_person_who_is_erased_while_a_verb_runs_stays_away(line, tmp_path, verb):
     out, row = tmp_path / "out", person(line.out)
     needles = needles_of(line.out, row["face_ids"])
-    process = start(line, out)
+    process = Forked(tmp_path / "log", run, line.source, out, line.embedder, 0)
     while not (out / "lock.json").exists() or f'"{verb}"' not in (out / "lock.json").read_text():
-        assert process.poll() is None, "the line was over before it was looked at"
+        assert process.returncode is None, "the line was over before it was looked at"
     while not list(out.glob("scanned/*.parquet")):
-        assert process.poll() is None
+        assert process.returncode is None
     with at_work(str(out), "erase", stop=True):
         selection = by_person(str(out), labels=[row["subject"]])
         erase(str(out), selection)

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from anchorface.cli import app
 from anchorface.models.checkpoint import ADAPTER_FILE, read_description, write_adapter, write_description
 from anchorface.pipelines.erasure.erase import erase, settle
-from anchorface.pipelines.erasure.selection import by_identity, identity_rows
+from anchorface.pipelines.erasure.person import by_identity
+from anchorface.pipelines.erasure.rows import identity_rows
 from anchorface.pipelines.feed.dataset import CropReader, open_dataset
 from anchorface.records import rng
 from anchorface.records.dataset import DatasetVersion

