@@ -16,6 +16,7 @@ clock, and by the CPU time of this process, which other processes move less.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -147,7 +148,8 @@ def with_crops(folder: Path, side: int) -> Path:
                 "crop_landmarks": [(place + 0.5) * scale - 0.5 for place in row["crop_landmarks"]]}
         ends[row["shard"]] += len(content)
     sha256 = write_stream(str(folder / "faces.parquet"), table.schema, [pa.Table.from_pylist(rows, table.schema)])
-    shards = tuple(replace(shard, byte_size=ends[shard.path]) for shard in golden.manifest.shards)
+    shards = tuple(replace(shard, byte_size=ends[shard.path], sha256=hashlib.sha256(content).hexdigest())
+                   for shard in golden.manifest.shards for content in [(folder / shard.path).read_bytes()])
     (folder / "manifest.json").write_text(replace(golden.manifest, shards=shards, faces_sha256=sha256).to_json())
     return folder
 
