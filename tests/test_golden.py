@@ -61,7 +61,8 @@ def test_a_checkpoint_written_before_gives_the_same_pictures() -> None:
     assert set(found) == set(stored.files)
     for name, pictures in found.items():
         difference = np.abs(pictures.astype(int) - stored[name])
-        assert difference.mean() < (2.0 if name == "half" else 0.1), name  # `half` computes in bfloat16
+        # `half` computes in bfloat16, which a processor that has it rounds otherwise: 2.8 levels.
+        assert difference.mean() < (4.0 if name == "half" else 0.1), name
         if SAME_MACHINE:
             assert difference.max() == 0, name
 

@@ -84,12 +84,13 @@ def test_every_verb_does_its_work_among_files_named_as_the_rooms(places: tuple[P
         ["restore", checkpoint, "photos/s000001", "restored", "--detector", "scrfd_500m_kps", "--steps", "1"],
         ["export", checkpoint, "adapter.safetensors"],
         *([verb, "--help"] for verb in ("demo", "merge", "split", "reject", "fetch", "prompt")),
-        ["erase", "work", "--identity", "p000001", "--yes"],
     ], here, path)
-    assert told.count("== ") == 26
+    assert told.count("== ") == 25
     assert (here / "judged" / "report.html").exists() and (here / "adapter.safetensors").exists()
     assert list((here / "restored").glob("*.png")) and list((here / "worse").glob("*.png"))
-    assert "is gone; " in told
+    told = run([["erase", "work", "--identity", "p000001", "--yes"], ["verify", "work"]], here, path)
+    assert told.count("== ") == 2 and "is gone; " in told and "all of them whole" in told
+    assert not (here / "judged" / "report.html").exists(), "the workspace knows whose page may show them"
 
 
 def test_the_command_itself_answers_there(places: tuple[Path, Path]) -> None:

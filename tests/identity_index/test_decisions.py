@@ -20,7 +20,7 @@ def test_decisions_are_kept_in_order_and_only_appended(tmp_path):
     assert first.face_ids == ("a-0", "b-0") and first.note == "twins? no" and first.made == MADE
     assert read_decisions(out) == [first, second, third]
     assert pq.read_schema(tmp_path / "work" / "decisions.parquet").equals(DECISION_SCHEMA)
-    assert [path.name for path in (tmp_path / "work").iterdir()] == ["decisions.parquet"]
+    assert {path.name for path in (tmp_path / "work").iterdir()} == {"decisions.parquet", "lock.json"}
 
 
 @pytest.mark.parametrize(("values", "said"), [
