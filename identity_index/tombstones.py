@@ -256,7 +256,7 @@ def open_salt(workspace: str, salt: bytes | None = None) -> bytes:
         DataError: it is damaged, or missing although people were erased. StorageError: it cannot be written.
     """
     folder = join(workspace, FOLDER)
-    if not exists(folder) or not list_files(folder):
+    if not exists(join(folder, SALT)) and not (exists(folder) and list_files(folder, (".json",))):
         write_atomic(join(folder, SALT), (salt or secrets.token_bytes(32)).hex().encode())
     return _salt(workspace)
 

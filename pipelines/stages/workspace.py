@@ -1,14 +1,20 @@
 """One writer in a workspace: whoever comes second is told who is at work there, waits, or stops him.
 
-In: a workspace and the name of a verb. A verb that calls another one, as `curate` does, holds the lock once.
+In: a workspace and the name of a verb. A verb that calls another one, as `curate` does, holds the lock once. Where
+nothing stands yet, only BEGINNERS begin a workspace; of one that did not get so far that there is anything in it
+nothing is left.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from anchorface.records.lock import NAME as LOCK
 from anchorface.records.lock import locked
-from anchorface.records.storage import filesystem, make_folder
+from anchorface.records.storage import delete, exists, filesystem, list_files, make_folder
+
+BEGINNERS = ("curate", "ingest")
+"""The verbs that a workspace begins with."""
 
 _MINE: ContextVar[frozenset[str]] = ContextVar("_MINE", default=frozenset())
 """The workspaces that this thread is at work in."""
@@ -16,7 +22,7 @@ _MINE: ContextVar[frozenset[str]] = ContextVar("_MINE", default=frozenset())
 
 @contextmanager
 def at_work(out: str, verb: str, *, wait: bool = False, stop: bool = False) -> Iterator[None]:
-    """Be the one writer of a workspace while inside; its folder is made if it is not there.
+    """Be the one writer of a workspace while inside.
 
     Args:
         wait, stop: as for `records.lock.locked`.
@@ -28,10 +34,18 @@ def at_work(out: str, verb: str, *, wait: bool = False, stop: bool = False) -> I
     if place in _MINE.get():
         yield
         return
+    begun = not exists(out)
+    if begun and verb not in BEGINNERS:
+        yield
+        return
     make_folder(out)
-    with locked(out, verb, wait=wait, stop=stop):
-        before = _MINE.set(_MINE.get() | {place})
-        try:
-            yield
-        finally:
-            _MINE.reset(before)
+    try:
+        with locked(out, verb, wait=wait, stop=stop):
+            before = _MINE.set(_MINE.get() | {place})
+            try:
+                yield
+            finally:
+                _MINE.reset(before)
+    finally:
+        if begun and all(uri.endswith(f"/{LOCK}") for uri in list_files(out)):
+            delete(out)

@@ -15,14 +15,13 @@ from anchorface.identity_index.tombstones import Tombstones
 from anchorface.pipelines.erasure.erase import settle
 from anchorface.pipelines.erasure.journal import Erasure, write_journal
 from anchorface.pipelines.erasure.traces import Trace
-from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.group import report
 from anchorface.pipelines.identities.previous import previous
 from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.shards import shards
 from anchorface.pipelines.stages import stage
 from anchorface.records import erasures
-from anchorface.records.dataset import find_version
+from anchorface.records.dataset import DatasetVersion, find_version
 from anchorface.records.errors import AnchorfaceError, DataError
 from anchorface.records.lineage import versions
 from anchorface.records.storage import read_table
@@ -56,7 +55,7 @@ READERS: dict[str, Callable[[str, str], object]] = {
     "done/version.json": lambda out, _: shards(out, shard_bytes=SHARD_BYTES, concurrency=0),
     "dataset/latest": lambda out, _: find_version(f"{out}/dataset"),
     "dataset/*/manifest.json": lambda out, _: versions(f"{out}/dataset"),
-    "dataset/*/faces.parquet": lambda out, _: open_dataset(f"{out}/dataset"),
+    "dataset/*/faces.parquet": lambda out, _: DatasetVersion.open(f"{out}/dataset"),
     "identities/report.json": lambda out, _: report(out),
     "identities/previous.parquet": lambda out, _: previous(out),
     "decisions.parquet": lambda out, _: read_decisions(out),

@@ -1,5 +1,6 @@
 """Position to bytes: the same on any number of workers and ranks, in a fresh run and in a resumed one."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from itertools import chain
@@ -48,9 +49,13 @@ def test_an_error_comes_from_a_ray_worker_after_the_batches_before_it(ray_sessio
     damaged = shutil.copytree(dataset.uri, tmp_path / dataset.manifest_id)
     used = [set(Feed(dataset, settings).target_rows(step).tolist()) for step in range(3)]
     row = min(used[2] - used[0] - used[1])
-    with open(damaged / str(dataset.columns["shard"][row]), "r+b") as tar:
+    place, manifest = damaged / str(dataset.columns["shard"][row]), damaged / "manifest.json"
+    before = hashlib.sha256(place.read_bytes()).hexdigest()
+    with place.open("r+b") as tar:
         tar.seek(int(dataset.columns["offset"][row]))
         tar.write(bytes(8))
+    # The shard was made so: its hash is right, and only the row that is no picture is wrong.
+    manifest.write_text(manifest.read_text().replace(before, hashlib.sha256(place.read_bytes()).hexdigest()))
     broken = replace(settings, dataset=str(damaged), reference_count_probabilities=(1.0,))
     made = batches("", broken, 0, STEPS, concurrency=1, num_cpus=0.5, steps_per_task=STEPS)
     for step in range(2):

@@ -109,12 +109,15 @@ def test_a_name_that_means_several_files_is_told_and_taken_for_none(tmp_path):
 
 
 def test_a_bad_field_costs_the_field_and_never_the_consent_beside_it(tmp_path):
-    photo(tmp_path / "in" / "one.jpg")
-    row = {"file": "one.jpg", "subject": "anna", "consent": "withdrawn", "licence": "CC0", "birth_date": "last summer",
-           "taken": "2099-01-01", "faces": [{"landmarks": [1, 2], "age": "old", "yaw": 3}, "no face"]}
-    (tmp_path / "in" / "metadata.jsonl").write_text(json.dumps(row))
+    row = {"subject": "anna", "licence": "CC0", "birth_date": "last summer", "taken": "2099-01-01",
+           "faces": [{"landmarks": [1, 2], "age": "old", "yaw": 3}, "no face"]}
+    for number, (name, consent) in enumerate((("one.jpg", "signed"), ("two.jpg", "withdrawn"))):
+        photo(tmp_path / "in" / name, number)
+        with (tmp_path / "in" / "metadata.jsonl").open("a") as lines:
+            lines.write(json.dumps(row | {"file": name, "consent": consent}) + "\n")
     photos, rows = curated(tmp_path / "in", tmp_path / "out")
-    assert (photos["one.jpg"]["consent"], photos["one.jpg"]["subject"]) == ("withdrawn", "anna")
+    assert rows["two.jpg"][0] == "consent withdrawn" and "two.jpg" not in photos
+    assert (photos["one.jpg"]["consent"], photos["one.jpg"]["subject"]) == ("signed", "anna")
     assert photos["one.jpg"]["licence"] == "CC0" and photos["one.jpg"]["given_faces"][0]["yaw"] == 3
     cause, detail = rows["metadata.jsonl"]
     assert cause == "unreadable metadata"
