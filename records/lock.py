@@ -43,6 +43,7 @@ def locked(folder: str, verb: str, *, wait: bool = False, stop: bool = False) ->
     """
     holder = {"verb": verb, "host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
     take = _flocked if is_local(folder) else _leased
+    ended: set[str] = set()
     with contextlib.ExitStack() as stack:
         while True:
             try:
@@ -50,16 +51,20 @@ def locked(folder: str, verb: str, *, wait: bool = False, stop: bool = False) ->
                 break
             except ConfigurationError:
                 if stop:
-                    _end(folder)
+                    _end(folder, ended)
                 elif not wait:
                     raise
             time.sleep(ASKED)
         yield
 
 
-def _end(folder: str) -> None:
+def _end(folder: str, ended: set[str]) -> None:
+    """Ask whoever holds a folder to end, once: a second signal would not let him finish what he is at."""
     text = _read(join(folder, NAME))
     said = _said(text)
+    if text in ended:
+        return
+    ended.add(text)
     if said and said.get("host") != socket.gethostname():
         raise _taken(folder, text)
     with contextlib.suppress(psutil.Error, ValueError, TypeError):

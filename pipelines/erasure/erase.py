@@ -17,6 +17,7 @@ import inspect
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -28,7 +29,7 @@ from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import bury, erasure_mark, face_mark, open_salt, photo_mark
 from anchorface.pipelines.erasure.journal import Erasure, read_journal, write_journal
 from anchorface.pipelines.erasure.likeness import shows_person
-from anchorface.pipelines.erasure.runs import gone_parents, search
+from anchorface.pipelines.erasure.runs import Searched, gone_parents, search
 from anchorface.pipelines.erasure.selection import Selection
 from anchorface.pipelines.erasure.tables import Markers, forget_subjects, holding
 from anchorface.pipelines.erasure.traces import clean, left_by_ray, traces
@@ -45,6 +46,7 @@ from anchorface.records.erasures import PENDING, before
 from anchorface.records.errors import DataError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.records.lineage import manifests
+from anchorface.records.lock import locked
 from anchorface.records.state import read_state
 from anchorface.records.storage import delete, exists, join, list_files, read_table, write_atomic
 
@@ -95,22 +97,28 @@ def erase(
         tracking: MLflow tracking URIs to search as well as those that the runs name.
         salt: of the tombstones, where the workspace has none yet; drawn from the system's randomness if None.
         progress: where to report.
-        wait, stop: for the verb that is at work in the workspace, or end it; without, it is an error.
+        wait, stop: for the verb that is at work in the workspace, and for trainings that see who goes, or end them;
+            without, they are an error. No training of those begins while erasing.
 
     Returns:
         The report, as it stands in `erased/<id>.json`.
 
     Raises:
         DataError: nothing is selected, or a table is damaged.
-        ConfigurationError: a folder of runs or a tracking store that is not there, or another verb at work here.
+        ConfigurationError: a folder of runs or a tracking store that is not there, or another verb at work here, or a
+            training at work on a version that holds who goes.
         StorageError: the workspace cannot be written; the same call goes on from there.
     """
     if not selection.photo_ids and not selection.face_ids and not selection.shared:
         raise DataError(f"{out}: nothing is selected, so nothing was erased")
-    with at_work(out, "erase", wait=wait, stop=stop):
+    with at_work(out, "erase", wait=wait, stop=stop), ExitStack() as trainings:
         settle(out, progress=progress)
-        secret = open_salt(out, salt)
-        journal = _plan(out, selection, secret, runs, tracking)
+        secret, versions = open_salt(out, salt), versions_with(out, frozenset(selection.face_ids))
+        saw = [*versions, *before(out, versions), *gone_parents(out, versions)]
+        for folder in sorted({run["folder"] for run in search(out, saw, runs).runs if run["kind"] == "training"}):
+            if exists(folder):
+                trainings.enter_context(locked(folder, "erase", wait=wait, stop=stop))
+        journal = _plan(out, selection, secret, versions, search(out, saw, runs, tracking))
         people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
         bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=selection.pictures,
              face_ids=selection.face_ids)
@@ -136,15 +144,12 @@ def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]
         ]
 
 
-def _plan(
-    out: str, selection: Selection, salt: bytes, folders: Sequence[str], tracking: Sequence[str]
-) -> Erasure:
+def _plan(out: str, selection: Selection, salt: bytes, versions: list[str], searched: Searched) -> Erasure:
     """What is to be done, all of it known before the first byte is written."""
-    faces = frozenset(selection.face_ids)
-    versions = versions_with(out, faces)
-    searched = search(out, [*versions, *before(out, versions), *gone_parents(out, versions)], folders, tracking)
+    from anchorface.pipelines.stages.cluster import delete_left
+
     journal = Erasure(
-        erasure_id=erasure_mark(salt, [*sorted(faces), *sorted(selection.photo_ids)]),
+        erasure_id=erasure_mark(salt, [*sorted(selection.face_ids), *sorted(selection.photo_ids)]),
         kind=selection.kind, face_ids=list(selection.face_ids), photo_ids=list(selection.photo_ids),
         uris=list(selection.uris), places=list(selection.places),
         identities=list(selection.identities), subjects=list(selection.subjects), shared=selection.shared,
@@ -154,6 +159,7 @@ def _plan(
     erased = journal.erased(salt)
     shows, blind = shows_person(selection, stage.settings(out, "find_faces").get("networks", {}).get("detector"))
     spilled, running = left_by_ray(erased)
+    running += delete_left()
     found = [*traces(searched.folders, [*searched.runs, *searched.pages], erased, shows), *spilled]
     left = [*searched.left, *([f"faces in restored pictures, but for their names: {blind}"] if blind else []),
             *(f"the Ray session {session}, which runs" for session in running), *NOWHERE]

@@ -114,7 +114,7 @@ def _start(num_cpus: int | None) -> None:
     Raises:
         ConfigurationError: it does not start, or no folder for temporary files has a path short enough.
     """
-    _delete_left()
+    delete_left()
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # no file with it, which others could read
     # Ray turns 127.0.0.1 into the machine's address where it believes in clusters, and then listens to the network.
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
@@ -142,14 +142,22 @@ def _start(num_cpus: int | None) -> None:
             print(f"Ray did not start ({said}): try {number + 1} of {TRIES}", file=sys.stderr, flush=True)
 
 
-def _delete_left() -> None:
-    """Delete the folders of this user's processes that were killed: those whose lock nobody holds."""
+def delete_left() -> list[str]:
+    """Delete the folders of this user's processes that were killed: those whose lock nobody holds. Returns the folders
+    of those that live."""
+    living = []
     for root in {tempfile.gettempdir(), "/tmp"}:
         for folder in Path(root).glob(f"{PREFIX}*"):
             with contextlib.suppress(OSError), open(folder / LOCK, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file.fileno()).st_uid == os.geteuid():
+                if os.fstat(file.fileno()).st_uid != os.geteuid():
+                    continue
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    living.append(str(folder))
+                else:
                     shutil.rmtree(folder, ignore_errors=True)
+    return living
 
 
 def _folders() -> list[Path]:
