@@ -1,6 +1,6 @@
 """A fault campaign: runs on a cluster of several raylets on this machine, disturbed at random, beside one that is not.
 
-    python -m benchmarks.faults [--faults 30] [--seed 0] [--folder FOLDER]
+    python -m benchmarks.faults [--faults 30] [--seed 0] [--folder FOLDER] [--elastic]
 
 Faults: a worker killed, a node killed, a node drained, the driver told to stop (SIGTERM) and killed (SIGKILL), MLflow
 killed and started, the disk full (a small tmpfs, where this process may mount one), a storage error, a NaN planted in
@@ -263,6 +263,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--each", type=int, default=10, help="faults in a run")
     parser.add_argument("--only", default="", help="one fault by name")
+    parser.add_argument("--elastic", action="store_true", help="one or two workers in every run, not in each third")
     parser.add_argument("--folder", default="")
     parser.add_argument("--drive", default="", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -306,7 +307,7 @@ def one_run(campaign: Campaign, asked: argparse.Namespace, left: list[str], numb
             console: Console) -> int:
     """A run with its share of the faults that are left; rows of both tables. Returns the number of the next."""
     faults, (table, ends) = campaign.faults(), tables
-    elastic = bool(number % 3 == 2)
+    elastic = asked.elastic or number % 3 == 2
     run, done = campaign.begin(f"run{number}", elastic=elastic), 0
     workers = "1 to 2" if elastic else "2"
     while left and done < asked.each:
