@@ -1,7 +1,6 @@
 # Two commands do everything on a fresh machine, set-up included: `make demo` and `make test`.
 # PHOTOS=folder runs the demo on your own photographs; OUT=folder says where its results go.
 
-UV_VERSION := 0.13.8
 TORCH := $(shell sed -n 's/^ *"\(torch==[0-9.]*\)",/\1/p' pyproject.toml)
 BIN := .venv/bin
 READY := .venv/.ready
@@ -16,27 +15,29 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Ray, DeepSpeed and the tests start dozens of processes: without compiled modules each needs ten seconds more to import.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types environment lock benchmarks clean help
+.PHONY: demo test lint types environment lock licences advisories benchmarks clean help
 
 help:
 	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out (synthetic people: 17 minutes on two cores that compute bfloat16)"
 	@echo "make test                                every test (17 minutes on two cores)"
 	@echo "make lint                                ruff and mypy"
+	@echo "make advisories                          known advisories against the pinned packages (asks api.osv.dev)"
 	@echo "make benchmarks                          each room's cost beside a named rival or limit"
 
 environment: $(READY)
 
-# torch comes first and alone: the machine (a CPU wheel in PIP_FIND_LINKS, or the ordinary wheel) decides its build.
-$(READY): requirements.lock pyproject.toml
+# torch comes first and alone: the machine (a CPU wheel in PIP_FIND_LINKS, or the ordinary wheel) decides its build, so
+# it and what only it asks for have no hash here; everything else is what the lock says, or is not installed.
+$(READY): requirements.lock installer.lock pyproject.toml
 	@python=; for candidate in $(PYTHON) python3.11 python3.12 python3; do \
 	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; \
 	  then python=$$candidate; break; fi; done; \
 	if [ -z "$$python" ]; then echo "anchorface needs Python 3.11 or 3.12: install one, or make PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
 	echo "environment: .venv with $$($$python --version) ..."; \
 	[ -x $(BIN)/python ] || $$python -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement installer.lock
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --constraint requirements.lock $(TORCH)
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --requirements requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --require-hashes --requirements requirements.lock
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -53,10 +54,16 @@ lint: $(READY)
 benchmarks: $(READY)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-# One lock for CPU and CUDA: every package but torch and what only torch asks for.
+# One lock for CPU and CUDA: every package but torch and what only torch asks for, with the hashes of all its files.
 lock:
-	@$(BIN)/uv lock --quiet && $(BIN)/uv export --quiet --prune torch --no-hashes --no-emit-project --no-header \
+	@$(BIN)/uv lock --quiet && $(BIN)/uv export --quiet --prune torch --no-emit-project --no-header \
 	  --no-annotate --all-groups --all-extras > requirements.lock && rm uv.lock
+
+licences: $(READY)
+	@$(BIN)/python -m anchorface.infra.supply licences
+
+advisories: $(READY)
+	@$(BIN)/python -m anchorface.infra.supply advisories
 
 clean:
 	rm -rf .venv runs mlruns build *.egg-info

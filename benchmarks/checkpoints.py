@@ -20,6 +20,7 @@ import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table
 
+from anchorface.records.patience import Patience
 from anchorface.training.checkpoints.writer import Place, Writer
 from anchorface.training.description import fresh
 from anchorface.training.engine import Autocast, GuardedAdamW, configuration, start, stop
@@ -48,7 +49,8 @@ def pauses(state: State, folder: Path, rounds: int) -> tuple[list[float], list[f
     """Seconds that a step waits, off the path and in line, in turns."""
     made = recipe("iconface_tiny", precision="fp32")
     job = Job(recipe=made, dataset="", manifest_id="benchmark", run_folder=str(folder))
-    writer = Writer(Place(run_folder=str(folder), attempt="a", rank=0, world=1, retention=made.retention), print)
+    place = Place(run_folder=str(folder), attempt="a", rank=0, world=1, retention=made.retention)
+    writer = Writer(place, Patience(), print)
     beside, in_line, said = [], [], fresh(job, 1)
     for number in range(1, 2 * rounds + 3):
         begun = time.perf_counter()
@@ -69,7 +71,7 @@ def rates(folder: Path, size: int) -> tuple[float, float]:
 
     from safetensors.torch import save
 
-    from anchorface.records.storage import write_durable
+    from anchorface.records.storage import write_atomic
 
     source, target = torch.ones(size // 4), torch.empty(size // 4)
     target.copy_(source)
@@ -81,7 +83,7 @@ def rates(folder: Path, size: int) -> tuple[float, float]:
     begun = time.perf_counter()
     content = save({"all": target})
     hashlib.sha256(content).hexdigest()
-    write_durable(str(folder / "ballast"), content)
+    write_atomic(str(folder / "ballast"), content)
     return size / statistics.median(copies), size / (time.perf_counter() - begun)
 
 

@@ -25,7 +25,7 @@ from anchorface.faces.embed import embedder
 from anchorface.identity_index import b_cubed_scores, calibrate, cluster, constraints, known, pairwise_scores
 from anchorface.identity_index.clustering.cluster import Graph, graph
 from anchorface.identity_index.clustering.doubt import doubts
-from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.unit import unit
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.identities.persons import light_columns
 from anchorface.pipelines.identities.second_look import second_look

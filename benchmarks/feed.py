@@ -1,15 +1,18 @@
 """The feed: bytes a face in memory, and samples a second beside decoding and degrading alone.
 
-    python benchmarks/feed.py [--faces 1000000] [--batches 40] [--batch 16] [--size 128] [--folder ...]
+    python benchmarks/feed.py [--faces 1000000] [--batches 40] [--batch 16] [--size 128] [--crops 512] [--folder ...]
 
 Memory: a table of drawn faces (ten a person, embeddings of 256 numbers) is opened by a first process, which writes the
 node's files, and by a second, which maps them; each makes a Feed, the order of an epoch and the references of a few
 batches. Told are the seconds, and what the process has for itself and shares, in bytes a face above an import's.
 `--faces 0` leaves it out.
 
-Speed: the golden dataset's faces. The limit is the same pictures decoded, cut to size and degraded by the same plans in
-this process, one after another and nothing else; the feed in this process, and through Ray with one worker, take turns
-with it, so that a busy machine slows all of them alike. Told are medians of the rounds and their ratios to the limit.
+Speed: the golden dataset's faces, their crops made as large as `--crops` says (512 px, as find_faces makes them; 0: as
+they are, about 120 px, which cost next to nothing to decode). The limit is the same pictures decoded, cut to size and
+degraded by the same plans in this process, one after another and nothing else; the feed in this process, through Ray
+with one worker, and both without degrading (`degrade_on_device`: what the feed's CPUs are spared), take turns with it,
+so that a busy machine slows all of them alike. Told are medians of the rounds and their ratios to the limit: by the
+clock, and by the CPU time of this process, which other processes move less.
 """
 
 import argparse
@@ -21,16 +24,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface import degradation
+from anchorface.faces.images import decode_jpeg, encode_jpeg
 from anchorface.pipelines.feed.batches import batches
-from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.pipelines.feed.dataset import CropReader, open_dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.pipelines.feed.table import FOLDER
@@ -125,9 +132,29 @@ def show_memory(faces: int, folder: Path) -> None:
         print(f"{name:<15} {seconds}; {told['private']:,.0f} bytes a face of its own, {told['shared']:,.0f} shared")
 
 
-def show_speed(count: int, batch: int, size: int) -> None:
+def with_crops(folder: Path, side: int) -> Path:
+    """The golden version with all crops of a side, px; a shard is its crops one after another."""
+    golden = open_dataset(str(GOLDEN))
+    crops, table = CropReader(golden), pq.read_table(f"{golden.uri}/faces.parquet")
+    rows, ends = table.to_pylist(), dict.fromkeys((shard.path for shard in golden.manifest.shards), 0)
+    (folder / "shards").mkdir(parents=True)
+    for number, row in enumerate(rows):
+        image, scale = decode_jpeg(crops.jpeg(number)), side / row["crop_size"]
+        content = encode_jpeg(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC))
+        with (folder / row["shard"]).open("ab") as shard:
+            shard.write(content)
+        row |= {"offset": ends[row["shard"]], "byte_size": len(content), "crop_size": side,
+                "crop_landmarks": [(place + 0.5) * scale - 0.5 for place in row["crop_landmarks"]]}
+        ends[row["shard"]] += len(content)
+    sha256 = write_stream(str(folder / "faces.parquet"), table.schema, [pa.Table.from_pylist(rows, table.schema)])
+    shards = tuple(replace(shard, byte_size=ends[shard.path]) for shard in golden.manifest.shards)
+    (folder / "manifest.json").write_text(replace(golden.manifest, shards=shards, faces_sha256=sha256).to_json())
+    return folder
+
+
+def show_speed(count: int, batch: int, size: int, dataset: Path, *, on_ray: bool) -> None:
     """Rounds of the limit, the feed here and the feed on Ray."""
-    settings = FeedSettings(dataset=str(GOLDEN), batch=batch, size=size, profile="refldm-severe", seed=1, flip=True)
+    settings = FeedSettings(dataset=str(dataset), batch=batch, size=size, profile="refldm-severe", seed=1, flip=True)
     feed = Feed(open_dataset(settings.dataset), settings)
     drawn = [feed.sample(position) for position in range(count * batch)]
     rows = {str(face): row for row, face in enumerate(feed.dataset.columns["face_id"].tolist())}
@@ -140,23 +167,32 @@ def show_speed(count: int, batch: int, size: int) -> None:
             degradation.apply(target, plan)
             yield 1
 
-    def through(engine: str) -> Callable[[], Iterator[int]]:
-        return lambda: (len(one["position"]) for one in batches("", settings, 0, count, engine=engine, num_cpus=1,
-                                                                steps_per_task=1))
+    def through(engine: str, *, degrades: bool = True) -> Callable[[], Iterator[int]]:
+        asked = replace(settings, degrade_on_device=not degrades)
+        return lambda: (len(one["position"]) for one in batches("", asked, 0, count, engine=engine, num_cpus=1))
 
-    ways: dict[str, Callable[[], Iterator[int]]] = {"limit": limit, "inline": through("inline"), "ray": through("ray")}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(3):
+    ways: dict[str, Callable[[], Iterator[int]]] = {
+        "limit": limit, "inline": through("inline"), "inline, plans": through("inline", degrades=False)}
+    if on_ray:
+        ways |= {"ray": through("ray"), "ray, plans": through("ray", degrades=False)}
+    clocks: dict[str, list[float]] = {name: [] for name in ways}
+    work_times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(5):
         for name, work in ways.items():
             made = work()
             next(made)  # a start is none of the rate
-            began = time.monotonic()
-            rates[name].append(sum(made) / (time.monotonic() - began))
-    print(f"{count} batches of {batch}, {size} px, {pictures:.1f} pictures a sample")
-    for name, found in rates.items():
-        ratios = [one / most for one, most in zip(found, rates["limit"], strict=True)]
-        print(f"{name:<8}{statistics.median(found):>8.1f} samples/s{statistics.median(ratios):>8.2f} of the limit "
-              f"({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+            began, busy = time.monotonic(), time.process_time()
+            samples = sum(made)
+            clocks[name].append(samples / (time.monotonic() - began))
+            work_times[name].append(samples / (time.process_time() - busy))
+    crop = int(feed.dataset.columns["crop_size"][0])
+    print(f"{count} batches of {batch}, {size} px of crops of {crop} px, {pictures:.1f} pictures a sample")
+    for name, found in clocks.items():
+        ratios = [[one / most for one, most in zip(rates[name], rates["limit"], strict=True)]
+                  for rates in (clocks, work_times)]
+        by_work = "" if "ray" in name else f", {statistics.median(ratios[1]):.2f} by CPU time"
+        print(f"{name:<14}{statistics.median(found):>8.1f} samples/s{statistics.median(ratios[0]):>8.2f} of the limit "
+              f"({min(ratios[0]):.2f} to {max(ratios[0]):.2f}){by_work}", flush=True)
 
 
 def main() -> None:
@@ -165,6 +201,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--crops", type=int, default=512, help="side of the crops, px; 0: as they are")
+    parser.add_argument("--without-ray", action="store_true")
     parser.add_argument("--folder", type=Path, help="for the drawn table; a temporary one otherwise")
     parser.add_argument("--opened", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -175,7 +213,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             show_memory(options.faces, Path(folder))
     if options.batches:
-        show_speed(options.batches, options.batch, options.size)
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            dataset = with_crops(Path(folder) / "version", options.crops) if options.crops else GOLDEN
+            show_speed(options.batches, options.batch, options.size, dataset, on_ray=not options.without_ray)
 
 
 if __name__ == "__main__":

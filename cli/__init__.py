@@ -11,11 +11,12 @@ from anchorface.cli import (
     runs,
     search,
     training,
+    verify,
     weights,
 )
 from anchorface.cli.app import app
 
 __all__ = [
     "app", "curation", "datasets", "machine", "people", "pictures", "quality", "references", "runs", "search",
-    "training", "weights",
+    "training", "verify", "weights",
 ]

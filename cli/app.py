@@ -3,6 +3,8 @@
 Heavy imports stand inside the verbs, so that `anchorface --help` answers at once.
 """
 
+import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any
@@ -11,7 +13,9 @@ import typer
 from rich.text import Text
 
 from anchorface.records import AnchorfaceError, Interrupted
+from anchorface.records.addresses import has_secret, redacted
 from anchorface.records.console import Console
+from anchorface.records.storage import private_files
 
 INTERRUPTED = 75
 """The exit status of work that the same command takes up again (EX_TEMPFAIL of sysexits.h)."""
@@ -29,13 +33,15 @@ Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the cur
 
 def told(verb: Callable[..., Any]) -> Callable[..., Any]:
     """An error raised on purpose is told in one paragraph, without a traceback; the exit status is 2. Work that a
-    signal ended in good order ends with INTERRUPTED, for whoever starts it again.
+    signal ended in good order ends with INTERRUPTED, for whoever starts it again. A traceback of anything else shows no
+    password either.
     """
 
     @wraps(verb)
     def wrapped(*args: Any, **values: Any) -> Any:
         try:
-            return verb(*args, **values)
+            with private_files():  # Lance, MLflow and Ray write too
+                return verb(*args, **values)
         except Interrupted as ended:
             console.print(str(ended), highlight=False, soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -43,5 +49,13 @@ def told(verb: Callable[..., Any]) -> Callable[..., Any]:
             said = Text.assemble((type(error).__name__, "red"), f": {error}")
             console.print(said, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception:
+            trace = traceback.format_exc()
+            if not has_secret(trace):
+                raise
+            print(redacted(trace), file=sys.stderr)
+            raise typer.Exit(1) from None
 
     return wrapped

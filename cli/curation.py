@@ -1,5 +1,6 @@
 """From photographs to a dataset version, and what was dropped on the way."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,7 @@ def curate(
     from anchorface.pipelines.faces.face_filters import asked_filters
     from anchorface.pipelines.find_faces import FaceSettings, find_faces
     from anchorface.pipelines.group import group
-    from anchorface.pipelines.ingest import ingest
+    from anchorface.pipelines.ingest import ingest, not_understood
     from anchorface.pipelines.shards import shards
     from anchorface.pipelines.sources import find_layout
     from anchorface.pipelines.stages.progress import Progress
@@ -81,18 +82,28 @@ def curate(
     if known.name != "plain":
         console.print(f"layout: {known.name} ({known.why}), {len(known.splits):,} persons with a published split")
     ingest(source, out, layout=known, frame_seconds=frame_seconds, fetch=fetch, progress=progress)
+    for line in not_understood(out):
+        console.print(line, soft_wrap=True)
     held = known.splits if labels else None
     find_faces(out, settings=settings, num_gpus=gpus, progress=progress)
-    console.print(group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress))
-    console.print(f"dataset version: {shards(out, progress=progress)}")
+    found = group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress)
+    numbers = (f"{number:,} {name.replace('_', ' ')}" for name, number in found.items()
+               if isinstance(number, int) and not isinstance(number, bool))
+    console.print(f"group: {', '.join(numbers)}", highlight=False, soft_wrap=True)
+    _say_version(out, shards(out, progress=progress))
 
 
 @app.command()
 @told
 def shards(
     workspace: Workspace,
-    licence: Annotated[list[str] | None, typer.Option(help="A licence that goes in; others stay out.")] = None,
-    consent: Annotated[list[str] | None, typer.Option(help="A class of consent that goes in.")] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option(help="A licence that goes in, by class (CC-BY, own, ...; `commercial` for "
+                                            "all that allow it) or letter by letter; others stay out.")
+    ] = None,
+    consent: Annotated[
+        list[str] | None, typer.Option(help="A class of consent that goes in (granted, unknown), or letter by letter.")
+    ] = None,
     source: Annotated[list[str] | None, typer.Option(help="A source that goes in.")] = None,
 ) -> None:
     """Write a curated workspace as a dataset version: all of it, or only what is of some licence, consent or source."""
@@ -101,7 +112,7 @@ def shards(
 
     only = {column: classes for column, classes in (("licence", licence), ("consent", consent), ("source", source))
             if classes}
-    console.print(f"dataset version: {write(workspace, only=only, progress=Progress())}")
+    _say_version(workspace, write(workspace, only=only, progress=Progress()))
 
 
 @app.command()
@@ -116,3 +127,23 @@ def dropped(out: Workspace) -> None:
         said = (row["stage"], row["uri"], str(row["row"]), row["cause"], row["detail"])
         table.add_row(*said)
     Console().print(table if rows else "nothing was dropped")
+
+
+def _say_version(workspace: str, version: str) -> None:
+    """A version that was written, whom it leaves out, and what withdrawn consent leaves behind in older ones."""
+    from anchorface.pipelines.erasure.withdrawn import withdrawn
+    from anchorface.records.manifest import Manifest
+    from anchorface.records.storage import join, read_bytes
+
+    console.print(f"dataset version: {version}", soft_wrap=True)
+    manifest = Manifest.from_json(read_bytes(join(version, "manifest.json")).decode())
+    for column, counts in manifest.extra.get("left_out", {}).items():
+        for name, number in counts.items():
+            console.print(f"left out: {number:,} faces of {column} {name}", soft_wrap=True)
+    found = withdrawn(workspace)
+    if found.versions:
+        held = ", ".join(f"{name} ({faces:,} faces)" for name, faces in found.versions.items())
+        console.print(
+            f"consent to {len(found.photo_ids):,} photographs was withdrawn; dataset versions made before hold them: "
+            f"{held}. Erase them for good, and name the runs that saw them, with\n  anchorface erase "
+            f"{shlex.quote(workspace)} --withdrawn --runs FOLDER --yes", soft_wrap=True)

@@ -77,6 +77,9 @@ def erase(
     source: Annotated[str | None, typer.Option(help="All photographs of a source, or below a uri.")] = None,
     identity: Annotated[list[str] | None, typer.Option(help="A person: an identity's name, p000012.")] = None,
     face: Annotated[str | None, typer.Option(help="A photograph of the person, looked for in the index.")] = None,
+    withdrawn: Annotated[
+        bool, typer.Option("--withdrawn", help="All photographs whose consent was withdrawn.")
+    ] = False,
     threshold: Annotated[
         float | None, typer.Option(help="With --face: smallest cosine; the tombstones' own if not given.")
     ] = None,
@@ -96,11 +99,11 @@ def erase(
     from anchorface.pipelines.erasure.erase import settle
     from anchorface.pipelines.stages.progress import Progress
 
-    if sum(given is not None and given != [] for given in (photo, source, identity, face)) != 1:
-        raise ConfigurationError("erase: give one of --photo, --source, --identity or --face")
+    if sum(given is not None and given != [] for given in (photo, source, identity, face, withdrawn or None)) != 1:
+        raise ConfigurationError("erase: give one of --photo, --source, --identity, --face or --withdrawn")
     for report in settle(workspace, progress=Progress()):
         console.print(f"an erasure that had been stopped is finished: {report['id']}")
-    selection = _selection(workspace, photo or [], source, identity or [], face, threshold)
+    selection = _selection(workspace, photo or [], source, identity or [], face, withdrawn, threshold)
     _say_selection(selection)
     if originals:
         for uri in sorted({*selection.uris, *(uri for uri, _ in selection.places)}):
@@ -114,12 +117,14 @@ def erase(
 
 def _selection(
     workspace: str, photo: list[str], source: str | None, identity: list[str], face: str | None,
-    threshold: float | None,
+    withdrawn: bool, threshold: float | None,
 ) -> "Selection":
     from anchorface.pipelines.erasure import selection
 
     if photo:
         return selection.by_photo(workspace, photo)
+    if withdrawn:
+        return selection.by_withdrawn(workspace)
     if source is not None:
         return selection.by_source(workspace, source)
     if identity:

@@ -138,7 +138,7 @@ def train(
     erased: Annotated[
         str, typer.Option(help="Of a checkpoint that saw people who were erased since: warn or refuse.")
     ] = "warn",
-    patience: Annotated[float, typer.Option(help="Seconds for which an unwritten checkpoint is tried again.")] = 600.0,
+    patience: Annotated[float, typer.Option(help="Seconds for which what cannot be written is tried again.")] = 600.0,
     hang: Annotated[float, typer.Option(help="Seconds after which a rank that stands still ends it.")] = 1800.0,
     tracking: Annotated[
         str, typer.Option(help="MLflow tracking URI; if not given the one RUN knows, or a SQLite file beside RUN.")
@@ -188,6 +188,9 @@ def evaluate(
         float, typer.Option(help="Push along 'with minus without references'; 1 is none.")
     ] = 1.0,
     precision: Annotated[str, typer.Option(help="fp32, or bf16: velocities under autocast.")] = "fp32",
+    erased: Annotated[
+        str, typer.Option(help="Where people whom the checkpoint saw were erased since: warn or refuse.")
+    ] = "warn",
 ) -> None:
     """Judge a checkpoint on held-out people: table with intervals, and a page."""
     from anchorface.evaluation import evaluate as judge_it
@@ -199,6 +202,6 @@ def evaluate(
     )
     judge_it(
         checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed, settings=settings,
-        device="auto", progress=console.print,
+        device="auto", erased=erased, progress=console.print,
     )
     console.print(f"page: {write_page(out, dataset, f'{out}/report.html', history=history)}")

@@ -34,6 +34,7 @@ from anchorface.records import ConfigurationError, storage
 from anchorface.records.dataset import DatasetVersion
 from anchorface.records.table_stream import write_stream
 from anchorface.restoration import Reference, Restorer, SamplerSettings
+from anchorface.restoration.erased import heed_erasures
 
 FORMAT = 2
 
@@ -41,7 +42,7 @@ FORMAT = 2
 def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol | None = None,
              judge: str = "judge_small", split: str = "test", profile: str = "refldm-severe", count: int = 64,
              seed: int = 0, settings: SamplerSettings | None = None, restorer: Restorer | None = None,
-             conditions: Sequence[Condition] = CONDITIONS, device: str = "cpu",
+             conditions: Sequence[Condition] = CONDITIONS, device: str = "cpu", erased: str = "warn",
              progress: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Run what is not yet done and write the tables.
 
@@ -50,6 +51,7 @@ def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol 
         protocol: a frozen protocol; None: freeze one from judge, split, profile, count and seed.
         settings: the sampler's; each condition sets its own fidelity.
         restorer: an open restorer of that checkpoint, to spare loading it again.
+        erased: what is done where people whom the checkpoint saw were erased since: `warn` or `refuse`.
         progress: takes one line of text at a time.
 
     Returns:
@@ -57,9 +59,10 @@ def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol 
 
     Raises:
         ConfigurationError: the judge is the checkpoint's own embedder, or the sizes do not fit.
-        CheckpointError, DataError: see Restorer and Protocol.
+        CheckpointError, DataError: see Restorer and Protocol. ConsentError: see `erased`.
     """
     say = progress or (lambda line: None)
+    heed_erasures(checkpoint, erased, say)
     settings = settings or SamplerSettings()
     dataset = DatasetVersion.open(dataset_uri)
     restorer = restorer or Restorer(checkpoint, device=device)

@@ -4,7 +4,6 @@ In: an evaluation folder (evaluation.evaluate), the dataset version it was made 
 history and the dropped table. Out: the file.
 """
 
-import json
 from html import escape
 from typing import Any
 
@@ -15,6 +14,7 @@ from anchorface.evaluation.page_style import STYLE
 from anchorface.evaluation.protocol import Protocol
 from anchorface.records import storage
 from anchorface.records.dataset import DatasetVersion
+from anchorface.records.state import read_state
 
 
 def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None = None, dropped: pa.Table | None = None,
@@ -140,4 +140,4 @@ def _weight(weight: dict[str, str]) -> str:
 
 
 def _json(uri: str) -> dict[str, Any]:
-    return json.loads(storage.read_bytes(uri))
+    return read_state(uri, dict[str, Any])

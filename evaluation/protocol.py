@@ -18,6 +18,7 @@ from anchorface.identity_index import references as mismatched
 from anchorface.records import ConfigurationError, DataError, WeightsError, derive, rng
 from anchorface.records.dataset import DatasetVersion
 from anchorface.records.hashes import sha256
+from anchorface.records.state import parsed
 
 FORMAT = 1
 
@@ -87,13 +88,13 @@ class Protocol:
             DataError: not a protocol, or one of another format.
         """
         try:
-            values = json.loads(text)
+            values = parsed(text, dict[str, Any], "protocol.json")
             if values["format"] != FORMAT:
                 raise DataError(f"protocol of format {values['format']}; this version reads format {FORMAT}")
             rows = tuple(ProtocolRow(**{**r, "references": tuple(r["references"]), "reasons": tuple(r["reasons"])})
                          for r in values.pop("rows"))
             return cls(rows=rows, **values)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError) as error:
             raise DataError(f"not an anchorface protocol: {error!r}") from error
 
 

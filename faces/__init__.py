@@ -15,7 +15,8 @@ _HOMES = {
     "embed": ("Embedder", "OnnxEmbedder", "TorchEmbedder", "adaface_network", "embedder"),
     "images": ("PhotoInfo", "decode_jpeg", "encode_jpeg", "read_photo"),
     "pose": ("pose_from_landmarks",),
-    "weights": ("WEIGHTS", "Survey", "Weight", "find", "load_safetensors", "load_state", "survey", "weight"),
+    "tensors": ("load_safetensors", "load_state"),
+    "weights": ("WEIGHTS", "Survey", "Weight", "find", "survey", "weight"),
 }
 
 __all__ = sorted(name for names in _HOMES.values() for name in names)

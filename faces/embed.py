@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.faces.runtime import run, session
-from anchorface.faces.weights import Weight, find, load_state, weight
+from anchorface.faces.tensors import load_state
+from anchorface.faces.weights import Weight, find, weight
 from anchorface.records.errors import DataError, WeightsError
 from anchorface.records.hashes import sha256
 

@@ -124,14 +124,20 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 95) -> bytes:
     )
 
 
-def decode_jpeg(content: bytes) -> NDArray[np.uint8]:
+def decode_jpeg(content: bytes, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """JPEG bytes that this project wrote, as uint8 [H, W, 3] RGB.
+
+    Args:
+        into: contiguous uint8 [H, W, 3], which takes the pixels and is returned if the picture is as large as it.
 
     Raises:
         DataError: not a whole JPEG.
     """
     try:
-        return simplejpeg.decode_jpeg(content, colorspace="RGB", fastdct=False, fastupsample=False, strict=True)
+        fits = into is not None and simplejpeg.decode_jpeg_header(content)[:2] == into.shape[:2]
+        made = simplejpeg.decode_jpeg(content, colorspace="RGB", fastdct=False, fastupsample=False, strict=True,
+                                      buffer=into if fits else None)
+        return into if into is not None and fits else made
     except ValueError as error:
         raise DataError(f"{len(content)} bytes that are no whole JPEG: {error}") from error
 

@@ -1,22 +1,15 @@
-"""Each weight file by name: what it is, its hash, its licence, where it is looked for; and reading it safely.
+"""Each weight file by name: what it is, its hash, its licence, where it is looked for.
 
 A name stands for one file, or for a folder in diffusers' layout (config.json beside safetensors). They are looked for,
 in this order, in the folders of $ANCHORFACE_WEIGHTS (separated as $PATH is), in `weights/` of this repository, in
 `../shared/data/models` beside it, in `~/.insightface/models`, `~/.cache/anchorface`, and the model hub's own cache.
-A known hash is checked before the file is used. No code is ever loaded from a weight file.
+A known hash is checked before the file is used. What only asks for names pays for no network: the model hub's client is
+imported where it is asked.
 """
 
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from anchorface.records.errors import WeightsError
 from anchorface.records.hashes import sha256
@@ -29,7 +22,8 @@ class Weight:
     """One weight file.
 
     name: what recipes and commands say. file: its name on disk, with the pack's folder where there is one; a folder
-    ends in `/`. hub: the repository on the model hub that `fetch` takes it from.
+    ends in `/`. hub: the repository on the model hub that `fetch` takes it from; revision: the commit there, which
+    names every byte of it.
     sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
     commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
     kind: `embedder`, `detector`, `age`, `pose`, `autoencoder` or `base`. network: the AdaFace architecture, or how an
@@ -46,6 +40,7 @@ class Weight:
     network: str = ""
     note: str = ""
     hub: str = ""
+    revision: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -80,10 +75,11 @@ def _insightface(name: str, file: str, kind: str, url_hint: str, sha256: str | N
 
 def _klein(name: str, part: str, kind: str, note: str) -> Weight:
     return Weight(name=name, file=f"FLUX.2-klein-base-4B/{part}/", kind=kind, licence="Apache-2.0", commercial=True,
-                  url_hint=f"{KLEIN} on the model hub", note=note, hub=KLEIN)
+                  url_hint=f"{KLEIN} on the model hub", note=note, hub=KLEIN, revision=KLEIN_REVISION)
 
 
 KLEIN = "black-forest-labs/FLUX.2-klein-base-4B"
+KLEIN_REVISION = "a3b4f4849157f664bdbc776fd7453c2783562f4d"
 _PACKS = "github.com/deepinsight/insightface, model zoo"
 
 WEIGHTS: tuple[Weight, ...] = (
@@ -203,59 +199,6 @@ def expected_sha256(entry: Weight) -> str | None:
     return None
 
 
-def load_safetensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        WeightsError: no such file, or not a safetensors file (a pickle under this name, say).
-    """
-    try:
-        return load_file(str(path))
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a readable safetensors file ({error}); nothing in it was run") from error
-
-
-def load_state(path: str | Path) -> dict[str, Tensor]:
-    """The named tensors of a safetensors file or of a torch checkpoint (`state_dict` taken out if there is one).
-
-    Torch checkpoints are read with `weights_only=True`. Official checkpoints hold the names of Lightning classes
-    beside the tensors: for those names alone an empty stand-in takes the place of the class, no code is imported.
-
-    Raises:
-        WeightsError: a file that is neither, or one that asks for code to be run.
-    """
-    if str(path).endswith(".safetensors"):
-        return load_safetensors(path)
-    try:
-        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-        harmless = [name for name in foreign if name.split(".")[0] in ("pytorch_lightning", "lightning")]
-        stand_ins: list[Any] = [(_stand_in(), name) for name in harmless]
-        with torch.serialization.safe_globals(stand_ins):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError, AttributeError) as error:
-        raise WeightsError(
-            f"{path}: not a checkpoint of plain tensors; nothing in it was run. Convert it to safetensors where it "
-            f"was made. ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: holds no table of named tensors")
-    return {str(key): value for key, value in state.items()}
-
-
-def _stand_in() -> type:
-    """An empty class that takes any arguments and any state."""
-
-    class StandIn(dict):  # type: ignore[type-arg]
-        def __init__(self, *_: object, **__: object) -> None:
-            super().__init__()
-
-        def __setstate__(self, _: object) -> None:
-            return None
-
-    return StandIn
-
-
 def _locate(entry: Weight) -> Path | None:
     if entry.is_folder:
         found = next((folder / entry.file for folder in folders() if (folder / entry.file / "config.json").is_file()
@@ -270,8 +213,10 @@ def _in_hub_cache(entry: Weight) -> Path | None:
     """The folder in the hub's cache, if all of it was downloaded."""
     if not entry.hub:
         return None
+    from huggingface_hub import snapshot_download
+
     try:
-        whole = snapshot_download(entry.hub, local_files_only=True)
+        whole = snapshot_download(entry.hub, revision=entry.revision, local_files_only=True)
     except (OSError, ValueError):
         return None
     folder = Path(whole) / entry.file.split("/", 1)[1]
@@ -287,9 +232,12 @@ def fetch(name: str) -> Path:
     entry = weight(name)
     if not entry.hub:
         raise WeightsError(f"{name} is not on the model hub; it is published at: {entry.url_hint}")
+    from huggingface_hub import snapshot_download
+
     part = entry.file.split("/", 1)[1]
     try:
-        whole = snapshot_download(entry.hub, allow_patterns=[f"{part}*.safetensors", f"{part}*.json", f"{part}*.txt"])
+        whole = snapshot_download(entry.hub, revision=entry.revision,
+                                  allow_patterns=[f"{part}*.safetensors", f"{part}*.json", f"{part}*.txt"])
     except (OSError, ValueError) as error:
         raise WeightsError(f"{name}: cannot be downloaded from {entry.hub}: {str(error).splitlines()[0]}") from error
     return Path(whole) / part

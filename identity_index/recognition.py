@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.identity_index.lance_store import conditions
 from anchorface.identity_index.table import IdentityIndex
+from anchorface.identity_index.unit import unit
 from anchorface.records.errors import DataError
 
 SAMPLE = 1024

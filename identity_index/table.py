@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from anchorface.identity_index.clustering.neighbours import nearest, unit
 from anchorface.identity_index.crops import CropStore
 from anchorface.identity_index.directory import Directory
 from anchorface.identity_index.lance_store import conditions, erase, forget, index_column, location
 from anchorface.identity_index.retrieval.album import Album
 from anchorface.identity_index.retrieval.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
 from anchorface.identity_index.rows import BATCH, INDEX_SCHEMA, by_identity, index_rows, outside
+from anchorface.identity_index.unit import unit
 from anchorface.records.errors import DataError
-from anchorface.records.storage import exists, join, make_folder
+from anchorface.records.storage import exists, join, make_folder, sync
 
 __all__ = ["INDEX_SCHEMA", "IdentityIndex"]
 
@@ -107,6 +107,7 @@ class IdentityIndex:
         forget(dataset)
         if store is not None:
             store.keep(rows["face_id"])
+        sync(uri)
         return cls(uri, dataset)
 
     @classmethod
@@ -144,6 +145,7 @@ class IdentityIndex:
         scalar = [index.name for index in self._dataset.describe_indices() if "embedding" not in index.field_names]
         self._dataset.optimize.optimize_indices(index_names=scalar)
         forget(self._dataset, KEPT)
+        sync(self.uri)
 
     def delete(self, face_ids: Sequence[str]) -> int:
         """Erase faces and their crops: their bytes are then in no file of the index, nor in an older version.
@@ -158,6 +160,7 @@ class IdentityIndex:
         if store is not None:
             store.erase(face_ids)
         gone = erase(self._dataset, face_ids)
+        sync(self.uri)
         self._dataset, self._crops = lance.dataset(self._dataset.uri), None
         return gone
 
@@ -209,6 +212,8 @@ class IdentityIndex:
         Raises:
             DataError: vectors of another length, or a condition that cannot be read.
         """
+        from anchorface.identity_index.clustering.neighbours import nearest  # torch, which most readers never need
+
         queries = unit(np.atleast_2d(vectors))
         if queries.shape[1] != self.dimension:
             raise DataError(f"{self.uri}: vectors of {queries.shape[1]} numbers; the index holds {self.dimension}")

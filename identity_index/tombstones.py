@@ -22,7 +22,6 @@ import hashlib
 import hmac
 import json
 import math
-import os
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,11 +30,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.unit import unit
 from anchorface.records.erasures import FOLDER as REPORTS
 from anchorface.records.erasures import PENDING
 from anchorface.records.errors import DataError
-from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, write_atomic
+from anchorface.records.state import parsed
+from anchorface.records.storage import exists, join, list_files, read_bytes, write_atomic
 
 FOLDER = "tombstones"
 SALT = "salt"
@@ -87,7 +87,7 @@ class Tombstones:
         for uri in entries:
             try:
                 content = read_bytes(uri)
-                values = json.loads(content)
+                values = parsed(content, dict[str, Any], uri)
                 photos.update(values["photos"])
                 people += [Remembered(**{**each, "codes": tuple(each["codes"])}) for each in values["people"]]
             except (ValueError, KeyError, TypeError) as error:
@@ -167,8 +167,6 @@ def bury(
     place = join(workspace, FOLDER, SALT)
     if not exists(place):
         write_atomic(place, (salt or secrets.token_bytes(32)).hex().encode())
-        if "://" not in place:
-            os.chmod(filesystem(place)[1], 0o600)
     secret = _salt(workspace)
     remembered: list[dict[str, Any]] = []
     for embedder, weights, vectors in people:

@@ -2,10 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -16,6 +15,9 @@ from anchorface.models.settings import SystemSettings
 from anchorface.models.tokens import Layout, layout_of
 from anchorface.models.weights import check_names_and_shapes
 from anchorface.records import derive
+
+if TYPE_CHECKING:
+    from diffusers import Flux2Transformer2DModel
 
 
 class Adapter(nn.Module):
@@ -32,7 +34,7 @@ class Adapter(nn.Module):
 
     settings_type: ClassVar[type[SystemSettings]]
 
-    def __init__(self, backbone: Flux2Transformer2DModel, settings: SystemSettings, seed: int = 0) -> None:
+    def __init__(self, backbone: "Flux2Transformer2DModel", settings: SystemSettings, seed: int = 0) -> None:
         super().__init__()
         self.settings = settings
         self.backbone = backbone.requires_grad_(settings.full)

@@ -8,7 +8,6 @@ Between the two stands the latent map [B, 128, H/16, W/16]: the posterior mean, 
 
 import torch
 import torch.nn.functional as functional
-from diffusers import AutoencoderKLFlux2
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -27,6 +26,8 @@ class Autoencoder(nn.Module):
     """
 
     def __init__(self, settings: AutoencoderSettings, seed: int = 0) -> None:
+        from diffusers import AutoencoderKLFlux2
+
         super().__init__()
         self.settings = settings
         levels, channels = len(settings.block_out_channels), 3 * settings.pixel_fold**2

@@ -1,10 +1,14 @@
 """The FLUX.2 transformer as a bare backbone, and the fixed prompt that stands in for a text encoder.
 
 tokens: float [B, L, 128]; sigma: float [B] in [0, 1]; text: float [B, T, joint_attention_dim].
+
+In models/ diffusers is imported where a network is made: that takes seconds, and whoever reads a description or starts
+workers makes none.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
-from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
 
 from anchorface.models.configuration import BackboneSettings
@@ -12,9 +16,14 @@ from anchorface.models.precision import quick_attention
 from anchorface.models.tokens import Layout, layout_of
 from anchorface.records import derive
 
+if TYPE_CHECKING:
+    from diffusers import Flux2Transformer2DModel
 
-def build_backbone(settings: BackboneSettings, seed: int = 0) -> Flux2Transformer2DModel:
+
+def build_backbone(settings: BackboneSettings, seed: int = 0) -> "Flux2Transformer2DModel":
     """A Flux2 transformer of this shape (no guidance embedding, as in klein-base), fresh weights from the seed."""
+    from diffusers import Flux2Transformer2DModel
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "backbone"))
         return Flux2Transformer2DModel(
@@ -27,7 +36,7 @@ def build_backbone(settings: BackboneSettings, seed: int = 0) -> Flux2Transforme
         )
 
 
-def velocity(backbone: Flux2Transformer2DModel, scene: Tensor, sigma: Tensor, text: Tensor, degraded: Tensor,
+def velocity(backbone: "Flux2Transformer2DModel", scene: Tensor, sigma: Tensor, text: Tensor, degraded: Tensor,
              references: tuple[Tensor, ...] = (), layout: Layout | None = None) -> Tensor:
     """The bare backbone's velocity for the sequence [scene; degraded; references].
 

@@ -1,14 +1,17 @@
 """A system from its settings."""
 
-from diffusers import Flux2Transformer2DModel
+from typing import TYPE_CHECKING
 
 import anchorface.models.iconface.network  # noqa: F401  ours; another module's is found once that is imported
 from anchorface.models.adapter import Adapter
 from anchorface.models.settings import SystemSettings
 from anchorface.records import ConfigurationError
 
+if TYPE_CHECKING:
+    from diffusers import Flux2Transformer2DModel
 
-def build(settings: SystemSettings, backbone: Flux2Transformer2DModel, seed: int = 0) -> Adapter:
+
+def build(settings: SystemSettings, backbone: "Flux2Transformer2DModel", seed: int = 0) -> Adapter:
     """The system that these settings shape, with fresh adapters beside the backbone.
 
     Args:

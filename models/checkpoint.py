@@ -26,9 +26,10 @@ from anchorface.models.backbone import TextMemory
 from anchorface.models.build import build
 from anchorface.models.configuration import ModelSettings
 from anchorface.models.weights import check_names_and_shapes, load, load_autoencoder, load_backbone, save
-from anchorface.records import CheckpointError, ConfigurationError, StorageError
+from anchorface.records import CheckpointError, StorageError
 from anchorface.records.hashes import sha256
-from anchorface.records.storage import join, read_bytes, write_durable
+from anchorface.records.state import parsed
+from anchorface.records.storage import join, read_bytes, write_atomic
 
 FORMAT = 2
 DESCRIPTION_FILE = "checkpoint.json"
@@ -94,7 +95,7 @@ class Description:
             CheckpointError: not a checkpoint's description, or one of another format.
         """
         try:
-            values = json.loads(text)
+            values = parsed(text, dict[str, Any], DESCRIPTION_FILE)
             if values["format"] == 1:
                 values = _from_format_1(values)
             if values["format"] != FORMAT:
@@ -106,7 +107,7 @@ class Description:
             weights = {role: BaseWeight(**entry) for role, entry in values["weights"].items()}
             return cls(**{**values, "model": ModelSettings.from_dict(values["model"]), "weights": weights,
                           "anchor": AnchorSettings.from_dict(values["anchor"])})
-        except (KeyError, TypeError, AttributeError, ConfigurationError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(f"not the description of an anchorface checkpoint: {error}") from error
 
 
@@ -123,7 +124,7 @@ class LoadedModel:
 
 def write_description(folder: str | os.PathLike[str], description: Description) -> None:
     """Write checkpoint.json so that it is whole after a power cut, or not there. Raises StorageError if it cannot."""
-    write_durable(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
+    write_atomic(join(os.fspath(folder), DESCRIPTION_FILE), description.to_json().encode())
 
 
 def read_description(folder: str | os.PathLike[str]) -> Description:
@@ -173,8 +174,7 @@ def load_model(folder: str | os.PathLike[str], weight_finder: Callable[[str], st
     dtype = DTYPES[description.base_precision]
     network = build(model.system, load_backbone(paths["backbone"], model.backbone, dtype))
     file = join(os.fspath(folder), EMA_FILE if use_ema else ADAPTER_FILE)
-    require_unchanged(file, description)
-    network.load_adapter_state(load(file)[0], file)
+    network.load_adapter_state(load_adapters(file, description), file)
     text = read_text(paths["text"], model) if "text" in paths else TextMemory.fixed(model.backbone, model.text_seed)
     return LoadedModel(autoencoder=autoencoder, network=network.eval().requires_grad_(False), text=text,
                        settings=model, description=description)
@@ -223,16 +223,16 @@ def base_path(description: Description, role: str, weight_finder: Callable[[str]
     return path
 
 
-def require_unchanged(file: str, description: Description) -> None:
-    """Refuse a file that is not the one that the description names by size and SHA-256; older ones name none.
+def load_adapters(file: str, description: Description) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's adapter file, read once: those that are compared with size and SHA-256 in its
+    description are those that are returned. An older description names none.
 
     Raises:
-        CheckpointError: it was cut short or changed.
+        CheckpointError: no such file, a pickle, or one that was cut short or changed.
     """
     folder, _, name = file.rpartition("/")
     said = description.extra.get("state", {}).get("files", {}).get(name)
-    if said is not None:
-        read_verified(folder, name, said)
+    return load(file, content=None if said is None else read_verified(folder, name, said))[0]
 
 
 def read_verified(folder: str, path: str, said: Mapping[str, Any]) -> bytes:

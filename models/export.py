@@ -27,6 +27,7 @@ from anchorface.models.checkpoint import (
     EMA_FILE,
     Description,
     base_path,
+    load_adapters,
     read_description,
     write_adapter,
     write_description,
@@ -34,6 +35,7 @@ from anchorface.models.checkpoint import (
 from anchorface.models.lora import target_names
 from anchorface.models.weights import check_names_and_shapes, load, load_backbone, save
 from anchorface.records import CheckpointError
+from anchorface.records.storage import join
 
 KIND = "anchorface adapter with description"
 KINDS = (KIND, "iconface adapter with description")
@@ -60,6 +62,8 @@ def read_adapter_file(path: str | os.PathLike[str], folder: str | os.PathLike[st
     if header.get("kind") not in KINDS or "description" not in header:
         raise CheckpointError(f"{path}: not an adapter file (its header says {header.get('kind', 'nothing')!r})")
     description = Description.from_json(header["description"])
+    extra = {key: value for key, value in description.extra.items() if key != "state"}  # of files that are not here
+    description = replace(description, extra=extra)
     check_names_and_shapes(_expected(description), tensors, os.fspath(path))
     write_adapter(folder, tensors, ema=True)
     write_adapter(folder, tensors, ema=False)
@@ -127,9 +131,9 @@ def write_merged(folder: str | os.PathLike[str], out: str | os.PathLike[str],
 
 def _checkpoint(folder: str | os.PathLike[str], ema: bool) -> tuple[Description, dict[str, Tensor]]:
     description = read_description(folder)
-    file = Path(folder) / (EMA_FILE if ema else ADAPTER_FILE)
-    state = load(file)[0]
-    check_names_and_shapes(_expected(description), state, os.fspath(file))
+    file = join(os.fspath(folder), EMA_FILE if ema else ADAPTER_FILE)
+    state = load_adapters(file, description)
+    check_names_and_shapes(_expected(description), state, file)
     return description, state
 
 

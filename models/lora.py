@@ -4,11 +4,14 @@ A `LoRALinear` takes the place of an `nn.Linear`: y = W x + (alpha / rank) up(do
 """
 
 import math
+from typing import TYPE_CHECKING
 
-from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
 
 from anchorface.models.precision import as_weights
+
+if TYPE_CHECKING:
+    from diffusers import Flux2Transformer2DModel
 
 
 class LoRALinear(nn.Module):
@@ -32,7 +35,7 @@ class LoRALinear(nn.Module):
         return plain + update.to(plain.dtype)
 
 
-def target_names(backbone: Flux2Transformer2DModel) -> tuple[str, ...]:
+def target_names(backbone: "Flux2Transformer2DModel") -> tuple[str, ...]:
     """Flux-FaceIR's targets: image q, k, v and output of the double blocks, both linears of the single blocks.
 
     Source: the published code of Flux-FaceIR, which IConFace extends; the text stream and the double blocks' MLPs stay
@@ -47,7 +50,7 @@ def target_names(backbone: Flux2Transformer2DModel) -> tuple[str, ...]:
     )
 
 
-def add_lora(backbone: Flux2Transformer2DModel, rank: int, alpha: float) -> tuple[str, ...]:
+def add_lora(backbone: "Flux2Transformer2DModel", rank: int, alpha: float) -> tuple[str, ...]:
     """Put a LoRALinear in the place of every target, in place; returns the targets' names.
 
     Source: Flux-FaceIR's code: rank 16, alpha 16, no dropout, down Kaiming-uniform (a = sqrt 5), up zero.

@@ -8,15 +8,17 @@ loop gives the bits of diffusers' own forward pass.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import Flux2Transformer2DModel
 from torch import Tensor
 
 from anchorface.models.cache import Cache, Recording, Replaying
 from anchorface.models.conditions import Conditions
 from anchorface.models.tokens import Layout
+
+if TYPE_CHECKING:
+    from diffusers import Flux2Transformer2DModel
 
 Modulations = tuple[Tensor, Tensor]
 
@@ -37,7 +39,7 @@ class Hooks:
     run: Callable[..., Any] = lambda function, *arguments: function(*arguments)
 
 
-def stream_velocity(backbone: Flux2Transformer2DModel, z: Tensor, sigma: Tensor, given: Conditions, layout: Layout,
+def stream_velocity(backbone: "Flux2Transformer2DModel", z: Tensor, sigma: Tensor, given: Conditions, layout: Layout,
                     hooks: Hooks, cache: Cache) -> Tensor:
     """The velocity of the scene tokens.
 

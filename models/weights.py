@@ -7,9 +7,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import Flux2Transformer2DModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
@@ -20,6 +20,9 @@ from anchorface.models.backbone import build_backbone
 from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, tiny
 from anchorface.records import CheckpointError
 from anchorface.records.storage import read_bytes, write_atomic
+
+if TYPE_CHECKING:
+    from diffusers import Flux2Transformer2DModel
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -44,13 +47,14 @@ def save_half(path: str | os.PathLike[str], tensors: Mapping[str, Tensor],
     save(path, small, header)
 
 
-def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32,
+def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32, content: bytes | None = None,
          ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file.
 
     Args:
         path: a local file, or the URI of one on any storage.
         dtype: floating tensors are brought to this type; None leaves them as they are stored.
+        content: the file's bytes, where they have been read already.
 
     Returns:
         The tensors and the header.
@@ -58,10 +62,11 @@ def load(path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float32
     Raises:
         CheckpointError: no such file, a pickle, or a damaged file.
     """
-    place, content = os.fspath(path), None
+    place = os.fspath(path)
     try:
-        if "://" in place:
+        if content is None and "://" in place:
             content = read_bytes(place)
+        if content is not None:
             start = content[:4]
         else:
             with open(place, "rb") as stream:
@@ -158,7 +163,7 @@ def load_autoencoder(path: str | os.PathLike[str], settings: AutoencoderSettings
 
 
 def load_backbone(path: str | os.PathLike[str], settings: BackboneSettings,
-                  dtype: torch.dtype = torch.float32) -> Flux2Transformer2DModel:
+                  dtype: torch.dtype = torch.float32) -> "Flux2Transformer2DModel":
     """A stored transformer (a file, or a folder in diffusers' layout), frozen, its weights of type `dtype`.
 
     Raises:
@@ -176,7 +181,7 @@ def tiny_autoencoder(path: str | os.PathLike[str]) -> Autoencoder:
     return load_autoencoder(path, tiny().autoencoder)
 
 
-def tiny_backbone(path: str | os.PathLike[str]) -> Flux2Transformer2DModel:
+def tiny_backbone(path: str | os.PathLike[str]) -> "Flux2Transformer2DModel":
     """The carried base_tiny at `path`, in evaluation mode, frozen."""
     return load_backbone(path, tiny().backbone)
 

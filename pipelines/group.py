@@ -30,7 +30,8 @@ from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.records.errors import ConfigurationError, DataError
 from anchorface.records.hashes import sha256
 from anchorface.records.nouns import IDENTITY_SCHEMA, Identity
-from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, read_table
+from anchorface.records.state import read_state
+from anchorface.records.storage import delete, exists, filesystem, join, read_table
 
 VERSION = 3
 NEAR_DUPLICATES = ("drop", "keep")
@@ -115,7 +116,7 @@ def regroup(out: str, *, progress: Progress | None = None, concurrency: int | No
 
 def report(out: str) -> dict[str, Any]:
     """What the last `group` of a workspace found."""
-    return json.loads(read_bytes(join(out, "identities", "report.json")))
+    return read_state(join(out, "identities", "report.json"), dict[str, Any])
 
 
 def _check(splits: Sequence[float], held: Mapping[str, str] | None, near_duplicates: str) -> None:

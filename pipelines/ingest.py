@@ -5,7 +5,8 @@ Out, in the workspace: `photos/part-*.parquet` (records.PHOTO_SCHEMA), `dropped/
 
 Three steps: the source is listed in parts (`listing/`), by a hash of a file's place or in the order of an archive, so
 that a new photograph redoes one part and not all; each part's photographs are read (`scanned/`); then copies of the
-same bytes are dropped. What was erased here does not come back (identity_index.tombstones).
+same bytes are dropped, and photographs whose consent was withdrawn (records.terms) with all their copies. What was
+erased here does not come back (identity_index.tombstones).
 """
 
 import json
@@ -33,11 +34,14 @@ from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.records.errors import ConfigurationError, PhotoError
 from anchorface.records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
 from anchorface.records.storage import delete, exists, join, list_files, read_table
+from anchorface.records.terms import WITHDRAWN, term, understood, withdrawn_rows
 
 VERSION = 3
 PART_ROWS = 128
 LISTING = "listing"
 COMPLAINTS = "sidecars"
+TAKEN_BACK = "consent withdrawn"
+EXAMPLES = 5
 SAID = ("subject", "birth_date", "licence", "consent")
 
 
@@ -62,7 +66,7 @@ def ingest(
         concurrency: Ray workers; 0 works in this process, without Ray.
 
     Returns:
-        `photos`, `dropped`, `duplicates` (the last are in the table of dropped rows too).
+        `photos`, `dropped`, `duplicates` (the last are in the table of dropped rows too, withdrawn ones only there).
 
     Raises:
         StorageError: there is no such folder, or the workspace cannot be written.
@@ -81,6 +85,24 @@ def ingest(
         out, "ingest", "scanned", parts, worker, settings=settings, progress=progress, concurrency=concurrency
     )
     return _drop_duplicates(out, erased, progress)
+
+
+def not_understood(out: str) -> list[str]:
+    """What is said of consent and licence here that nobody can read, as lines: how many photographs, and examples. It
+    counts as unknown."""
+    lines = []
+    paths = stage.outputs(out, "duplicates", "photos")
+    tables = [read_table(join(out, path), ("licence", "consent")) for path in paths]
+    for column in ("licence", "consent") if tables else ():
+        counted = pc.value_counts(pa.chunked_array([c for table in tables for c in table[column].chunks], pa.string()))
+        odd = sorted(((row["counts"], row["values"]) for row in counted.to_pylist()
+                      if not understood(column, row["values"])), reverse=True)
+        if odd:
+            shown = ", ".join(f"{words!r} {number:,}" for number, words in odd[:EXAMPLES])
+            more = f" and {len(odd) - EXAMPLES} more" if len(odd) > EXAMPLES else ""
+            lines.append(f"{column} of {sum(number for number, _ in odd):,} photographs is not understood, and counts "
+                         f"as unknown: {shown}{more}")
+    return lines
 
 
 def _parts(listing: Listing, out: str, part_rows: int, frame_seconds: float) -> list[Part]:
@@ -147,7 +169,7 @@ class _Reader:
             finally:
                 film.close()
         else:
-            yield row["uri"], self._reader.read(row["uri"], self._max_pixels)[1]
+            yield row["uri"], self._reader.info(row["uri"], self._max_pixels)
 
 
 def _dropped(uri: str, cause: str, detail: str) -> Dropped:
@@ -186,7 +208,8 @@ def _scaled(landmarks: Any, scale: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _drop_duplicates(out: str, erased: str, progress: Progress | None) -> Counts:
-    """Of all photographs with the same bytes keep the one of which most is said, then the first URI."""
+    """Of all photographs with the same bytes keep the one of which most is said, then the first URI; none where consent
+    to one of them was withdrawn."""
     scanned = stage.outputs(out, "ingest", "scanned")
     lengths, copies = _copies(out, list(scanned))
     parts = []
@@ -200,30 +223,38 @@ def _drop_duplicates(out: str, erased: str, progress: Progress | None) -> Counts
         progress=progress, concurrency=0,
     )
     bad = stage.counts(out, "ingest").get("dropped", 0)
-    return {"photos": counts["photos"], "dropped": bad + counts["dropped"], "duplicates": counts["dropped"]}
+    duplicates = counts["dropped"] - counts.get("withdrawn", 0)
+    return {"photos": counts["photos"], "dropped": bad + counts["dropped"], "duplicates": duplicates}
 
 
 def _copies(out: str, paths: Sequence[str]) -> tuple[list[int], dict[int, list[dict[str, Any]]]]:
-    """How many rows each table has, and which of them are copies: table's number -> row, of which uri, and why not.
+    """How many rows each table has, and which of them go: table's number -> row, of which uri it is a copy (of none
+    where its consent or that of a copy was withdrawn), and why not.
 
     Names of files are read only where two photographs share their bytes.
     """
-    ids, known = [np.zeros(0, "S24")], [np.zeros(0, np.int8)]
+    ids, known, taken_back = [np.zeros(0, "S24")], [np.zeros(0, np.int8)], [np.zeros(0, bool)]
     for path in paths:
         table = read_table(join(out, path), ("photo_id", *SAID, "given_faces"))
         ids.append(np.array(table["photo_id"].to_pylist(), dtype="S24"))
         known.append(_known(table))
+        taken_back.append(np.asarray(withdrawn_rows(table["consent"]), dtype=bool))
     lengths = [len(part) for part in ids[1:]]
     _, which, counts = np.unique(np.concatenate(ids), return_inverse=True, return_counts=True)
-    suspect = np.flatnonzero(counts[which] > 1)
+    gone = np.isin(which, which[np.concatenate(taken_back)])
+    suspect = np.flatnonzero((counts[which] > 1) & ~gone)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     number = np.searchsorted(starts, suspect, side="right") - 1
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in np.flatnonzero(gone).tolist():
+        part = int(np.searchsorted(starts, row, side="right")) - 1
+        found.setdefault(part, []).append({"row": row - int(starts[part]), "of": "", "detail": ""})
     tables = [
         read_table(join(out, paths[n]), ("uri", "subject")).take(pa.array(suspect[number == n] - starts[n]))
         for n in np.unique(number)
     ]
     if not tables:
-        return lengths, {}
+        return lengths, found
     rows = pa.concat_tables(tables).combine_chunks()
     rows = rows.append_column("group", pa.array(which[suspect])).append_column("number", pa.array(number))
     rows = rows.append_column("row", pa.array(suspect - starts[number]))
@@ -231,7 +262,6 @@ def _copies(out: str, paths: Sequence[str]) -> tuple[list[int], dict[int, list[d
     rows = rows.sort_by([
         ("group", "ascending"), ("known", "descending"), ("uri", "ascending"), ("number", "ascending"),
     ])
-    found: dict[int, list[dict[str, Any]]] = {}
     kept: dict[str, Any] = {"group": -1}
     for batch in rows.to_batches(max_chunksize=1024):
         for row in batch.to_pylist():
@@ -269,8 +299,15 @@ class _Chooser:
         dropped = []
         for copy in payload["copies"]:
             keep[copy["row"]] = False
-            uri = table["uri"][copy["row"]].as_py()
-            dropped.append(_dropped(uri, f"duplicate of {copy['of']}", copy["detail"]))
+            uri, consent = (table[name][copy["row"]].as_py() for name in ("uri", "consent"))
+            if copy["of"]:
+                dropped.append(_dropped(uri, f"duplicate of {copy['of']}", copy["detail"]))
+            else:
+                said = repr(consent) if term("consent", consent) == WITHDRAWN else "that of a copy of the same bytes"
+                dropped.append(_dropped(uri, TAKEN_BACK, f"{said}; `anchorface erase WORKSPACE --withdrawn` takes it "
+                                                         "out of the versions made before"))
         outputs = {f"photos/{name}.parquet": stage.parquet_bytes(table.filter(pa.array(keep)).cast(PHOTO_SCHEMA))}
         counts = {"photos": int(keep.sum()), "dropped": len(dropped)}
+        if withdrawn := sum(row.cause == TAKEN_BACK for row in dropped):
+            counts["withdrawn"] = withdrawn
         return outputs | stage.dropped_output("duplicates", name, dropped), counts

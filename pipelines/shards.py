@@ -26,7 +26,7 @@ from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.pipelines.versions.plan import faces_digest, plan_inputs, planned, shard_settings
 from anchorface.pipelines.versions.publish import TABLE_SCHEMA, finished, publish
 from anchorface.pipelines.versions.tar import pack
-from anchorface.records.errors import ConfigurationError
+from anchorface.records.errors import ConfigurationError, ConsentError, DataError
 from anchorface.records.manifest import FACE_COLUMNS
 from anchorface.records.storage import delete, join
 
@@ -47,7 +47,9 @@ def shards(
     Args:
         out: a workspace that `group` filled.
         shard_bytes: a tar is closed before it grows beyond this; one group of faces always fits.
-        only: `licence`, `consent` or `source` -> the classes that go in, letter by letter; faces of others stay out.
+        only: `licence`, `consent` or `source` -> what goes in, as classes (`commercial`, `granted`) or the photographs'
+            own words (see records.terms.allows); other faces stay out, and those whose consent was withdrawn always do.
+            The manifest's `left_out` counts them.
         progress: where to report.
         concurrency: Ray workers; 0 works in this process, without Ray.
 
@@ -56,13 +58,19 @@ def shards(
 
     Raises:
         DataError: `group` has not finished here, or no face is of the classes asked for.
+        ConsentError: consent to every face was withdrawn.
         StorageError: the workspace cannot be written.
     """
     if shard_bytes < 1:
         raise ConfigurationError(f"shard_bytes {shard_bytes}: must be positive")
     settle(out)
     settings = shard_settings(shard_bytes, only)
-    plan, plan_key = planned(out, settings)
+    plan, plan_key, left_out = planned(out, settings)
+    if not plan and left_out:
+        counted = "; ".join(f"{column} {counts}" for column, counts in left_out.items())
+        if not only:
+            raise ConsentError(f"{out}: consent to all of its faces was withdrawn: {counted}")
+        raise DataError(f"{out}: no face is of the classes {dict(only)}; its faces are of {counted}")
     there = finished(out, plan_key)
     if there is not None:
         # A run that was killed at its very end leaves its building site.
@@ -79,7 +87,7 @@ def shards(
         out, "shards", "building", parts, partial(_ShardWriter, out), settings=settings, unit="faces",
         progress=progress, concurrency=concurrency,
     )
-    return publish(out, plan_key, [*plan], settings)
+    return publish(out, plan_key, [*plan], settings, left_out)
 
 
 class _ShardWriter:

@@ -1,19 +1,25 @@
 """Addresses that people give: what of them may be stored and printed, and paths as addresses and back.
 
-A URI may carry a password (`postgresql://me:word@host/mlflow`, `s3://key:secret@bucket/runs`). It is used as it was
-given and kept nowhere: whatever is stored, printed or raised goes through `redacted`.
+A URI may carry a password (`postgresql://me:word@host/mlflow`, `s3://key:secret@bucket/runs`, a signed query). It is
+used as it was given and kept nowhere: whatever is stored, printed or raised goes through `redacted`. The addresses of
+photographs must be kept whole: a source that holds a password is refused (pipelines.sources.walk), and a table's web
+address that holds one is named by its row (pipelines.sources.listing).
 """
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 SCHEME = r"\b[A-Za-z][A-Za-z0-9+.\-]*://"
 DATABASE_SCHEME = r"\b(?:postgres|postgresql|mysql|mariadb|mssql|oracle)(?:\+\w+)?://"
-SECRET = r"(?:passw(?:or)?d|passwd|pwd|secret|token|signature|credential|access_?key|api_?key)"
-_USER = re.compile(rf"({SCHEME})[^\s/?#'\"<>]*@")
+SECRET = r"(?:pass(?:w(?:or)?d|phrase)|passwd|pwd|secret|token|signature|credential|access_?key|api_?key)"
+_USER = re.compile(rf"({SCHEME})[^\s/?#\"<>]*@")
+# The keys of buckets may have a slash in them.
+_PASSWORD = re.compile(rf"({SCHEME})[^\s/?#:@\[\"<>]*:(?!\d*(?:[/?#\s]|$))[^\s@\"<>]*@")
 _DATABASE_USER = re.compile(rf"({DATABASE_SCHEME})[^:/\s@]*:[^@\s]*@")  # where SQLAlchemy lets a password have any sign
-_QUERY = re.compile(rf"([?&](?:[\w.\-]*{SECRET}[\w.\-]*|sig)=)[^&\s'\"<>#]*", re.IGNORECASE)
+_KEYS = rf"(?:[\w.\-]*{SECRET}[\w.\-]*|sig|key|jwt|auth|authorization|pass|odbc_connect)"
+_QUERY = re.compile(rf"([?&;#]{_KEYS}=)[^&;\s'\"<>#]*", re.IGNORECASE)
 
 
 def redacted(text: str) -> str:
@@ -23,7 +29,21 @@ def redacted(text: str) -> str:
     """
     if "://" not in text:
         return text
-    return _QUERY.sub(r"\1***", _USER.sub(r"\1", _DATABASE_USER.sub(r"\1", text)))
+    return _QUERY.sub(r"\1***", _USER.sub(r"\1", _PASSWORD.sub(r"\1", _DATABASE_USER.sub(r"\1", text))))
+
+
+def all_redacted(value: Any) -> Any:
+    """A value of JSON with every text in it `redacted`."""
+    if isinstance(value, dict):
+        return {key: all_redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [all_redacted(inner) for inner in value]
+    return redacted(value) if isinstance(value, str) else value
+
+
+def has_secret(uri: str) -> bool:
+    """Whether a URI holds what `redacted` takes out of it."""
+    return redacted(uri) != uri
 
 
 def sqlite_address(path: Path) -> str:

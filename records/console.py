@@ -1,7 +1,8 @@
 """The one way in which words reach a terminal: names, tables and errors come from files, and are words, not commands.
 
 A text is never markup, and characters that command a terminal (escape sequences, carriage returns, controls of the
-writing direction, halves of surrogates) are shown as escapes. Colour and weight are given as `rich.text.Text`.
+writing direction, halves of surrogates) are shown as escapes; passwords of URIs are not shown. Colour and weight are
+given as `rich.text.Text`.
 """
 
 import re
@@ -12,6 +13,8 @@ import rich.console
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
+
+from anchorface.records.addresses import redacted
 
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -31,7 +34,7 @@ class Console(rich.console.Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Words as rich shows them; called for each text that is printed, and for each cell of a table."""
-        return super().render_str(shown(text), **options | {"markup": False, "emoji": False})
+        return super().render_str(shown(redacted(text)), **options | {"markup": False, "emoji": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of anything, with no command in their words."""

@@ -6,18 +6,22 @@ In `faces.parquet`, `shard` is the tar's path inside the folder (as in `Shard.pa
 say where the JPEG's own bytes stand in that tar (after the tar header), so that one ranged read fetches a face.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute
 
-from anchorface.records.errors import DataError
-from anchorface.records.manifest import FACE_COLUMNS, Manifest
+from anchorface.records.erasures import workspace_of
+from anchorface.records.errors import ConsentError, DataError, StorageError
+from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
+from anchorface.records.state import inside
 from anchorface.records.storage import exists, filesystem, join, read_bytes, read_table
 from anchorface.records.table_stream import sha256_of
+from anchorface.records.terms import WITHDRAWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +41,10 @@ class DatasetVersion:
 
         Raises:
             DataError: no manifest there, a face table of another hash, columns that are missing, or a shard whose
-                path leads out of the folder.
+                path leads out of the folder. ConsentError: it holds faces whose consent was withdrawn.
         """
         uri, manifest = find_version(uri)
-        if sha256_of(join(uri, "faces.parquet")) != manifest.faces_sha256:
-            raise DataError(f"{join(uri, 'faces.parquet')}: not the table that manifest.json names (other hash); "
-                            "a dataset version is immutable: make the shards again")
+        require_table(uri, manifest)
         faces = read_table(join(uri, "faces.parquet"))
         missing = sorted(set(FACE_COLUMNS) - set(faces.column_names))
         if missing:
@@ -72,12 +74,20 @@ class DatasetVersion:
             faces = faces.filter(pa.compute.equal(faces["split"], split))
         return (faces if columns is None else faces.select(list(columns))).to_pylist()
 
+    @cached_property
+    def _shards(self) -> dict[str, Shard]:
+        return {shard.path: shard for shard in self.manifest.shards}
+
     def crop_bytes(self, face_row: dict[str, Any]) -> bytes:
-        """The JPEG bytes of a face's aligned crop, by one ranged read from its tar.
+        """The JPEG bytes of a face's aligned crop, by one ranged read from its tar; the first reading of a tar reads
+        all of it, to compare its hash.
 
         Raises:
-            DataError: the tar is missing or too short.
+            DataError: the tar is missing, too short or not the one that the manifest names.
         """
+        if face_row["shard"] not in self._shards:
+            raise DataError(f"{self.uri}: no shard {face_row['shard']!r} in the manifest")
+        require_shard(self.uri, self._shards[face_row["shard"]])
         uri = join(self.uri, face_row["shard"])
         system, path = filesystem(uri)
         try:
@@ -91,30 +101,75 @@ class DatasetVersion:
         return content
 
 
+def require_table(version: str, manifest: Manifest) -> None:
+    """Read a version's face table and compare it with the manifest.
+
+    Raises:
+        DataError: it is another one. StorageError: it cannot be read.
+    """
+    uri = join(version, "faces.parquet")
+    if sha256_of(uri) != manifest.faces_sha256:
+        raise DataError(f"{uri}: not the table that manifest.json names (other hash); a dataset version is immutable: "
+                        "make the shards again")
+
+
+def require_shard(version: str, shard: Shard) -> None:
+    """Read a shard and compare it with the manifest, once in this process while the file stays as it is.
+
+    Raises:
+        DataError: it is missing or another one.
+    """
+    uri = join(version, shard.path)
+    system, path = filesystem(uri)
+    info = system.get_file_info(path)
+    _require_hash(uri, shard.sha256, info.size, info.mtime_ns)
+
+
+@cache
+def _require_hash(uri: str, sha256: str, size: int | None, modified: int | None) -> None:
+    try:
+        found = sha256_of(uri)
+    except StorageError as error:
+        raise DataError(f"{uri}: the shard cannot be read: {error}") from error
+    if found != sha256:
+        raise DataError(f"{uri}: not the shard that manifest.json names ({size} bytes of another hash): it was "
+                        "damaged; copy it again, or make the shards again")
+
+
 def find_version(uri: str) -> tuple[str, Manifest]:
     """The folder and the manifest of a dataset version, or of the one that `latest` in a folder names.
 
     Raises:
         DataError: no manifest there, or a shard whose path leads out of the folder.
+        ConsentError: it holds faces whose consent was withdrawn.
     """
     if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
-        uri = join(uri, inside(read_bytes(join(uri, "latest")).decode().strip()))
+        named = latest_version(uri)
+        if not exists(join(uri, named, "manifest.json")):
+            raise DataError(f"{join(uri, 'latest')}: names version {named}, and none of that name stands here")
+        uri = join(uri, named)
     if not exists(join(uri, "manifest.json")):
         raise DataError(f"{uri}: there is no dataset version here (no manifest.json); give the folder that "
                         "`shards` wrote")
-    manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
-    for shard in manifest.shards:
-        inside(shard.path)
+    manifest = Manifest.read(uri)
+    if withdrawn := manifest.terms["consent"].get(WITHDRAWN, 0):
+        workspace = shlex.quote(workspace_of(uri) or "WORKSPACE")
+        raise ConsentError(
+            f"{uri}: consent to {withdrawn:,} of {manifest.faces:,} faces was withdrawn, so this version is not read. "
+            f"Write one without them with\n  anchorface shards {workspace}\nand erase them for good with\n"
+            f"  anchorface erase {workspace} --withdrawn --yes")
     return uri, manifest
 
 
-def inside(path: str) -> str:
-    """A relative path that stays inside its folder, as it is.
+def latest_version(dataset: str) -> str:
+    """The id that the file `latest` of a dataset folder names.
 
     Raises:
-        DataError: it is empty, absolute or climbs out.
+        DataError: it names none. StorageError: there is no such file.
     """
-    steps = path.replace("\\", "/").split("/")
-    if ":" in steps[0] or any(step in ("", ".", "..") for step in steps):
-        raise DataError(f"{path!r}: a path in a dataset must stay inside its folder; the file is damaged or not ours")
-    return path
+    uri = join(dataset, "latest")
+    try:
+        return inside(read_bytes(uri).decode().strip())
+    except ValueError as error:
+        raise DataError(f"{uri}: names no version ({error}); write the id of one into it") from error
+

@@ -8,13 +8,13 @@ successors.
     erased/pending/<id>.json   one that was stopped: `versions`, ids to replace
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from anchorface.records.errors import ConfigurationError, ConsentError
-from anchorface.records.storage import exists, join, list_files, read_bytes
+from anchorface.records.state import read_state
+from anchorface.records.storage import exists, join, list_files
 
 FOLDER = "erased"
 PENDING = f"{FOLDER}/pending"
@@ -33,14 +33,32 @@ class Replaced:
     successor: str
 
 
+class Report(TypedDict):
+    """What is read here of a finished erasure."""
+
+    id: str
+    dataset_versions: NotRequired[dict[str, str]]
+    faces: NotRequired[list[str]]
+    photos: NotRequired[list[str]]
+    identities: NotRequired[list[str]]
+
+
+class Journal(TypedDict):
+    """What is read here of one that was stopped."""
+
+    erasure_id: str
+    versions: NotRequired[list[str]]
+    face_ids: NotRequired[list[str]]
+
+
 def reports(workspace: str) -> list[dict[str, Any]]:
     """The reports of all finished erasures of a workspace, in order of id."""
-    return [said for uri, said in _read(join(workspace, FOLDER)) if not uri.startswith(join(workspace, PENDING))]
+    return _read(join(workspace, FOLDER), Report)
 
 
 def pending(workspace: str) -> list[dict[str, Any]]:
     """The journals of erasures that were stopped, in order of id."""
-    return [said for _, said in _read(join(workspace, PENDING))]
+    return _read(join(workspace, PENDING), Journal)
 
 
 def replaced(manifest_id: str, dataset: str) -> Replaced | None:
@@ -119,6 +137,6 @@ def workspace_of(dataset: str) -> str:
     return ""
 
 
-def _read(folder: str) -> list[tuple[str, dict[str, Any]]]:
+def _read(folder: str, kind: type[Report] | type[Journal]) -> list[dict[str, Any]]:
     uris = list_files(folder, (".json",)) if exists(folder) else []
-    return [(uri, json.loads(read_bytes(uri))) for uri in uris]
+    return [{**read_state(uri, kind)} for uri in uris if uri.rpartition("/")[0].rstrip("/") == folder.rstrip("/")]

@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
+from anchorface.records.dataset import latest_version
 from anchorface.records.errors import DataError
 from anchorface.records.manifest import FACE_COLUMNS, Manifest
-from anchorface.records.storage import exists, filesystem, join, read_bytes, read_table
+from anchorface.records.storage import exists, filesystem, join, read_table
 
 ROOMS = ("records", "faces", "identity_index", "pipelines")
 PLACE = ("face_id", "shard", "offset")
@@ -93,7 +94,7 @@ def versions(dataset: str) -> list[Version]:
         DataError: no dataset there, or a manifest that is damaged or no longer fits its folder's name.
     """
     found = {manifest.manifest_id: manifest for manifest in manifests(dataset)}
-    latest = read_bytes(join(dataset, "latest")).decode().strip() if exists(join(dataset, "latest")) else ""
+    latest = latest_version(dataset) if exists(join(dataset, "latest")) else ""
     parents: dict[str, tuple[str, ...]] = {}
     for manifest in found.values():
         for name, before in manifest.extra.get("ancestors", {}).items():
@@ -158,7 +159,7 @@ def manifests(dataset: str) -> list[Manifest]:
     for info in sorted(system.get_file_info(fs.FileSelector(path)), key=lambda info: info.base_name):
         uri = join(dataset, info.base_name, "manifest.json")
         if info.type == fs.FileType.Directory and exists(uri):
-            manifest = Manifest.from_json(read_bytes(uri).decode())
+            manifest = Manifest.read(join(dataset, info.base_name))
             if manifest.manifest_id != info.base_name:
                 raise DataError(f"{uri}: its id is {manifest.manifest_id}, not its folder's name; a version is "
                                 "immutable: this one was changed by hand")
@@ -241,7 +242,7 @@ def _made(before: str, after: str) -> dict[str, tuple[str, str]]:
         if not exists(join(uri, "manifest.json")):
             raise DataError(f"{uri}: there is no dataset version here (no manifest.json); `anchorface versions` lists "
                             "those of a workspace")
-        manifest = Manifest.from_json(read_bytes(join(uri, "manifest.json")).decode())
+        manifest = Manifest.read(uri)
         pair.append({"code": manifest.code} | _flat("weights", manifest.weights) | _flat("settings", manifest.settings))
     names = sorted(pair[0].keys() | pair[1].keys())
     return {n: (pair[0].get(n, ""), pair[1].get(n, "")) for n in names if pair[0].get(n) != pair[1].get(n)}

@@ -1,12 +1,15 @@
 """JSON values, one a line, in a file that one process appends to while others read: `progress.jsonl`, `tracking.jsonl`.
 
-On a local or mounted disk a line is appended whole or not at all; what a killed process left of a line is cut off
+On a local or mounted disk lines are appended at once; what a killed process or a full disk left of a line is cut off
 before the next one. A store without appending (`s3://...`) gets the object written again, at most every `every`
-seconds and so seldom that writing takes a fiftieth of the time (our choice), and at `flush`.
+seconds and so seldom that writing takes a fiftieth of the time (our choice), and at `flush`. Lines that cannot be
+written wait in memory, and stand before the next one in their order, each once.
 """
 
+import errno
 import json
 import os
+import threading
 import time
 from typing import Any
 
@@ -14,61 +17,89 @@ import pyarrow as pa
 from pyarrow import fs
 
 from anchorface.records.errors import DataError, StorageError
-from anchorface.records.storage import filesystem, write_atomic
+from anchorface.records.patience import RETRY_SECONDS, Patience
+from anchorface.records.storage import filesystem, make_folder, private, write_atomic
 
 BLOCK = 1 << 16
 SHARE = 50
+MOST_WAITING = 1 << 24
+"""Bytes of lines that wait for a disk; more of them are an error, whatever patience is left (our choice)."""
 
 
 class Lines:
-    """One such file. A second writer, say of the next attempt, makes a Lines of its own after the first has ended.
+    """One such file. A second writer, say of the next attempt, makes a Lines of its own after the first has ended;
+    threads of one process may share it.
 
     Args:
         uri: the file. every: seconds between two writings of an object in a store.
+        patience: for how long lines may wait, and who is told; None: a line that cannot be written is an error.
     """
 
-    def __init__(self, uri: str | os.PathLike[str], every: float = 30.0) -> None:
-        self.uri, self.every = os.fspath(uri), every
+    def __init__(self, uri: str | os.PathLike[str], every: float = 30.0, patience: Patience | None = None) -> None:
+        self.uri, self.every, self.patience = os.fspath(uri), every, patience or Patience()
         self.system, self.path = filesystem(self.uri)
         self.local = isinstance(self.system, fs.LocalFileSystem)
-        self.begun, self.due = False, time.monotonic() + every
-        self.content = bytearray()
+        self.begun, self.torn, self.due = False, True, time.monotonic() + every
+        self.content = bytearray()  # of a disk: what waits; of a store: the whole object
         self.unwritten = False
+        self._writing = threading.Lock()
 
     def append(self, values: dict[str, Any]) -> None:
-        """Add a line.
+        """Add a line; one that cannot be written now waits, and is written before the next one.
 
         Raises:
-            StorageError: it cannot be written; the lines before it stand.
+            StorageError: it could not be written for too long, or too much waits; it is left out, and the lines before
+                it stand.
         """
         line = (json.dumps(values) + "\n").encode()
-        if not self.begun:
-            self._begin()
-        if self.local:
-            self._append(line)
-            return
-        self.content += line
-        self.unwritten = True
-        if time.monotonic() >= self.due:
-            self.flush()
+        with self._writing:
+            self.content += line
+            self.unwritten = True
+            if not self.local and time.monotonic() < self.due:
+                return
+            try:
+                self._write()
+            except StorageError as error:
+                try:
+                    self.patience.failed(self.uri, error)
+                    if self.local and len(self.content) > MOST_WAITING:
+                        raise StorageError(f"{self.uri}: more than {MOST_WAITING:,} bytes wait: {error}") from error
+                except StorageError:
+                    del self.content[-len(line) :]
+                    raise
+            else:
+                self.patience.worked(self.uri)
 
     def flush(self) -> None:
         """Return when every line is in the store, or on the disk and not only in the system's memory.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: it cannot be written now; lines that wait are kept.
         """
+        with self._writing:
+            if self.unwritten:
+                self._write()
         if self.local and self.begun:
             try:
                 with open(self.path, "rb") as file:
                     os.fsync(file.fileno())
             except OSError as error:
                 raise StorageError(f"{self.uri}: cannot be written: {error}") from error
-        elif self.unwritten:
-            began = time.monotonic()
-            write_atomic(self.uri, bytes(self.content))
-            now = time.monotonic()
-            self.unwritten, self.due = False, now + max(self.every, SHARE * (now - began))
+        self.patience.worked(self.uri)
+
+    def close(self) -> None:
+        """As `flush`, tried again while patience lasts.
+
+        Raises:
+            StorageError: it could not be written for too long.
+        """
+        while True:
+            try:
+                self.flush()
+                return
+            except StorageError as error:
+                self.patience.failed(self.uri, error)
+                time.sleep(RETRY_SECONDS)
 
     def read(self, place: int = 0, most: int | None = None) -> tuple[list[dict[str, Any]], int]:
         """The whole lines from a place on.
@@ -106,37 +137,52 @@ class Lines:
     def _value(self, line: bytes, place: int) -> dict[str, Any]:
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self.uri}: the line at byte {place} is damaged ({error}); delete this line") from error
         if not isinstance(value, dict):
             raise DataError(f"{self.uri}: the line at byte {place} is no JSON object; delete this line")
         return value
 
+    def _write(self) -> None:
+        """Write what waits; called by one thread at a time."""
+        if not self.begun:
+            self._begin()
+        if self.local:
+            self._append()
+        else:
+            began = time.monotonic()
+            self.due = began + self.every
+            write_atomic(self.uri, bytes(self.content))
+            now = time.monotonic()
+            self.due = now + max(self.every, SHARE * (now - began))
+        self.unwritten = False
+
     def _begin(self) -> None:
-        """Cut off what has no end of line; take over what stands in a store."""
+        """Make the folder; take over what stands in a store."""
         try:
             if self.local:
-                os.makedirs(os.path.dirname(self.path), exist_ok=True)
-                with open(self.path, "ab+") as file:
-                    file.truncate(_whole(file))
+                make_folder(self.uri.rpartition("/")[0] or ".")
             elif self.system.get_file_info(self.path).type == fs.FileType.File:
                 with self.system.open_input_stream(self.path) as stream:
                     found = stream.read()
-                self.content = bytearray(found[: found.rfind(b"\n") + 1])
+                self.content[:0] = found[: found.rfind(b"\n") + 1]
         except OSError as error:
             raise StorageError(f"{self.uri}: cannot be written: {error}") from error
         self.begun = True
 
-    def _append(self, line: bytes) -> None:
+    def _append(self) -> None:
+        """Line after line, so that of those that wait each is written once."""
         try:
-            with open(self.path, "ab", buffering=0) as file:
-                before = file.tell()
-                try:
-                    if file.write(line) != len(line):
-                        raise OSError("no space is left for a whole line")
-                except OSError:
-                    file.truncate(before)
-                    raise
+            with open(self.path, "ab+", buffering=0, opener=private) as file:
+                if self.torn:
+                    file.truncate(_whole(file))
+                self.torn = True
+                while self.content:
+                    end = self.content.index(b"\n") + 1
+                    if file.write(self.content[:end]) != end:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    del self.content[:end]
+                self.torn = False
         except OSError as error:
             raise StorageError(f"{self.uri}: cannot be written: {error}") from error
 

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from anchorface.records.errors import ConfigurationError, StorageError
-from anchorface.records.storage import delete, exists, filesystem, is_local, join, read_bytes, write_durable
+from anchorface.records.storage import delete, exists, filesystem, is_local, join, private, read_bytes, write_atomic
 
 NAME = "lock.json"
 STALE, RENEWED, SETTLED = 120.0, 30.0, 1.0
@@ -54,7 +54,7 @@ def held(folder: str) -> bool:
 def _flocked(folder: str, holder: dict[str, Any]) -> Iterator[None]:
     place = os.path.join(filesystem(folder)[1], NAME)
     try:
-        file = open(place, "a+")  # noqa: SIM115 (closed below: the lock lives as long as the file is open)
+        file = open(place, "a+", opener=private)  # noqa: SIM115 (closed below: the lock lives as long as the file is open)
     except OSError as error:
         raise StorageError(f"{place}: the lock cannot be written ({error})") from error
     with file:
@@ -77,7 +77,7 @@ def _leased(folder: str, holder: dict[str, Any]) -> Iterator[None]:
     uri, word = join(folder, NAME), uuid.uuid4().hex
 
     def write() -> None:
-        write_durable(uri, json.dumps(holder | {"word": word, "renewed": time.time()}).encode())
+        write_atomic(uri, json.dumps(holder | {"word": word, "renewed": time.time()}).encode())
 
     there = _read(uri)
     if time.time() - _said(there).get("renewed", 0.0) < STALE:
@@ -112,7 +112,7 @@ def _read(uri: str) -> str:
 def _said(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

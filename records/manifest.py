@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from anchorface.records.errors import DataError
+from anchorface.records.state import RelativePath, parsed
+from anchorface.records.storage import join, read_bytes
+from anchorface.records.terms import count_terms
 
 FORMAT = 1
 
@@ -30,7 +33,7 @@ CLASSES = ("licence", "consent", "source")
 class Shard:
     """One tar: path inside the version's folder, its split, the identities in it in order, counts, bytes, hash."""
 
-    path: str
+    path: RelativePath
     split: str
     identities: tuple[str, ...]
     faces: int
@@ -45,8 +48,10 @@ class Manifest:
     counts: faces and identities per split. weights: weight file name -> SHA-256 (embedder, detector).
     settings: what made it (split fractions, seed, embedder, policy). parents: manifest ids it came from: the version
     that was the latest when this one was made, or the one that people were erased from.
-    licences: licence -> number of faces. faces_sha256: hash of faces.parquet. code: see `records.lineage.code_hash`.
-    extra: free; `erased` is the number of faces that an erasure took out of the parent.
+    licences, consents: words as the photographs' sidecars have them -> number of faces. faces_sha256: hash of
+    faces.parquet. code: see `records.lineage.code_hash`.
+    extra: free; `erased` is the number of faces that an erasure took out of the parent, `left_out` the faces of the
+    index that did not go in: column -> class -> number.
     """
 
     shards: tuple[Shard, ...]
@@ -72,6 +77,11 @@ class Manifest:
         return replace(self, parents=(), extra={}).manifest_id
 
     @property
+    def terms(self) -> dict[str, dict[str, int]]:
+        """Column -> class of its words (see records.terms) -> number of faces."""
+        return {"licence": count_terms("licence", self.licences), "consent": count_terms("consent", self.consents)}
+
+    @property
     def faces(self) -> int:
         """How many faces it holds."""
         return sum(shard.faces for shard in self.shards)
@@ -81,17 +91,22 @@ class Manifest:
         return json.dumps(asdict(self), sort_keys=True, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str, named: str = "manifest.json") -> Self:
         """Read it back.
 
         Raises:
-            DataError: not a manifest, or one of another format.
+            DataError: not a manifest, one of another format, or one whose paths leave its folder; names the file.
         """
+        found = parsed(text, dict[str, Any], named).get("format")
+        if found is not None and found != FORMAT:
+            raise DataError(f"{named}: manifest of format {found!r}; this version reads format {FORMAT}")
+        return parsed(text, cls, named)
+
+    @classmethod
+    def read(cls, version: str) -> Self:
+        """The manifest of a version's folder. Raises DataError as `from_json`, StorageError if there is none."""
+        uri = join(version, "manifest.json")
         try:
-            values = json.loads(text)
-            if values["format"] != FORMAT:
-                raise DataError(f"manifest of format {values['format']}; this version reads format {FORMAT}")
-            shards = tuple(Shard(**{**s, "identities": tuple(s["identities"])}) for s in values.pop("shards"))
-            return cls(shards=shards, **{**values, "parents": tuple(values["parents"])})
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise DataError(f"not an anchorface manifest: {error!r}") from error
+            return cls.from_json(read_bytes(uri).decode(), uri)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{uri}: damaged ({error})") from error

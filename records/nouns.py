@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from anchorface.records.addresses import redacted
+
 
 class Row:
     """What all nouns share: a dictionary form that matches the Arrow schema."""
@@ -173,13 +175,18 @@ class Pair(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped(Row):
-    """A row that did not go on: stage, file, place in the file (face number or row, -1 for the whole), cause."""
+    """A row that did not go on: stage, file, place in the file (face number or row, -1 for the whole), cause. No
+    password of a URI is kept."""
 
     stage: str
     uri: str
     row: int
     cause: str
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("uri", "cause", "detail"):
+            object.__setattr__(self, name, redacted(getattr(self, name)))
 
 
 _POINTS = pa.list_(pa.float32())

@@ -1,13 +1,22 @@
-"""Files on any filesystem that pyarrow or fsspec knows, written whole or not at all.
+"""Files on any filesystem that pyarrow or fsspec knows, written whole or not at all, for their owner alone.
 
 A URI is a local path (`data/faces`), or `file:///...`, `s3://...`, `gs://...`, `memory://...`.
-Writing goes to a temporary name beside the target, then a rename: a reader never sees half a file.
+
+A local file is written beside its place, brought to the disk, renamed, and its folder brought to the disk: a reader
+never sees half a file, and after a power cut it is whole, or what stood there before. So a marker or description that
+is written later never stands without it. Files are made with mode 0600 and folders with 0700, since most of them hold
+faces; folders that stand there already are left as they are. An object of a bucket appears whole when its upload ends,
+so it is written in place.
 """
 
 import contextlib
 import os
+import shutil
+import stat
+import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import IO
 
 import fsspec
 import pyarrow as pa
@@ -15,7 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from anchorface.records.errors import DataError, StorageError
+from anchorface.records.errors import AnchorfaceError, DataError, StorageError
+
+CHUNK = 8 * 2**20
 
 LONGEST_NAME = 255
 """Bytes of a name that every usual filesystem takes."""
@@ -68,7 +79,10 @@ def make_folder(uri: str) -> None:
     """
     system, path = filesystem(uri)
     try:
-        system.create_dir(path, recursive=True)
+        if is_local(uri):
+            _make_private(path)
+        else:
+            system.create_dir(path, recursive=True)
     except OSError as error:
         raise StorageError(f"{uri}: cannot create the folder: {error}") from error
 
@@ -87,25 +101,83 @@ def read_bytes(uri: str) -> bytes:
         raise StorageError(f"{uri}: cannot be read: {error}") from error
 
 
-def write_atomic(uri: str, content: bytes) -> None:
-    """Write a file whole or not at all.
+def write_atomic(uri: str, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all, see the module.
 
     Raises:
         StorageError: it cannot be written; whatever stood there before stands there still.
     """
+    if is_local(uri):
+        with writing(uri) as file:
+            file.write(content)
+        return
     system, path = filesystem(uri)
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        parent = path.rpartition("/")[0]
-        if parent:
-            system.create_dir(parent, recursive=True)
-        with system.open_output_stream(temporary) as stream:
-            stream.write(content)
-        system.move(temporary, path)
+        _upload(system, path, [content])
     except OSError as error:
-        if system.get_file_info(temporary).type != fs.FileType.NotFound:
-            system.delete_file(temporary)
         raise StorageError(f"{uri}: cannot be written: {error}") from error
+
+
+@contextlib.contextmanager
+def writing(uri: str) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes its place when the block ends well; see the module.
+
+    Until then it is a local file without a name that anybody looks for, whatever the URI.
+
+    Raises:
+        StorageError: it cannot be written. After this or any error of the block, whatever stood there before stands
+            there still.
+    """
+    system, path = filesystem(uri)
+    try:
+        if isinstance(system, fs.LocalFileSystem):
+            with _beside(path) as file:
+                yield file
+        else:
+            with tempfile.TemporaryFile() as file:
+                yield file
+                file.seek(0)
+                _upload(system, path, iter(lambda: file.read(CHUNK), b""))
+    except OSError as error:
+        if isinstance(error, AnchorfaceError):
+            raise
+        raise StorageError(f"{uri}: cannot be written: {error}") from error
+
+
+def move(source: str, target: str) -> None:
+    """Move a file to another folder of the same filesystem, in one step where it is local.
+
+    Raises:
+        StorageError: it cannot be moved.
+    """
+    system, path = filesystem(source)
+    place = filesystem(target)[1]
+    make_folder(target.rpartition("/")[0])
+    try:
+        if is_local(source):
+            os.replace(path, place)
+            _sync(os.path.dirname(place))
+        else:
+            system.move(path, place)
+    except OSError as error:
+        raise StorageError(f"{target}: cannot be written: {error}") from error
+
+
+def sync(uri: str) -> None:
+    """Bring to the disk what another library has written below a local folder; elsewhere it stands when it is written.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    if not is_local(uri):
+        return
+    try:
+        for folder, _, names in os.walk(filesystem(uri)[1]):
+            for name in names:
+                _sync(os.path.join(folder, name))
+            _sync(folder)
+    except OSError as error:
+        raise StorageError(f"{uri}: cannot be brought to the disk: {error}") from error
 
 
 def write_table(uri: str, table: pa.Table) -> None:
@@ -159,54 +231,91 @@ def list_folders(uri: str) -> list[str]:
     return [join(uri, f.base_name) for f in sorted(found, key=lambda f: f.path) if f.type == fs.FileType.Directory]
 
 
-def write_durable(uri: str, content: bytes | memoryview) -> None:
-    """Write a file so that it is whole after a power cut, or not there.
+def delete(uri: str) -> None:
+    """Delete a file or a folder with all in it; nothing there is no error. Of a link, the link goes.
 
-    A local file is written beside its place, brought to the disk, renamed, and its folder brought to the disk. An
-    object of a bucket appears whole when its upload ends, so it is written in place.
+    A local one stays away after a power cut.
 
     Raises:
-        StorageError: it cannot be written; whatever stood there before stands there still.
+        StorageError: it cannot be deleted.
     """
-    if not is_local(uri):
-        system, path = filesystem(uri)
-        try:
-            system.create_dir(path.rpartition("/")[0], recursive=True)
-            with system.open_output_stream(path) as stream:
-                stream.write(content)
-        except OSError as error:
-            raise StorageError(f"{uri}: cannot be written: {error}") from error
-        return
-    path = filesystem(uri)[1]
+    system, path = filesystem(uri)
+    try:
+        if not isinstance(system, fs.LocalFileSystem):
+            kind = system.get_file_info(path).type
+            if kind == fs.FileType.Directory:
+                system.delete_dir(path)
+            elif kind == fs.FileType.File:
+                system.delete_file(path)
+        elif os.path.lexists(path):
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+            _sync(os.path.dirname(path))
+    except FileNotFoundError:
+        return  # another process was quicker
+    except OSError as error:
+        raise StorageError(f"{uri}: cannot be deleted: {error}") from error
+
+
+def private(path: str, flags: int) -> int:
+    """An `opener` for `open` that makes files for their owner alone."""
+    return os.open(path, flags, 0o600)
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Whatever is made inside, by other libraries and by child processes too, is for its owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
+def _beside(path: str) -> Iterator[IO[bytes]]:
+    """A new file beside `path`, which takes its name and is on the disk when the block ends well."""
     folder = os.path.dirname(path)
+    _make_private(folder)
     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        os.makedirs(folder, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
+        with open(temporary, "xb", opener=private) as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(folder)
-    except OSError as error:
+        _sync(folder)
+    except BaseException:  # what is written may be computed on the way, and fail in any way
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise StorageError(f"{uri}: cannot be written: {error}") from error
+        raise
 
 
-def _sync_folder(folder: str) -> None:
-    number = os.open(folder, os.O_RDONLY)
+def _upload(system: fs.FileSystem, path: str, pieces: Iterable[bytes | memoryview]) -> None:
+    system.create_dir(path.rpartition("/")[0], recursive=True)
+    with system.open_output_stream(path) as stream:
+        for piece in pieces:
+            stream.write(piece)
+
+
+def _make_private(folder: str) -> None:
+    """A folder and its parents, each on the disk before the next; those that are missing are for their owner alone."""
+    if os.path.isdir(folder):
+        return
+    above = os.path.dirname(folder)
+    _make_private(above)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(f"{folder} is no folder")
+    _sync(above)
+
+
+def _sync(path: str) -> None:
+    number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:
         os.close(number)
-
-
-def delete(uri: str) -> None:
-    """Delete a file or a folder with all in it; nothing there is no error."""
-    system, path = filesystem(uri)
-    kind = system.get_file_info(path).type
-    if kind == fs.FileType.Directory:
-        system.delete_dir(path)
-    elif kind == fs.FileType.File:
-        system.delete_file(path)

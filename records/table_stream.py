@@ -5,23 +5,20 @@ In: Arrow tables of one schema, one row group each. Out: a Parquet file and its 
 
 import hashlib
 import io
-import uuid
 from collections.abc import Iterable
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from anchorface.records.errors import StorageError
-from anchorface.records.storage import filesystem
-
-CHUNK = 8 * 2**20
+from anchorface.records.storage import CHUNK, filesystem, writing
 
 
 class _Hashing(io.RawIOBase):
     """Passes bytes on and hashes them."""
 
-    def __init__(self, stream: pa.NativeFile) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self.hash, self._size = stream, hashlib.sha256(), 0
 
     def writable(self) -> bool:
@@ -47,22 +44,11 @@ def write_stream(uri: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> str
         StorageError: it cannot be written. After this or any error that the tables raise, whatever stood there before
             stands there still.
     """
-    system, path = filesystem(uri)
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        system.create_dir(path.rpartition("/")[0], recursive=True)
-        with system.open_output_stream(temporary) as stream:
-            sink = _Hashing(stream)
-            with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-                for table in tables:
-                    writer.write_table(table.cast(schema))
-        system.move(temporary, path)
-    except BaseException as error:  # the tables may be computed while they are written, and fail in any way
-        if system.get_file_info(temporary).type != fs.FileType.NotFound:
-            system.delete_file(temporary)
-        if isinstance(error, OSError):
-            raise StorageError(f"{uri}: cannot be written: {error}") from error
-        raise
+    with writing(uri) as file:
+        sink = _Hashing(file)
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table.cast(schema))
     return sink.hash.hexdigest()
 
 

@@ -14,16 +14,25 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
 from anchorface.faces.detect import Detector
 from anchorface.faces.images import read_file, read_photo
-from anchorface.records import DROPPED_SCHEMA, ConfigurationError, Dropped, PhotoError, StorageError, derive, storage
+from anchorface.records import (
+    DROPPED_SCHEMA,
+    ConfigurationError,
+    DataError,
+    Dropped,
+    PhotoError,
+    StorageError,
+    derive,
+    storage,
+)
 from anchorface.records.console import shown as words
-from anchorface.records.errors import DAMAGE
 from anchorface.records.kinds import PICTURES, meant
+from anchorface.records.state import read_state
 from anchorface.restoration.belonging import belonging
 from anchorface.restoration.keeping import png_bytes
 from anchorface.restoration.photo import open_references, restore_photo
@@ -155,15 +164,22 @@ def _row(uri: str, cause: str, detail: str) -> Dropped:
     return Dropped(stage=STAGE, uri=uri, row=-1, cause=cause, detail=detail)
 
 
+class Marker(TypedDict):
+    """What stands beside a restored photograph."""
+
+    made_from: str
+    faces: list[dict[str, Any]]
+
+
 def _done(target: str, made_from: str) -> list[dict[str, Any]] | None:
     """The faces of a photograph that stands there, made from the same things; else None."""
     if not (storage.exists(f"{target}.json") and storage.exists(f"{target}.png")):
         return None
     try:
-        marker = json.loads(storage.read_bytes(f"{target}.json"))
+        marker = read_state(f"{target}.json", Marker)
         faces = pa.Table.from_pylist(marker["faces"], schema=RESTORED_SCHEMA).to_pylist()
         return faces if marker["made_from"] == made_from else None
-    except (pa.ArrowException, *DAMAGE):
+    except (DataError, pa.ArrowException, TypeError, ValueError, OverflowError):
         return None  # a damaged marker says nothing: the photograph is restored again
 
 

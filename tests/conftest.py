@@ -1,6 +1,7 @@
 """What several rooms' tests share: the shared photographs (skipped with a reason where absent) and one local Ray."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +46,16 @@ def ray_session() -> Iterator[None]:
     connect(num_cpus=2)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty disk of 16 MB, which may be filled."""
+    place = tmp_path / "small disk"
+    place.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a tmpfs may not be mounted here ({error})")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

@@ -18,12 +18,14 @@ from tests.test_house import FOLDERS, ROOT
 pytestmark = pytest.mark.line
 TRAP = 'raise ImportError("a file of the user took the place of a room")\n'
 SCRIPT = """
-import json, sys
+import json, pathlib, sys
 from anchorface.cli import app
 
+latest = pathlib.Path("work", "dataset", "latest")
 for verb in json.loads(sys.argv[1]):
     print("==", *verb, flush=True)
-    if code := app(verb, standalone_mode=False):
+    words = [word.replace("LATEST", latest.read_text().strip()) if "LATEST" in word else word for word in verb]
+    if code := app(words, standalone_mode=False):
         sys.exit(code)
 """
 QUICK = ("--set", "feed.batch=4", "--set", "positions=8", "--set", "checkpoint_every=8", "--set", "grid_every=0",
@@ -40,7 +42,8 @@ def set_traps(folder: Path) -> Path:
 
 
 def run(verbs: list[list[str]], here: Path, path: Path) -> str:
-    """Run verbs in a process that stands in `here`, with `path` on PYTHONPATH; what they print."""
+    """Run verbs in a process that stands in `here`, with `path` on PYTHONPATH; what they print. LATEST in a word is the
+    id of the newest dataset version."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(verbs)], cwd=here, env={**os.environ, "PYTHONPATH": str(path)},
         capture_output=True, text=True, timeout=500)
@@ -65,32 +68,27 @@ def test_the_traps_are_set(places: tuple[Path, Path]) -> None:
 
 def test_every_verb_does_its_work_among_files_named_as_the_rooms(places: tuple[Path, Path], shared_data: Path) -> None:
     here, path = places
-    run([["corpus", "photos", "--identities", "12", "--photos", "3", "--size", "160", "--workers", "1"],
-         ["curate", "photos", "work", "--detector", "given", "--crop-size", "128"],
-         ["train", "work/dataset", "run", "--workers", "1", *QUICK]], here, path)
-    checkpoint = "run/checkpoints/step-00000002"
-    version = (here / "work" / "dataset" / "latest").read_text().strip()
-    faces = "work:" + version
-    some = sorted(str(photo.relative_to(here)) for photo in (here / "photos").rglob("*.jpg"))[:2]
-    (here / "few").mkdir()
-    for number, photo in enumerate(some):
-        (here / "few" / f"{number}.jpg").write_bytes((here / photo).read_bytes())
+    checkpoint, one = "run/checkpoints/step-00000002", "photos/s000001/000.jpg"
     told = run([
+        ["corpus", "photos", "--identities", "12", "--photos", "3", "--size", "160", "--workers", "1"],
+        ["curate", "photos", "work", "--detector", "given", "--crop-size", "128"],
+        ["train", "work/dataset", "run", "--workers", "1", *QUICK],
         ["doctor"], ["recipes"], ["plan", "--recipe", "iconface_tiny", "--references", "0", "--gpus", "1"],
-        ["dropped", "work"], ["versions", "work"], ["diff", faces, faces], ["audit", "work"],
+        ["dropped", "work"], ["versions", "work"], ["diff", "work:LATEST", "work:LATEST"], ["audit", "work"],
         ["label", "work", "p000001", "somebody"], ["decisions", "work"],
         ["references", "work", "--count", "4"],
-        ["degrade", *some, "--out", "worse", "--size", "64"], ["norm", "--count", "8", "--out", "norm.json"],
-        ["who", some[0], "work", "--detector", "scrfd_500m_kps"],
+        ["degrade", one, "photos/s000001/001.jpg", "--out", "worse", "--size", "64"],
+        ["norm", "--count", "8", "--out", "norm.json"],
+        ["who", one, "work", "--detector", "scrfd_500m_kps"],
         ["evaluate", checkpoint, "work/dataset", "judged", "--count", "1"],
-        ["restore", checkpoint, "few", "restored", "--detector", "scrfd_500m_kps", "--steps", "1"],
+        ["restore", checkpoint, "photos/s000001", "restored", "--detector", "scrfd_500m_kps", "--steps", "1"],
         ["export", checkpoint, "adapter.safetensors"],
         *([verb, "--help"] for verb in ("demo", "merge", "split", "reject", "fetch", "prompt")),
+        ["erase", "work", "--identity", "p000001", "--yes"],
     ], here, path)
-    assert told.count("== ") == 22
+    assert told.count("== ") == 26
     assert (here / "judged" / "report.html").exists() and (here / "adapter.safetensors").exists()
     assert list((here / "restored").glob("*.png")) and list((here / "worse").glob("*.png"))
-    told = run([["erase", "work", "--identity", "p000001", "--yes"]], here, path)
     assert "is gone; " in told
 
 

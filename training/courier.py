@@ -19,13 +19,14 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
 from pyarrow import fs
 
 from anchorface.records import AnchorfaceError, StorageError, TrainingError
 from anchorface.records.addresses import redacted
 from anchorface.records.lines import Lines
+from anchorface.records.state import read_state
 from anchorface.records.storage import exists, filesystem, join, read_bytes, write_atomic
 from anchorface.training.tracking import SPOOL, Tracker, Tracking, connect, find_run, shortened
 
@@ -249,12 +250,19 @@ def waiting(folder: str | os.PathLike[str]) -> int:
                for name in _spools(os.fspath(folder)))
 
 
+class Known(TypedDict):
+    """What `run.json` says."""
+
+    uri: str
+    run_id: str
+
+
 def known_run(folder: str | os.PathLike[str]) -> Tracking | None:
     """The MLflow run that a folder's `run.json` names."""
     note = join(os.fspath(folder), RUN)
     if not exists(note):
         return None
-    said = json.loads(read_bytes(note))
+    said = read_state(note, Known)
     return Tracking(uri=redacted(said["uri"]), run_id=said["run_id"])
 
 
@@ -305,5 +313,5 @@ def _sent(folder: str) -> dict[str, Any]:
     try:
         said = json.loads(read_bytes(place))
         return {"places": {}, **said}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise StorageError(f"{place}: damaged ({error}); delete it, and all lines are sent once more") from error

@@ -36,7 +36,8 @@ class Execution:
     back to the newest checkpoint and on with other samples. In all three the weights never see the step.
     erased: what is said of a checkpoint that saw people who were erased since, before a run goes on from it: `warn` or
     `refuse`.
-    patience: seconds for which a checkpoint that cannot be written (a full disk) is tried again.
+    patience: seconds for which what cannot be written (a full disk, a store that is away) is tried again: a line or a
+    grid while training goes on, a checkpoint while the next one waits.
     hang: seconds after which a rank that does nothing ends the attempt, named; 0 never.
     """
 

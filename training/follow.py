@@ -47,7 +47,9 @@ class Follower:
 
     def _show(self) -> None:
         try:
-            found, self.place = self.lines.read(self.place)
+            found, place = self.lines.read(self.place)
+            if found:  # a file that is away for a moment is no file that begins anew
+                self.place = place
             for values in found:
                 self.report(line(values))
             self.shown += found

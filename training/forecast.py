@@ -41,6 +41,8 @@ pinned copy was not measured."""
 FEED_SECONDS, FEED_REFERENCE_SECONDS = 0.011, 0.0053
 """CPU seconds of a sample without references, and of each reference: recipe `iconface`, 512 px, crops of synthetic
 photographs, 24 samples on two shared CPUs. Smaller pictures cost less; they are counted alike."""
+DEGRADE_SECONDS = 0.0037
+"""Of these, what degrading took (48 plans, one of two shared CPUs); spared where `feed.degrade_on_device`."""
 RESTART = 120.0
 """Seconds from a dead worker to the first step: an assumption."""
 
@@ -134,7 +136,8 @@ def forecast(counted: Counted, *, gpus: int = 1, stage: int, assumed: Assumption
     computing = share.samples * counted.training / (assumed.rate * assumed.efficiency)
     communicating = sum(traffic(counted, gpus, stage)) / bandwidth(gpus, assumed)
     step, batch = computing + communicating, recipe.feed.batch
-    feed_rate = assumed.feed_rate or 1 / (FEED_SECONDS + FEED_REFERENCE_SECONDS * counted.references)
+    feed_seconds = FEED_SECONDS + FEED_REFERENCE_SECONDS * counted.references
+    feed_rate = assumed.feed_rate or 1 / (feed_seconds - DEGRADE_SECONDS * recipe.feed.degrade_on_device)
     return Forecast(
         gpus=gpus, stage=stage, batch=batch, computing=computing, communicating=communicating, memory=needed.total,
         pause=(needed.adapters + needed.moments + needed.average) / assumed.host_copy,
@@ -172,11 +175,12 @@ def told(found: Forecast, recipe: Recipe, assumed: Assumptions) -> str:
         f"nothing fits into {assumed.device / 2**30:.0f} GiB, stage {found.stage} needs least, "
         f"{found.memory / 2**30:.0f} GiB; --micro-batch 1 and --checkpointing need less")
     speed = found.samples_per_second
+    device = " and leaves degrading to it, which is not counted" if recipe.feed.degrade_on_device else ""
     return (
         f"{found.gpus} GPU{'' if one else 's'}: {stage}. A step of {found.batch} samples takes {found.step:.2f} s "
         f"({found.computing:.2f} computing{sends}): {speed:.2f} samples a second, {hours:,.1f} h for "
-        f"{recipe.positions:,} samples. The feed needs {_up(found.feed_cpus)} CPUs a GPU. A checkpoint halts training "
-        f"for {found.pause:.1f} s in every {_time(between)}. A failure costs {_time(found.lost)} in the mean."
+        f"{recipe.positions:,} samples. The feed needs {_up(found.feed_cpus)} CPUs a GPU{device}. A checkpoint halts "
+        f"training for {found.pause:.1f} s in every {_time(between)}. A failure costs {_time(found.lost)} in the mean."
     )
 
 

@@ -11,7 +11,6 @@ batch size round; where it is `bf16`, they are kept as float16, three bits finer
 
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,14 +23,15 @@ from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.latents import DESCRIPTION, TYPES, faces_hash, part_name, shard_rows
-from anchorface.records import DataError, StorageError
-from anchorface.records.storage import exists, filesystem, join, make_folder, read_bytes, write_atomic
+from anchorface.records import DataError
+from anchorface.records.state import read_state
+from anchorface.records.storage import exists, join, make_folder, write_atomic, writing
 from anchorface.training.objectives.prediction import autocast
 from anchorface.training.recipes import Recipe
 
 BATCH = 16
 IN_DATASET = "dataset"
-FORMAT = 1
+FORMAT = 2
 
 
 def fill_latents(recipe: Recipe, dataset: Dataset, autoencoder: Autoencoder, device: torch.device, *, rank: int = 0,
@@ -57,7 +57,7 @@ def fill_latents(recipe: Recipe, dataset: Dataset, autoencoder: Autoencoder, dev
     base = join(dataset.uri, "latents") if recipe.latents == IN_DATASET else join(recipe.latents, dataset.manifest_id)
     folder = join(base, key)
     place = join(folder, DESCRIPTION)
-    if exists(place) and json.loads(read_bytes(place)) != told:
+    if exists(place) and read_state(place, dict[str, Any]) != told:
         raise DataError(f"{place}: describes latents of other weights or pictures; delete the folder and fill it again")
     make_folder(folder)
     feed = Feed(dataset, recipe.fed)
@@ -105,24 +105,27 @@ def _encoded(recipe: Recipe, feed: Feed, autoencoder: Autoencoder, device: torch
 
 def _write_part(folder: str, told: dict[str, Any], dataset: Dataset, number: int,
                 tokens: Iterator[NDArray[np.float32]]) -> None:
-    """A shard's safetensors file, streamed, whole or not at all."""
+    """A shard's safetensors file, streamed, whole or not at all; its header holds the SHA-256 of the tokens."""
     kind, shape = TYPES[told["type"]], [len(shard_rows(dataset, number)), *told["shape"]]
-    header = json.dumps({
-        "__metadata__": {"faces": faces_hash(dataset, number)},
+    said: dict[str, Any] = {
+        "__metadata__": {"faces": faces_hash(dataset, number), "sha256": "0" * 64},
         "tokens": {"dtype": told["type"], "shape": shape,
-                   "data_offsets": [0, int(np.prod(shape)) * kind.itemsize]}}).encode()
-    header += b" " * (-len(header) % 8)
+                   "data_offsets": [0, int(np.prod(shape)) * kind.itemsize]}}
     uri = join(folder, part_name(dataset, number))
-    system, path = filesystem(uri)
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with system.open_output_stream(temporary) as stream:
-            stream.write(len(header).to_bytes(8, "little") + header)
-            for some in tokens:
-                stream.write(some.astype(kind).tobytes())
-        system.move(temporary, path)
-    except BaseException as error:
-        system.delete_file(temporary)
-        if isinstance(error, OSError):
-            raise StorageError(f"{uri}: cannot be written: {error}") from error
-        raise
+    with writing(uri) as file:
+        file.write(header_bytes(said))
+        total = hashlib.sha256()
+        for some in tokens:
+            content = some.astype(kind).tobytes()
+            total.update(content)
+            file.write(content)
+        file.seek(0)
+        said["__metadata__"]["sha256"] = total.hexdigest()
+        file.write(header_bytes(said))
+
+
+def header_bytes(said: dict[str, Any]) -> bytes:
+    """The beginning of a safetensors file: the header's length and the header, padded."""
+    header = json.dumps(said).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header

@@ -3,7 +3,7 @@
 In: a recipe, a dataset version, a run folder that all workers see, on any storage. Out: the newest checkpoint's folder.
 
     run_folder/checkpoints/step-...   samples/*.png   progress.jsonl   tracking.jsonl   run.json   lock.json
-               ray/ (Ray Train's own state)   notes/, stop.json, failure.json (training.notes)
+               ray/ (Ray Train's own state)   notes/, stop.json (training.notes)
 
 Running it again in the same folder resumes, or does nothing if the run is complete. A worker that dies is replaced
 and all go on from the newest checkpoint. SIGTERM and SIGINT end the run in good order; a second one ends it at once.
@@ -177,25 +177,27 @@ def _address(uri: str) -> str:
 
 def _on_ray(job: Job) -> None:
     """The job on Ray Train; a new budget of failures with every new checkpoint."""
-    from ray.train import TrainingFailedError
+    from ray.train import ControllerError, TrainingFailedError
 
     while True:
         before = layout.latest(job.run_folder)
         try:
             _trainer(job).fit()
-            break
+            return
         except TrainingFailedError as error:
-            _raise_noted(job)
+            if isinstance(error, ControllerError) and isinstance(error.controller_failure, AnchorfaceError):
+                raise error.controller_failure from None
             newest = layout.latest(job.run_folder)
             if newest == before or not job.execution.failures:
                 raise TrainingError(f"workers kept dying ({error}); the newest checkpoint is {newest}, the same "
                                     f"command goes on from there; worker logs: {job.run_folder}/ray") from error
-    _raise_noted(job)
 
 
 def _trainer(job: Job) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+
+    from anchorface.training.failures import EndAtOurErrors
 
     execution = job.execution
     elastic = 0 < execution.least_workers < execution.workers
@@ -207,7 +209,7 @@ def _trainer(job: Job) -> Any:
             num_workers=(execution.least_workers, execution.workers) if elastic else execution.workers,
             use_gpu=bool(execution.gpus), resources_per_worker=_each(execution),
             elastic_resize_monitor_interval_s=execution.resize_seconds),
-        run_config=RunConfig(name="ray", storage_path=job.run_folder,
+        run_config=RunConfig(name="ray", storage_path=job.run_folder, callbacks=[EndAtOurErrors()],
                              failure_config=FailureConfig(max_failures=execution.failures)),
     )
 
@@ -252,23 +254,10 @@ def _here(job: Job) -> None:
 
 
 def worker(config: dict[str, Any]) -> None:
-    """What each Ray Train worker runs. An error that a new attempt would only meet again is noted in the run folder;
-    the next attempt sees the note and ends at once, and the launcher raises it.
-    """
+    """What each Ray Train worker runs."""
     import ray.train
 
-    job, context = config["job"], ray.train.get_context()
-    notes = Notes(job.run_folder)
-    if notes.failed() is not None:
-        return
-    try:
-        run(job, context.get_local_world_size(), on_ray=True)
-    except Interrupted as ended:
-        if context.get_world_rank() == 0:
-            notes.fail(ended)
-    except AnchorfaceError as error:
-        notes.fail(error)
-        raise
+    run(config["job"], ray.train.get_context().get_local_world_size(), on_ray=True)
 
 
 def run(job: Job, local_world: int = 1, *, on_ray: bool = False) -> None:
@@ -294,9 +283,3 @@ def run(job: Job, local_world: int = 1, *, on_ray: bool = False) -> None:
         for harmless in HARMLESS:
             warnings.filterwarnings("ignore", message=harmless)
         loop(job, device, on_ray=on_ray)
-
-
-def _raise_noted(job: Job) -> None:
-    error = Notes(job.run_folder).failed()
-    if error is not None:
-        raise error

@@ -10,7 +10,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from anchorface.models.checkpoint import EMA_FILE, Description, read_description
-from anchorface.models.weights import load
+from anchorface.models.checkpoint import EMA_FILE, Description, load_adapters, read_description
 from anchorface.pipelines.feed.batches import batches
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import Interrupted, StorageError, TrainingError, derive
+from anchorface.records.patience import Patience
 from anchorface.records.storage import join
 from anchorface.training.checkpoints import layout, resume
 from anchorface.training.checkpoints.writer import Place, Writer
@@ -80,7 +80,7 @@ def train(job: Job, device: torch.device, *, on_ray: bool = False) -> None:
                 except NotFinite as problem:
                     run.go_back(str(problem))
         finally:
-            run.writer.wait(LEAVING)
+            run.leave()
     finally:
         wishes.close()
         watch.close()
@@ -99,12 +99,13 @@ class Run:
         self.networks = load_networks(recipe, device, execution)
         if job.start:
             adapters = join(job.start, EMA_FILE)
-            self.networks.network.load_adapter_state(load(adapters)[0], adapters)
+            self.networks.network.load_adapter_state(load_adapters(adapters, read_description(job.start)), adapters)
         self.latents = self._latents() if recipe.latents else ""
         self.pieces = execution.pieces(recipe.feed.batch, self.world)
         self.engine, self.optimiser = _engine(job, self.networks, self.pieces, self.world)
         self.state = State(self.engine)
-        self.writer = Writer(_place(job, self.rank, self.world), notes.tell)
+        self.patience = Patience(execution.patience, job.run_folder, notes.tell)
+        self.writer = Writer(_place(job, self.rank, self.world), self.patience, notes.tell)
         self.observer: Observer | None = None
         self.returns = (-1, 0)
         self.alone = 0.0
@@ -114,7 +115,8 @@ class Run:
         job, folder = self.job, self.job.run_folder
         self.watch.doing(0, "reading the newest checkpoint", STARTING)
         if self.rank == 0:
-            layout.clean(folder)
+            for problem in layout.clean(folder):
+                self.notes.tell(f"warning: {problem}")
         newest = resume.agreed(layout.latest(folder) if self.rank == 0 else None)
         description = fresh(job, self.world)
         if newest is not None:
@@ -129,7 +131,8 @@ class Run:
     def to_the_end(self, description: Description) -> None:
         """All steps from a description's clock on, and what is left to do after them."""
         clock, extra = description.clock, description.extra
-        self.observer = self.observer or Observer(self.job, self.networks, self.device, clock)
+        self.observer = self.observer or Observer(self.job, self.networks, self.device, clock, self.patience,
+                                                  self.notes.tell)
         self.observer.begin(clock, extra)
         with closing(self._feed(clock // self.job.recipe.feed.batch, extra.get("order", 0))) as feed:
             clock = self._steps(feed, description, self.observer)
@@ -173,8 +176,7 @@ class Run:
                 observer.logged(clock, record.gather())
             if due:
                 self._save(replace(description, clock=clock, digest=record.chain, extra=extra), step + 1)
-            for folder in self.writer.finished():
-                observer.saved(folder)
+            self._tell_finished()
             if ends:
                 break
             self.watch.doing(step + 1, "waiting for the feed")
@@ -294,27 +296,37 @@ class Run:
     def _save(self, description: Description, step: int) -> None:
         self.watch.doing(step, "copying a checkpoint", STARTING + self.job.execution.patience)
         assert self.observer is not None
-        self.observer.saving()
         before = self.writer.paused
-        self.writer.save(self.state, description, step)
+        self.writer.save(self.state, description, step, self.observer.flush)
         self.observer.paused("checkpoint", self.writer.paused - before)
 
     def _finish(self, clock: int, stop: str | None) -> None:
         self.watch.doing(clock // self.job.recipe.feed.batch, "writing the last checkpoint",
                          STARTING + self.job.execution.patience)
         self.writer.wait()
-        assert self.observer is not None
-        for folder in self.writer.finished():
-            self.observer.saved(folder)
-        self.observer.close()
         if self.writer.problem is not None:
             raise StorageError(self.writer.problem)
+        self._tell_finished()
+        assert self.observer is not None
+        self.observer.close()
         done = self.job.recipe.steps * self.job.recipe.feed.batch
         why = resume.agreed(stop)
         if why is not None and clock < done:
             raise Interrupted(f"{why}: the run ended in good order at {clock:,} of {done:,} samples; its newest "
                               f"checkpoint is {layout.latest(self.job.run_folder)}, the same command goes "
                               "on from there")
+
+    def _tell_finished(self) -> None:
+        assert self.observer is not None
+        for folder, description in self.writer.finished():
+            self.observer.saved(folder, description)
+
+    def leave(self) -> None:
+        """However the run ends: the checkpoint that is being written, and lines that wait, have some time."""
+        self.writer.wait(LEAVING)
+        if self.observer is not None:
+            with suppress(StorageError):  # the run ends with its own error
+                self.observer.flush()
 
 
 def _engine(job: Job, networks: Networks, pieces: int, world: int) -> tuple[Any, GuardedAdamW]:
@@ -329,5 +341,4 @@ def _engine(job: Job, networks: Networks, pieces: int, world: int) -> tuple[Any,
 def _place(job: Job, rank: int, world: int) -> Place:
     attempt = resume.agreed(uuid.uuid4().hex if rank == 0 else None)
     assert attempt is not None
-    return Place(run_folder=job.run_folder, attempt=attempt, rank=rank, world=world, retention=job.recipe.retention,
-                 patience=job.execution.patience)
+    return Place(run_folder=job.run_folder, attempt=attempt, rank=rank, world=world, retention=job.recipe.retention)

@@ -3,7 +3,6 @@ user.
 
     run_folder/stop.json            the launcher wishes the run to end at the next step boundary, and says why
     run_folder/notes/*.json         a line for the user, from any rank; the launcher shows and deletes it
-    run_folder/failure.json         an error that another attempt would only meet again
 
 Any storage that all of them see will do.
 """
@@ -11,12 +10,15 @@ Any storage that all of them see will do.
 import json
 import threading
 import time
+from collections import deque
 from typing import Any
 
-from anchorface.records import AnchorfaceError, StorageError, errors
-from anchorface.records.storage import delete, exists, join, list_files, read_bytes, write_durable
+from anchorface.records import StorageError
+from anchorface.records.storage import delete, exists, join, list_files, read_bytes, write_atomic
 
-STOP, NOTES, FAILURE = "stop.json", "notes", "failure.json"
+STOP, NOTES = "stop.json", "notes"
+MOST_WAITING = 1000
+"""Lines of a process that wait for a storage that is away; of more the oldest are lost (our choice)."""
 
 
 class Notes:
@@ -28,15 +30,17 @@ class Notes:
 
     def __init__(self, run_folder: str, rank: int = 0) -> None:
         self.folder, self.rank = run_folder, rank
+        self._waiting: deque[tuple[str, str]] = deque(maxlen=MOST_WAITING)
+        self._delivering = threading.Lock()
 
     def clear(self) -> None:
         """Forget what an earlier start has left."""
-        for name in (STOP, FAILURE, NOTES):
+        for name in (STOP, NOTES):
             delete(join(self.folder, name))
 
     def ask_to_stop(self, why: str) -> None:
         """Wish that the run ends in good order."""
-        write_durable(join(self.folder, STOP), json.dumps({"why": why}).encode())
+        write_atomic(join(self.folder, STOP), json.dumps({"why": why}).encode())
 
     def stop_asked(self) -> str | None:
         """Why the run shall end, None while nobody wishes it."""
@@ -44,15 +48,25 @@ class Notes:
         return str(said["why"]) if said else None
 
     def tell(self, text: str) -> None:
-        """A line for the user; a storage that is away loses it."""
-        place = join(self.folder, NOTES, f"{time.time_ns()}-{self.rank}.json")
-        try:
-            write_durable(place, json.dumps({"text": text}).encode())
-        except StorageError:
+        """A line for the user; where the storage is away it is printed here, and waits for `deliver`."""
+        self._waiting.append((join(self.folder, NOTES, f"{time.time_ns()}-{self.rank}.json"), text))
+        if not self.deliver():
             print(text, flush=True)
 
+    def deliver(self) -> bool:
+        """Write the lines that wait, in their order; whether none waits any more."""
+        with self._delivering:
+            while self._waiting:
+                place, text = self._waiting[0]
+                try:
+                    write_atomic(place, json.dumps({"text": text}).encode())
+                except StorageError:
+                    return False
+                self._waiting.popleft()
+        return True
+
     def told(self) -> list[str]:
-        """The lines since the last call, in their order; they are deleted."""
+        """The lines since the last call, in their order, of equal ones (of several ranks) one; they are deleted."""
         try:
             places = list_files(join(self.folder, NOTES), (".json",))
         except StorageError:
@@ -60,18 +74,7 @@ class Notes:
         found = [said["text"] for place in places if (said := self._read(place))]
         for place in places:
             delete(place)
-        return found
-
-    def fail(self, error: AnchorfaceError) -> None:
-        """Note an error that another attempt would only meet again."""
-        write_durable(join(self.folder, FAILURE), json.dumps(errors.to_value(error)).encode())
-
-    def failed(self) -> AnchorfaceError | None:
-        """The error that was noted."""
-        if not exists(join(self.folder, FAILURE)):
-            return None
-        name, message = json.loads(read_bytes(join(self.folder, FAILURE)))
-        return errors.from_value(name, message)
+        return list(dict.fromkeys(found))
 
     @staticmethod
     def _read(place: str) -> dict[str, Any] | None:
@@ -83,7 +86,7 @@ class Notes:
 
 
 class Wishes:
-    """Looks now and then, beside the training, whether the run shall stop.
+    """Looks now and then, beside the training, whether the run shall stop, and delivers notes that wait.
 
     Args:
         notes: the run's. every: seconds between looks.
@@ -104,3 +107,4 @@ class Wishes:
     def _look(self) -> None:
         while not self._over.wait(self._every):
             self.stop = self._notes.stop_asked() or self.stop
+            self._notes.deliver()

@@ -7,6 +7,7 @@ Every rank has one. Rank 0's writes; all take their share in drawing grids and i
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from anchorface.models.checkpoint import DESCRIPTION_FILE
+from anchorface.models.checkpoint import Description
 from anchorface.records.lines import Lines
+from anchorface.records.patience import Patience
 from anchorface.records.storage import join
 from anchorface.training.best import Best
 from anchorface.training.job import PROGRESS, Job
 from anchorface.training.networks import Networks
-from anchorface.training.preview import fixed_batch, grid, restore, write_png
+from anchorface.training.preview import Pictures, fixed_batch, grid, restore
 from anchorface.training.record import Measures
 from anchorface.training.system_metrics import SystemMetrics
 from anchorface.training.throughput import (
@@ -54,18 +56,22 @@ class Observer:
 
     Args:
         job: the run. networks: for the sample grids. clock: positions seen when this process began.
+        patience: for how long what is written may wait for the run folder. tell: takes a line for the user.
     """
 
-    def __init__(self, job: Job, networks: Networks, device: torch.device, clock: int) -> None:
+    def __init__(self, job: Job, networks: Networks, device: torch.device, clock: int, patience: Patience,
+                 tell: Callable[[str], None]) -> None:
         self.job, self.networks, self.device = job, networks, device
         recipe, writes = job.recipe, dist.get_rank() == 0
         node, tells = int(os.environ.get("NODE_RANK", "0")), job.tracking is not None
         first = os.environ.get("LOCAL_RANK", "0") == "0"
-        self.tracker = Tracker(job.run_folder) if writes and tells else None
+        self.tracker = Tracker(job.run_folder, patience=patience) if writes and tells else None
         self.system = SystemMetrics(node, job.run_folder, device) if first and tells else None
-        self.node_tracker = self.tracker or (Tracker(job.run_folder, node) if first and tells and node else None)
-        self.progress = Progress(join(job.run_folder, PROGRESS), recipe.positions) if writes else None
-        self.shown = fixed_batch(recipe, job.dataset) if recipe.grid_every else None
+        self.node_tracker = self.tracker or (
+            Tracker(job.run_folder, node, patience) if first and tells and node else None)
+        self.progress = Progress(join(job.run_folder, PROGRESS), recipe.positions, patience) if writes else None
+        self.pictures = Pictures(patience, tell)
+        self.shown = fixed_batch(recipe, job.dataset, device) if recipe.grid_every else None
         self.validation = Validation(recipe, networks, job.dataset, device) if recipe.validation.every else None
         self.best = Best.of(recipe.validation)
         self.throughput = Throughput(lambda n: tokens_per_sample(recipe, n), lambda n: operations_per_sample(recipe, n),
@@ -97,6 +103,7 @@ class Observer:
 
     def logged(self, clock: int, measures: list[Measures]) -> None:
         """All ranks' values of the steps since the last call, which ended at a clock."""
+        self._write_pictures()
         steps, self.steps = self.steps, []
         own = torch.tensor(self.throughput.own(self.device), dtype=torch.float64, device=self.device)
         ranks = [torch.empty_like(own) for _ in range(dist.get_world_size())]
@@ -146,26 +153,42 @@ class Observer:
                                    dist.get_world_size())
         if self.progress is not None:
             path = join(self.job.run_folder, "samples", f"step-{clock // self.job.recipe.feed.batch:08d}.png")
-            write_png(path, grid(self.shown, restored))
-            if self.tracker:
-                self.tracker.picture(path)
+            self.pictures.add(path, grid(self.shown, restored))
+            self._write_pictures()
             self._metrics(judged, clock)
 
-    def saving(self) -> None:
-        """A checkpoint is about to be written: what a resumed run will not see again must stand on the disk."""
-        if self.node_tracker:
-            self.node_tracker.flush()
-        if self.progress is not None:
-            self.progress.lines.flush()
+    def _write_pictures(self, *, last: bool = False) -> None:
+        for path in self.pictures.write(last=last):
+            if self.tracker:
+                self.tracker.picture(path)
 
-    def saved(self, folder: str) -> None:
+    def flush(self) -> None:
+        """Return when every line stands on the disk; any thread may call it.
+
+        Raises:
+            StorageError: one cannot be written now; it waits.
+        """
+        for lines in self._lines():
+            lines.flush()
+
+    def saved(self, folder: str, description: Description) -> None:
         """A checkpoint is complete in this folder."""
         if self.tracker:
-            self.tracker.checkpoint(folder, join(folder, DESCRIPTION_FILE))
+            self.tracker.checkpoint(folder, description.to_json())
 
     def close(self) -> None:
-        """The run is over."""
-        self.saving()
+        """The run is over: what waits is written while patience lasts.
+
+        Raises:
+            StorageError: lines could not be written for too long.
+        """
+        for lines in self._lines():
+            lines.close()
+        self._write_pictures(last=True)
+        self.flush()
+
+    def _lines(self) -> list[Lines]:
+        return [owner.lines for owner in (self.node_tracker, self.progress) if owner is not None]
 
     def _metrics(self, values: dict[str, float], clock: int) -> None:
         if self.tracker:
@@ -176,11 +199,11 @@ class Progress:
     """`progress.jsonl`, which the launcher shows as it grows.
 
     Args:
-        uri: the file. positions: of the whole run.
+        uri: the file. positions: of the whole run. patience: for how long lines may wait.
     """
 
-    def __init__(self, uri: str, positions: int) -> None:
-        self.lines, self.positions = Lines(uri), positions
+    def __init__(self, uri: str, positions: int, patience: Patience) -> None:
+        self.lines, self.positions = Lines(uri, patience=patience), positions
         self.clock, self.time = 0, time.monotonic()
 
     def begin(self, clock: int) -> None:

@@ -1,11 +1,10 @@
-"""Ready batches ahead of the training, and the time that it waited for them.
+"""Ready batches ahead of the training.
 
 In: the feed's batches. Out: the same in order; where there is a GPU, their pictures are uint8 tensors on it.
 """
 
 import queue
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from anchorface.pipelines.feed.sample import Batch
+from anchorface.training.degrade import degraded_on
 
 PICTURES = frozenset({"target", "degraded", "references", "target_latent", "reference_latents"})
 """What goes to a GPU ahead of time; the small arrays stay NumPy's."""
@@ -21,20 +21,17 @@ PICTURES = frozenset({"target", "degraded", "references", "target_latent", "refe
 class Prefetch:
     """An iterator that reads another ahead, in a thread.
 
-    On a GPU the pictures are copied from pinned memory on a stream of their own while the training computes; on the CPU
-    batches pass as they are. An error comes where its batch would have come.
+    On a GPU the pictures are copied from pinned memory on a stream of their own while the training computes, and
+    degraded there where the feed sends plans (training.degrade); on the CPU batches pass as they are, but for that. An
+    error comes where its batch would have come.
 
     Args:
         batches: the feed's. It is read, and closed, by the thread alone.
         device: of the training.
         depth: batches that may lie ready; together with the one in the thread's hands at most depth + 1 are held.
-
-    Attributes:
-        waited: seconds that `next` did not return at once, since the start.
     """
 
     def __init__(self, batches: Iterator[Batch], device: torch.device, depth: int = 2) -> None:
-        self.waited = 0.0
         self._batches, self._device = batches, device
         self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(max(depth, 1))
         self._over = threading.Event()
@@ -48,9 +45,7 @@ class Prefetch:
     def __next__(self) -> Any:
         if self._over.is_set():
             raise StopIteration
-        began = time.monotonic()
         batch, error = self._ready.get()
-        self.waited += time.monotonic() - began
         if error is not None:
             self.close()
             raise error
@@ -97,8 +92,9 @@ class Prefetch:
 
     def _ahead(self, batch: Batch) -> dict[str, Any]:
         if self._stream is None:
-            return batch
+            return degraded_on(batch, self._device)
         with torch.cuda.stream(self._stream):
             pinned = {name: torch.from_numpy(np.ascontiguousarray(batch[name])).pin_memory() for name in PICTURES
                       if name in batch}
-            return batch | {name: tensor.to(self._device, non_blocking=True) for name, tensor in pinned.items()}
+            sent = {name: tensor.to(self._device, non_blocking=True) for name, tensor in pinned.items()}
+            return degraded_on(batch | sent, self._device)

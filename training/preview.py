@@ -5,7 +5,7 @@ a row per sample: degraded | references | restored | target; and two numbers tha
 The ranks share the samples and restore them one by one, so pictures and numbers do not depend on how many they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -19,7 +19,10 @@ from anchorface.models.flow import shift_schedule
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, sample
 from anchorface.pipelines.feed.sample import Batch
+from anchorface.records import StorageError
+from anchorface.records.patience import Patience
 from anchorface.records.storage import write_atomic
+from anchorface.training.degrade import degraded_on
 from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
 from anchorface.training.objective import encode
@@ -28,13 +31,16 @@ from anchorface.training.recipes import Recipe
 from anchorface.training.shares import dealt, gathered
 
 Images = NDArray[np.uint8]
+MOST_WAITING = 8
+"""Grids that wait for a storage; of more the oldest is given up (our choice)."""
 
 
-def fixed_batch(recipe: Recipe, dataset_uri: str) -> Batch:
+def fixed_batch(recipe: Recipe, dataset_uri: str, device: torch.device) -> Batch:
     """The samples that every grid of a run shows: of split `val`, or of the training split where that is empty."""
     most = len(recipe.feed.reference_count_probabilities)
     shares = tuple(float(count == most - 1) for count in range(most))
-    return held_out_feed(recipe, dataset_uri, recipe.grid_images, shares)[0].batch(0)
+    batch = degraded_on(held_out_feed(recipe, dataset_uri, recipe.grid_images, shares)[0].batch(0), device)
+    return batch | {"degraded": torch.as_tensor(batch["degraded"]).cpu().numpy()}
 
 
 @torch.no_grad()
@@ -89,8 +95,50 @@ def grid(batch: Batch, restored: Images, gap: int = 4) -> Images:
     return np.concatenate(rows)
 
 
-def write_png(path: str, image: Images) -> None:
-    """Write a picture, whole or not at all."""
-    done, content = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    assert done
-    write_atomic(path, content.tobytes())
+class Pictures:
+    """Grids on their way to a storage. One that cannot be written waits; when patience is over, or `MOST_WAITING` wait
+    already, it is given up with a word to the user.
+
+    Args:
+        patience: the run's. tell: takes a line for the user.
+    """
+
+    def __init__(self, patience: Patience, tell: Callable[[str], None]) -> None:
+        self.patience, self.tell = patience, tell
+        self._waiting: dict[str, bytes] = {}
+
+    def add(self, path: str, image: Images) -> None:
+        """One more, as PNG."""
+        done, content = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+        assert done
+        self._waiting[path] = content.tobytes()
+        for oldest in list(self._waiting)[:-MOST_WAITING]:
+            self._give_up(oldest, f"more than {MOST_WAITING} wait")
+
+    def write(self, *, last: bool = False) -> list[str]:
+        """Write what waits, each whole or not at all; those that now stand. last: what does not is given up."""
+        written = []
+        for path, content in list(self._waiting.items()):
+            try:
+                write_atomic(path, content)
+            except OSError as error:
+                self._failed(path, error, last=last)
+                continue
+            written.append(path)
+            del self._waiting[path]
+            self.patience.worked(path)
+        return written
+
+    def _failed(self, path: str, error: OSError, *, last: bool) -> None:
+        try:
+            self.patience.failed(path, error)
+        except StorageError as over:
+            self._give_up(path, str(over))
+        else:
+            if last:
+                self._give_up(path, str(error))
+
+    def _give_up(self, path: str, why: str) -> None:
+        del self._waiting[path]
+        self.patience.given_up(path)
+        self.tell(f"warning: the sample grid {path} is not kept: {why}")

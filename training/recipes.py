@@ -19,6 +19,7 @@ from anchorface.pipelines.feed.settings import FeedSettings, MismatchPolicy
 from anchorface.records import ConfigurationError
 from anchorface.records.bounds import AMOUNT, COUNT, COUNT_OR_NONE, SHARE, Bounds, check
 from anchorface.training.checkpoints.layout import Retention
+from anchorface.training.degrade import require_on_device
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.objectives.prediction import Objective
@@ -109,6 +110,8 @@ class Recipe:
             _require(AMOUNT.hold(part.weight),
                      f"losses.{part.kind}.weight is {part.weight!r}: a number {AMOUNT} is needed")
         self.validation.require_apart(self.embedder)
+        if self.feed.degrade_on_device:
+            require_on_device(self.feed.degradations(), self.model.image_size)
 
     def _require_networks(self) -> None:
         """Refuse names that the table of weights does not know as what the recipe takes them for. An embedder must pass

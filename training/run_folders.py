@@ -135,7 +135,7 @@ def _checkpoints(folder: str) -> tuple[Kept, ...]:
             validation = said["extra"].get("validation") or {}
             kept.append(Kept(name=name, clock=int(said["clock"]), said=said,
                              validation={key: float(value) for key, value in validation.items()}))
-        except (ValueError, KeyError, TypeError, AttributeError, AnchorfaceError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, AnchorfaceError) as error:
             raise ConfigurationError(f"{file}: damaged ({error}); delete this checkpoint") from error
     return tuple(sorted(kept, key=lambda one: one.clock))
 

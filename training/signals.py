@@ -4,6 +4,7 @@ The first is passed on as a wish (training.notes); the ranks see it, write a che
 end. Only the main thread of a process hears signals, so the work goes into a thread of its own while it listens.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+from anchorface.records import StorageError
 from anchorface.training.notes import Notes
 
 HEARD = (signal.SIGTERM, signal.SIGINT)
@@ -26,6 +28,7 @@ class Signals:
     def __init__(self, notes: Notes, report: Callable[[str], None]) -> None:
         self.notes, self.report = notes, report
         self.first: str | None = None
+        self.asked = False
         self.listens = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "Signals":
@@ -56,6 +59,7 @@ class Signals:
         thread.start()
         while thread.is_alive():
             thread.join(0.5)
+            self._ask()
         if raised:
             raise raised[0]
 
@@ -65,7 +69,7 @@ class Signals:
             self.first = name
             self.report(f"{name}: a checkpoint is written after this step, then the run ends; a second signal ends it "
                         "at once")
-            self.notes.ask_to_stop(name)
+            self._ask()
             return
         self.report(f"{name} again: ended at once; the newest complete checkpoint stands")
         if "ray" in sys.modules:
@@ -75,3 +79,10 @@ class Signals:
             stopper.join(10.0)
         sys.stdout.flush()
         os._exit(128 + number)
+
+    def _ask(self) -> None:
+        """Pass the first signal on; where the storage is away, the next call does."""
+        if self.first is not None and not self.asked:
+            with contextlib.suppress(StorageError):
+                self.notes.ask_to_stop(self.first)
+                self.asked = True

@@ -5,7 +5,7 @@ bytes), network since the last call. MLflow's monitor is a thread in every worke
 a sample at each log line, and goes through the spool.
 """
 
-import os
+from contextlib import suppress
 
 import psutil
 import torch
@@ -40,7 +40,7 @@ class SystemMetrics:
             found["network_receive_megabytes"] = (network.bytes_recv - self.network.bytes_recv) / MB
             found["network_transmit_megabytes"] = (network.bytes_sent - self.network.bytes_sent) / MB
         self.network = network
-        if os.path.isdir(self.folder):
+        with suppress(OSError):  # a URI, or a disk that is away
             disk = psutil.disk_usage(self.folder)
             found["disk_usage_percentage"] = disk.percent
             found["disk_available_megabytes"] = disk.free / MB

@@ -31,7 +31,8 @@ from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.records import TrainingError
 from anchorface.records.addresses import redacted, sqlite_file
 from anchorface.records.lines import Lines
-from anchorface.records.storage import join, read_bytes
+from anchorface.records.patience import Patience
+from anchorface.records.storage import join
 from anchorface.training.recipes import Recipe, flat
 
 SPOOL = "tracking.jsonl"
@@ -163,11 +164,12 @@ class Tracker:
 
     Args:
         folder: the run folder. node: the node's number among the run's; 0 is rank 0's.
+        patience: for how long events may wait for the run folder; None: not at all.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], node: int = 0) -> None:
+    def __init__(self, folder: str | os.PathLike[str], node: int = 0, patience: Patience | None = None) -> None:
         self.folder = os.fspath(folder)
-        self.lines = Lines(join(self.folder, f"tracking-node-{node}.jsonl" if node else SPOOL))
+        self.lines = Lines(join(self.folder, f"tracking-node-{node}.jsonl" if node else SPOOL), patience=patience)
 
     def metrics(self, values: dict[str, float], clock: int) -> None:
         """Note metrics at a clock."""
@@ -178,11 +180,13 @@ class Tracker:
         place = os.fspath(path).removeprefix(self.folder.rstrip("/") + "/")
         self.event("picture", path=place)
 
-    def checkpoint(self, folder: str | os.PathLike[str], description: str | os.PathLike[str]) -> None:
-        """Refer to a checkpoint: its place as a tag, its description as a file, whether it still stands then or not."""
+    def checkpoint(self, folder: str | os.PathLike[str], description: str) -> None:
+        """Refer to a checkpoint: its place as a tag, its description's text as a file, whether it still stands then or
+        not.
+        """
         place = os.fspath(folder).rstrip("/")
-        text = redacted(read_bytes(os.fspath(description)).decode())
-        self.event("checkpoint", name=place.rpartition("/")[2], place=redacted(place), description=text)
+        self.event("checkpoint", name=place.rpartition("/")[2], place=redacted(place),
+                   description=redacted(description))
 
     def tags(self, tags: dict[str, Any]) -> None:
         """Set tags, nested ones with dots; a later value replaces an earlier one."""
@@ -198,7 +202,7 @@ class Tracker:
         """Append one event.
 
         Raises:
-            StorageError: the run folder cannot be written.
+            StorageError: the run folder cannot be written, and patience is over.
         """
         self.lines.append({"kind": kind, "time": int(time.time() * 1000), **values})
 

@@ -32,6 +32,7 @@ from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch, Sample, collate
 from anchorface.records import ConfigurationError
 from anchorface.records.hashes import sha256
+from anchorface.training.degrade import degraded_on
 from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
 from anchorface.training.objective import encode, noise_of
@@ -153,4 +154,4 @@ class Validation:
         return self._samples[position]
 
     def _batch(self, position: int) -> Batch:
-        return collate([self.sample(position)])
+        return degraded_on(collate([self.sample(position)]), self.device)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.identity_index.table import IdentityIndex
+from anchorface.identity_index.unit import unit
 
 COLUMNS = (
     "face_id", "uri", "number", "subject", "yaw", "pitch", "age", "norm", "taken", "licence", "consent", "embedding",

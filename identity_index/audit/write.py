@@ -14,10 +14,10 @@ page, and the faces of one identity; pictures are read as they are shown. A page
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import fs
 
 from anchorface.identity_index.audit.distributions import COLUMNS, distributions
 from anchorface.identity_index.audit.gallery import blocks, nearest_others
@@ -32,6 +32,7 @@ from anchorface.identity_index.retrieval.mismatch import MismatchPolicy
 from anchorface.identity_index.table import IdentityIndex
 from anchorface.records import storage
 from anchorface.records.errors import ConfigurationError, DataError, StorageError
+from anchorface.records.state import read_state
 
 MARK = "audit.json"
 TARGETS, REFERENCES = 24, 3
@@ -69,7 +70,7 @@ def write_audit(
     out = (out or storage.join(workspace, "audit")).rstrip("/")
     _check(out)
     identities = storage.read_table(storage.join(workspace, "identities", "part-00000.parquet"))
-    report = json.loads(storage.read_bytes(storage.join(workspace, "identities", "report.json")))
+    report = read_state(storage.join(workspace, "identities", "report.json"), dict[str, Any])
     suspects = rank(identities, report.get("suspicious", ()), shown)
     if not suspects:
         raise DataError(f"{workspace}: no identities; see the dropped table for what became of the photographs")
@@ -145,14 +146,10 @@ def _check(out: str) -> None:
 
 def _swap(temporary: str, out: str) -> None:
     storage.delete(out)
-    system, path = storage.filesystem(out)
-    start = storage.filesystem(temporary)[1]
-    if isinstance(system, fs.LocalFileSystem):
-        system.move(start, path)
+    if storage.is_local(out):
+        storage.move(temporary, out)
         return
     # Object stores have no folders to rename: file by file, the mark last.
     for uri in sorted(storage.list_files(temporary), key=lambda uri: uri.endswith(MARK)):
-        name = uri.rpartition("/")[2]
-        system.create_dir(path, recursive=True)
-        system.move(storage.filesystem(uri)[1], f"{path}/{name}")
+        storage.move(uri, storage.join(out, uri.rpartition("/")[2]))
     storage.delete(temporary)

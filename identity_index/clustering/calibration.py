@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 from anchorface.identity_index.clustering.cluster import Graph, graph, joining_heights
-from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.unit import unit
 from anchorface.records.errors import DataError
 
 FALLBACK = 0.4
@@ -114,6 +113,8 @@ def _mean_cosine(vectors: np.ndarray) -> float:
 
 def _strangers_floor(vectors: np.ndarray, neighbours: Graph) -> float:
     """The cosine above which at most one in 200 pairs, or half a pair, is to be expected from strangers."""
+    from scipy.stats import norm  # half a second, which a feed's worker need not wait
+
     seeds = np.linspace(0, len(vectors) - 1, min(len(vectors), STRANGERS)).astype(np.int64)
     block = vectors[seeds]
     cosines = (block @ block.T)[np.triu_indices(len(seeds), 1)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from anchorface.identity_index.clustering.constraints import Constraints, known
 from anchorface.identity_index.clustering.linkage import Groups, edges_of, link
-from anchorface.identity_index.clustering.neighbours import neighbours, unit
+from anchorface.identity_index.unit import unit
 from anchorface.records.errors import DataError
 
 PROPOSALS = 32
@@ -31,6 +31,8 @@ class Graph:
 
 def graph(vectors: NDArray[np.float32], proposals: int = PROPOSALS) -> Graph:
     """The nearest neighbours of unit vectors [N, D]."""
+    from anchorface.identity_index.clustering.neighbours import neighbours  # torch, which a feed's worker never needs
+
     if len(vectors) < 2:
         return Graph(rows=np.empty((len(vectors), 0), np.int64), cosines=np.empty((len(vectors), 0), np.float32))
     rows, cosines = neighbours(vectors, proposals)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from anchorface.identity_index.clustering.cluster import Graph
 from anchorface.identity_index.clustering.constraints import YEAR, Constraints
@@ -102,6 +101,8 @@ class _Belief:
 
     def __call__(self, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities; those of cosines that are no number are 1. Flat beyond the two levels, so never falling."""
+        from scipy.stats import norm
+
         if self.inside <= self.outside:
             return np.where(np.isfinite(cosines), 0.5, 1.0)
         x = np.clip(np.nan_to_num(cosines, nan=1.0), self.outside, self.inside)
@@ -112,6 +113,8 @@ class _Belief:
 
 def _level(cosines: NDArray[np.float32]) -> tuple[float, float]:
     """Median and spread below it, in standard deviations of a normal distribution."""
+    from scipy.stats import norm
+
     if not len(cosines):
         return 1.0, NARROWEST
     middle, low = np.quantile(cosines, [0.5, norm.cdf(-1.0)])

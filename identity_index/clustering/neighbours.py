@@ -28,13 +28,6 @@ COLUMNS = 16_384
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-def unit(embeddings: np.ndarray) -> NDArray[np.float32]:
-    """Rows scaled to length 1, float32 [N, D]; a zero row stays zero."""
-    values = np.asarray(embeddings, dtype=np.float32)
-    length = np.linalg.norm(values, axis=-1, keepdims=True)
-    return values / np.maximum(length, np.float32(1e-12))
-
-
 def nearest(queries: np.ndarray, blocks: Iterable[np.ndarray], k: int) -> Found:
     """The k nearest rows of a table that arrives in blocks.
 

@@ -107,14 +107,14 @@ class Album:
         """A face's unit vector."""
         return np.asarray(self.embeddings[number], np.float32)
 
-    def gaps(self, one: int, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """How far some faces are from one of them.
+    def gaps(self, targets: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """How far all faces are from T of them.
 
         Returns:
-            Sizes of the gaps on the axes of the policy but the last, float64 [6, n], NaN where a face does not say;
-            and where the third is the time between dates because an age is unknown, bool [n].
+            Sizes of the gaps on the axes of the policy but the last, float64 [6, T, N], NaN where a face does not say;
+            and where the third is the time between dates because an age is unknown, bool [T, N].
         """
-        apart = np.abs(self.measures[:8, others] - self.measures[:8, one, None])
+        apart = np.abs(self.measures[:8, None] - self.measures[:8, targets, None])
         yaw, pitch, brightness, smile, light_x, light_y, age, days = apart
         timed = np.isnan(age)
         return np.array([yaw, pitch, np.where(timed, days / DAYS_A_YEAR, age), brightness, np.hypot(light_x, light_y),

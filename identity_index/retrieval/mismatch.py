@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anchorface.identity_index.retrieval.album import Album, Row
+from anchorface.identity_index.retrieval.compared import Compared
 from anchorface.identity_index.retrieval.exclusions import refusals
 from anchorface.identity_index.retrieval.policy import AXES, MismatchPolicy, asked_policy
 
@@ -62,8 +63,10 @@ class Selection:
 
     def reasons(self) -> list[str]:
         """Why each was chosen, in words and numbers."""
-        said = [_reason(self.sizes[:, place], bool(self.timed[place]), wanted, self.policy)
-                for place, wanted in zip(self.places, self.wanted.tolist(), strict=True)]
+        sizes = self.sizes[:, self.places]
+        said = [_reason(size, bin_, bool(self.timed[place]), wanted, self.policy) for place, size, bin_, wanted in
+                zip(self.places, sizes.T.tolist(), self.policy.passed(sizes).T.tolist(), self.wanted.tolist(),
+                    strict=True)]
         return [f"at random; {words}" for words in said] if self.policy.mode == "random" else said
 
     def references(self, album: Album) -> list[Chosen]:
@@ -106,13 +109,16 @@ def select(album: Album, target: int, policy: MismatchPolicy, k: int, rng: np.ra
         target: number of the face to restore.
         policy, k, rng: as for `references`.
     """
-    refused = refusals(album, np.array([target]), policy)[0]
-    admitted = np.flatnonzero(refused == 0)
-    admitted = admitted[np.argsort(album.face_id[admitted], kind="stable")]
-    gaps, timed = album.gaps(target, admitted)
+    return choose(Compared(album, policy), target, k, rng)
+
+
+def choose(compared: Compared, target: int, k: int, rng: np.random.Generator) -> Selection:
+    """As `select`, from an album that is compared once for all its faces."""
+    album, policy, seen = compared.album, compared.policy, compared.of(target)
+    admitted = compared.order[seen.refused[compared.order] == 0]
     norm = album.measure("norm")[admitted]
     best = float(norm.max()) if len(norm) else 0.0
-    sizes = np.concatenate([gaps, (norm / (best or 1.0))[None]])
+    sizes = np.concatenate([seen.gaps[:, admitted], (norm / (best or 1.0))[None]])
     count = min(k, len(admitted))
     chosen: list[int] = []
     wanted = np.full((max(count, 0), len(AXES)), -1, np.int64)
@@ -122,18 +128,18 @@ def select(album: Album, target: int, policy: MismatchPolicy, k: int, rng: np.ra
         score = policy.quality_weight * norm / (best or 1.0)
         chance = policy.spread * rng.gumbel(size=len(admitted))
         if policy.mode == "mismatch":
-            chosen = _spread_out(album, admitted, policy.score(gaps) + score + chance, policy, count)
+            chosen = _spread_out(compared, admitted, seen.scores[admitted] + score + chance, count)
         else:
             wanted = _wanted(policy, rng.random((count, len(AXES))))
-            chosen = _nearest(album, admitted, policy.passed(sizes), np.isnan(sizes), score + chance, wanted, policy)
+            chosen = _nearest(compared, admitted, policy.passed(sizes), np.isnan(sizes), score + chance, wanted)
     return Selection(chosen=tuple(admitted[chosen].tolist()), wanted=wanted, admitted=admitted, sizes=sizes,
-                     timed=timed, refused=refused, policy=policy)
+                     timed=seen.timed[admitted], refused=seen.refused, policy=policy)
 
 
 def mismatch(one: Row, two: Row, policy: MismatchPolicy) -> float:
     """How much two faces differ: the weighted sum of their gaps' bins, 0 (alike) to the sum of the weights."""
-    gaps, _ = Album.of_rows([one, two]).gaps(0, np.array([1]))
-    return float(policy.score(gaps)[0])
+    gaps, _ = Album.of_rows([one, two]).gaps(np.array([0]))
+    return float(policy.score(gaps)[0, 1])
 
 
 def near_duplicate(one: Row, two: Row, policy: MismatchPolicy) -> bool:
@@ -141,18 +147,16 @@ def near_duplicate(one: Row, two: Row, policy: MismatchPolicy) -> bool:
     return bool(1 <= refusals(Album.of_rows([one, two]), np.array([0]), policy)[0, 1] <= 4)
 
 
-def _spread_out(album: Album, admitted: NDArray[np.int64], scores: NDArray[np.float64], policy: MismatchPolicy,
-                count: int) -> list[int]:
+def _spread_out(compared: Compared, admitted: NDArray[np.int64], scores: NDArray[np.float64], count: int) -> list[int]:
     """The best, then again and again the best with regard to those already chosen."""
     chosen: list[int] = []
     apart = np.full(len(admitted), np.inf)
     while len(chosen) < count:
-        totals = scores + policy.diversity_weight * apart if chosen else scores.copy()
+        totals = scores + compared.policy.diversity_weight * apart if chosen else scores.copy()
         totals[chosen] = -np.inf
         chosen.append(int(totals.argmax()))
         if len(chosen) < count:
-            gaps, _ = album.gaps(int(admitted[chosen[-1]]), admitted)
-            apart = np.minimum(apart, policy.score(gaps))
+            apart = np.minimum(apart, compared.of(int(admitted[chosen[-1]])).scores[admitted])
     return chosen
 
 
@@ -166,10 +170,10 @@ def _wanted(policy: MismatchPolicy, draws: NDArray[np.float64]) -> NDArray[np.in
     return wanted
 
 
-def _nearest(album: Album, admitted: NDArray[np.int64], bins: NDArray[np.int64], unknown: NDArray[np.bool_],
-             scores: NDArray[np.float64], wanted: NDArray[np.int64], policy: MismatchPolicy) -> list[int]:
+def _nearest(compared: Compared, admitted: NDArray[np.int64], bins: NDArray[np.int64], unknown: NDArray[np.bool_],
+             scores: NDArray[np.float64], wanted: NDArray[np.int64]) -> list[int]:
     """For each row of wanted bins the candidate that misses them least."""
-    chosen: list[int] = []
+    policy, chosen = compared.policy, list[int]()
     apart = np.full(len(admitted), np.inf)
     copy = np.zeros(len(admitted), np.bool_)
     for row in wanted.tolist():
@@ -183,19 +187,18 @@ def _nearest(album: Album, admitted: NDArray[np.int64], bins: NDArray[np.int64],
         totals = scores + policy.diversity_weight * apart if chosen else scores
         chosen.append(int(np.where(missed <= missed.min() + 1e-9, totals, -np.inf).argmax()))
         if len(chosen) < len(wanted):
-            last = int(admitted[chosen[-1]])
-            gaps, _ = album.gaps(last, admitted)
-            apart = np.minimum(apart, policy.score(gaps))
-            refused = refusals(album, np.array([last]), policy)[0, admitted]
+            last = compared.of(int(admitted[chosen[-1]]))
+            apart = np.minimum(apart, last.scores[admitted])
+            refused = last.refused[admitted]
             copy |= (refused >= 1) & (refused <= 4)
     return chosen
 
 
-def _reason(sizes: NDArray[np.float64], timed: bool, wanted: Sequence[int], policy: MismatchPolicy) -> str:
+def _reason(sizes: Sequence[float], bins: Sequence[int], timed: bool, wanted: Sequence[int],
+            policy: MismatchPolicy) -> str:
     """What was asked first, then the gaps past their first bin, the one that weighs most first."""
     asked, counted = [], []
-    bins = policy.passed(sizes[:, None])[:, 0].tolist()
-    for axis, size, passed, want in zip(policy.axes, sizes.tolist(), bins, wanted, strict=True):
+    for axis, size, passed, want in zip(policy.axes, sizes, bins, wanted, strict=True):
         name = "quality" if axis.name == "quality" else f"{'time' if timed and axis.name == 'age' else axis.name} gap"
         if want >= 0:
             told = "unknown" if math.isnan(size) else axis.told(size)

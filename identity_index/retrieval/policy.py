@@ -150,14 +150,15 @@ class MismatchPolicy:
         """The bin that each size falls into: how many ends of its axis's bins it has reached.
 
         Args:
-            sizes: [axes, n] in the order of AXES, or fewer of the first axes; an unknown one, NaN, has reached none.
+            sizes: [axes, ...] in the order of AXES, or fewer of the first axes; an unknown one, NaN, has reached none.
         """
-        found: NDArray[np.int64] = (sizes[:, :, None] >= self.ends[:len(sizes)]).sum(axis=2)
+        ends = self.ends[:len(sizes)].reshape(len(sizes), *[1] * (sizes.ndim - 1), -1)
+        found: NDArray[np.int64] = (sizes[..., None] >= ends).sum(axis=-1)
         return found
 
     def score(self, gaps: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How much faces differ: for each column of gaps [6, n], 0 (alike) to the sum of the gaps' weights."""
-        total = np.zeros(gaps.shape[1])
+        """How much faces differ: for each of gaps [6, ...], 0 (alike) to the sum of the gaps' weights."""
+        total = np.zeros(gaps.shape[1:])
         for axis, passed in zip(self.axes[:-1], self.passed(gaps), strict=True):
             total = total + axis.weight * passed / len(axis.bins)
         return total

@@ -166,7 +166,7 @@ class _Tally:
         for rank, (chosen, column) in enumerate(zip(made.references(album), sizes.T.tolist(), strict=True), start=1):
             known = {axis: None if np.isnan(size) else size for axis, size in zip(AXES, column, strict=True)}
             self.rows.append({**row, "rank": rank, "reference": chosen.face_id, "reason": chosen.reason, **known})
-        self.apart += [float(self.policy.score(album.gaps(one, np.array([two]))[0])[0])
+        self.apart += [float(self.policy.score(album.gaps(np.array([one]))[0])[0, two])
                        for one, two in combinations(made.chosen, 2)]
 
 

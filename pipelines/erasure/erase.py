@@ -31,14 +31,15 @@ from anchorface.pipelines.erasure.versions import rewrite_version, versions_with
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
-from anchorface.pipelines.versions.plan import planned
+from anchorface.pipelines.versions.plan import ShardSettings, planned
 from anchorface.pipelines.versions.publish import finished, latest_id, name_latest
 from anchorface.records.erasures import FOLDER as REPORTS
 from anchorface.records.erasures import PENDING, before
 from anchorface.records.errors import DataError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.records.lineage import manifests
-from anchorface.records.storage import delete, exists, join, list_files, read_bytes, read_table, write_atomic
+from anchorface.records.state import RelativePath, read_state
+from anchorface.records.storage import delete, exists, join, list_files, read_table, write_atomic
 
 REBUILT = ("listing", "audit", "audit.unfinished", "building")
 IDENTITIES, REPORT = "identities/part-00000.parquet", "identities/report.json"
@@ -50,22 +51,22 @@ class Erasure:
     settings: of `shards`, if the latest version holds what the index holds, None otherwise. pictures: files of runs,
     and the numbers to take out of each (none: the file goes)."""
 
-    erasure_id: str
+    erasure_id: RelativePath
     kind: str
     face_ids: list[str]
     photo_ids: list[str]
     uris: list[str]
-    places: list[list[Any]]
+    places: list[tuple[str, int]]
     identities: list[str]
     subjects: list[str]
     shared: dict[str, list[dict[str, Any]]]
     alike: dict[str, int]
     codes: int
-    files: list[str]
-    versions: list[str]
-    settings: dict[str, Any] | None
+    files: list[RelativePath]
+    versions: list[RelativePath]
+    settings: ShardSettings | None
     runs: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[list[Any]] = field(default_factory=list)
+    pictures: list[tuple[str, list[int]]] = field(default_factory=list)
 
     @property
     def erased(self) -> Erased:
@@ -119,9 +120,17 @@ def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]
     """
     folder = join(out, PENDING)
     pending = list_files(folder, (".json",)) if exists(folder) else []
-    return [
-        _carry_out(out, Erasure(**json.loads(read_bytes(uri))), progress or Progress(quiet=True)) for uri in pending
-    ]
+    return [_carry_out(out, _journal(uri), progress or Progress(quiet=True)) for uri in pending]
+
+
+def _journal(uri: str) -> Erasure:
+    """A journal, if it names nothing but this workspace's files and what runs that saw the erased show of them."""
+    journal = read_state(uri, Erasure)
+    try:
+        seen_by.require_of_runs(journal.pictures, journal.runs)
+    except DataError as error:
+        raise DataError(f"{uri}: {error}") from error
+    return journal
 
 
 def _plan(out: str, selection: Selection, folders: Sequence[str], tracking: Sequence[str]) -> Erasure:
@@ -138,11 +147,11 @@ def _plan(out: str, selection: Selection, folders: Sequence[str], tracking: Sequ
     return Erasure(
         erasure_id=stage.fingerprint(sorted(selection.face_ids), sorted(selection.photo_ids))[:16],
         kind=selection.kind, face_ids=list(selection.face_ids), photo_ids=list(selection.photo_ids),
-        uris=list(selection.uris), places=[list(place) for place in selection.places],
+        uris=list(selection.uris), places=list(selection.places),
         identities=list(selection.identities), subjects=list(selection.subjects), shared=selection.shared,
         alike=selection.alike, codes=sum(map(len, selection.codes.values())), files=holding(out, erased),
         versions=versions, settings=_current(out), runs=found,
-        pictures=[[path, numbers] for path, numbers in seen_by.pictures(folders, found, erased.face_ids)],
+        pictures=seen_by.pictures(folders, found, erased.face_ids),
     )
 
 
@@ -192,7 +201,7 @@ def _count_identities(out: str, markers: Markers) -> None:
     """Bring what `group` reported up to the identities that are left."""
     if not exists(join(out, REPORT)) or not exists(join(out, IDENTITIES)):
         return
-    said = json.loads(read_bytes(join(out, REPORT)))
+    said = read_state(join(out, REPORT), dict[str, Any])
     table = read_table(join(out, IDENTITIES), ("identity", "split", "face_ids"))
     sizes = np.array([len(face_ids) for face_ids in table["face_ids"].to_pylist()], dtype=np.int64)
     splits = np.array(table["split"].to_pylist(), dtype=np.str_)
@@ -208,11 +217,11 @@ def _count_identities(out: str, markers: Markers) -> None:
     markers.replace(REPORT, json.dumps(said, sort_keys=True, indent=1).encode(), {})
 
 
-def _current(out: str) -> dict[str, Any] | None:
+def _current(out: str) -> ShardSettings | None:
     """The settings of `shards` if the latest version is what the index gives; None if it is older, or there is none."""
     latest = latest_id(out)
     here = [m for m in manifests(join(out, "dataset")) if (m.manifest_id,) == latest] if latest else []
-    settings = here[0].settings.get("shards") if here else None
+    settings: ShardSettings | None = here[0].settings.get("shards") if here else None
     if not settings or not stage.settings(out, "group") or not exists(join(out, "index", "faces.lance")):
         return None
     return settings if finished(out, planned(out, settings)[1]) is not None else None

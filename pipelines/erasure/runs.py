@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anchorface.records.addresses import local_path, redacted, sqlite_file
-from anchorface.records.errors import ConfigurationError
+from anchorface.records.errors import ConfigurationError, DataError
 from anchorface.records.storage import delete, exists, read_table, write_table
 
 PROTOCOL, CHECKPOINT, NOTE = "protocol.json", "checkpoint.json", "run.json"
@@ -74,6 +74,21 @@ def pictures(folders: Sequence[str], runs: Sequence[dict[str, Any]], face_ids: f
     return sorted({path: (path, numbers) for path, numbers in found}.values())
 
 
+def require_of_runs(found: Sequence[Picture], runs: Sequence[dict[str, Any]]) -> None:
+    """Refuse files of a journal that are not what `pictures` finds, at or below the folder two above a run that really
+    saw the version: a planted journal deletes nothing else.
+
+    Raises:
+        DataError: names the first such file.
+    """
+    seen = [run for run in runs if "artifacts" in run or _really(run)]
+    for path, _ in found:
+        if ".." in Path(path).parts or not any(_shows(Path(path), run) for run in seen):
+            raise DataError(f"{path} is named among the pictures of runs that saw who is erased, and no such run is "
+                            "there: nothing of it was deleted. Take it out of the journal, or delete the journal if no "
+                            "erasure of yours wrote it")
+
+
 def clean(picture: Picture) -> None:
     """Delete a file, or the pictures of these numbers in it; doing it twice changes nothing."""
     path, numbers = picture
@@ -118,9 +133,26 @@ def tracked_runs(uri: str, manifest_ids: Sequence[str]) -> list[dict[str, Any]]:
         raise ConfigurationError(f"{uri}: the MLflow store cannot be read: {error}") from error
     return [
         {"kind": "mlflow", "store": redacted(uri), "run_id": run.info.run_id, "name": run.info.run_name or "",
-         "manifest": manifest, "artifacts": run.info.artifact_uri}
+         "manifest": manifest, "artifacts": redacted(run.info.artifact_uri)}
         for run, manifest in sorted(found, key=lambda pair: pair[0].info.run_id)
     ]
+
+
+def _really(run: dict[str, Any]) -> bool:
+    folder = Path(str(run.get("folder", "")))
+    return folder.is_absolute() and folder.is_dir() and bool(folder_runs(str(folder), [run.get("manifest", "")]))
+
+
+def _shows(place: Path, run: dict[str, Any]) -> bool:
+    """Whether a file is a page or a picture of a run."""
+    if "artifacts" in run:
+        root = local_path(str(run["artifacts"]))
+        return root is not None and root.name == "artifacts" and place.match("samples/*.png") and (
+            place.parent.parent == root)
+    folder = Path(run["folder"])
+    if place.suffix == ".html":
+        return place.is_relative_to([folder, *folder.parents][:3][-1])
+    return place.parent.parent == folder and (place.match("samples/*.png") or place.match("conditions/*.parquet"))
 
 
 def _judged(folder: Path, face_ids: frozenset[str]) -> list[Picture]:

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.identity_index.tombstones import ID_DIGITS, limit_cosine
+from anchorface.identity_index.unit import unit
+from anchorface.pipelines.erasure.withdrawn import faces_in_versions, withdrawn
 from anchorface.records.errors import DataError
 from anchorface.records.nouns import FACE_SCHEMA, PHOTO_SCHEMA
 from anchorface.records.storage import exists, join, list_files, read_table
@@ -83,6 +84,18 @@ def by_source(out: str, source: str) -> Selection:
     return _of_photos(out, "source", table, set(chosen["photo_id"].to_pylist()))
 
 
+def by_withdrawn(out: str) -> Selection:
+    """All photographs whose consent was withdrawn, with their faces in versions made before.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = withdrawn(out).photo_ids
+    if not found:
+        raise DataError(f"{out}: consent to no photograph here was withdrawn")
+    return _of_photos(out, "withdrawn", photo_rows(out), set(found))
+
+
 def by_identity(out: str, names: Sequence[str], *, kind: str = "identity", faces: Iterable[str] = ()) -> Selection:
     """Persons.
 
@@ -141,8 +154,9 @@ def _of_photos(out: str, kind: str, photos: pa.Table, chosen: set[str]) -> Selec
     faces = face_rows(out)
     faces = faces.filter(pc.is_in(faces["photo_id"], value_set=pa.array(sorted(chosen), pa.string())))
     uris = photos.filter(pc.is_in(photos["photo_id"], value_set=pa.array(sorted(chosen), pa.string())))["uri"]
+    held = set[str]().union(*faces_in_versions(out, chosen).values())
     return Selection(
-        kind=kind, face_ids=tuple(sorted(faces["face_id"].to_pylist())), photo_ids=tuple(sorted(chosen)),
+        kind=kind, face_ids=tuple(sorted(held | set(faces["face_id"].to_pylist()))), photo_ids=tuple(sorted(chosen)),
         uris=tuple(sorted(set(uris.to_pylist()))), places=_places(faces),
     )
 

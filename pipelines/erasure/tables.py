@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anchorface.pipelines.stages import stage
+from anchorface.records.state import read_state
 from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, read_table, write_atomic
 
 NOT_TABLES = ("dataset/", "index/", "tombstones/", "erased/", "audit/", "building/", "listing/")
@@ -226,7 +227,7 @@ def _is_in(column: pa.ChunkedArray, values: frozenset[str]) -> np.ndarray:
 
 
 def _json(uri: str) -> dict[str, Any]:
-    return json.loads(read_bytes(uri))
+    return read_state(uri, dict[str, Any])
 
 
 def _write(uri: str, values: Mapping[str, Any]) -> None:

@@ -17,9 +17,11 @@ from anchorface.pipelines.erasure.tables import without_subjects
 from anchorface.pipelines.feed.table import forget
 from anchorface.pipelines.versions.publish import Tally, latest_id, move, size, whole
 from anchorface.pipelines.versions.tar import members, pack
+from anchorface.records import storage
+from anchorface.records.dataset import require_shard, require_table
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import Manifest, Shard
-from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, read_table, write_atomic
+from anchorface.records.storage import delete, exists, filesystem, join, read_table, write_atomic
 from anchorface.records.table_stream import sha256_of, write_stream
 
 FOLDER = "rewriting"
@@ -41,13 +43,17 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
     """Replace a version by one without these faces; doing it again after a kill finishes it.
 
     Returns:
-        The new version's id.
+        The new version's id; empty if the old one was deleted by hand.
+
+    Raises:
+        DataError: a table or shard of it is not the one of its manifest; nothing damaged gets a new hash.
     """
     dataset = join(out, "dataset")
     old = join(dataset, manifest_id)
     if not exists(join(old, "manifest.json")):
         new = _successor(out, manifest_id)
-        _pass_on(out, manifest_id, new)
+        if new:
+            _pass_on(out, manifest_id, new)
         delete(old)
         delete(join(out, FOLDER, manifest_id))
         return new
@@ -55,10 +61,10 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
     described = join(building, "manifest.json")
     if not exists(described):
         write_atomic(described, _build(old, building, face_ids, subjects).to_json().encode())
-    manifest = Manifest.from_json(read_bytes(described).decode())
+    manifest = Manifest.read(building)
     move(building, dataset, manifest)
     _pass_on(out, manifest_id, manifest.manifest_id)
-    forget(Manifest.from_json(read_bytes(join(old, "manifest.json")).decode()).faces_sha256)
+    forget(Manifest.read(old).faces_sha256)
     # The manifest goes first: a folder without one is no version, and a second attempt knows how far this one came.
     delete(join(old, "manifest.json"))
     delete(old)
@@ -68,7 +74,8 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
 
 def _build(old: str, building: str, face_ids: frozenset[str], subjects: frozenset[str]) -> Manifest:
     """The new version's files, all of them in `building`, and its manifest."""
-    before = Manifest.from_json(read_bytes(join(old, "manifest.json")).decode())
+    before = Manifest.read(old)
+    require_table(old, before)
     schema = _schema(old)
     shards = [_rewrite_shard(old, building, shard, face_ids, schema) for shard in before.shards]
     kept = [shard for shard in shards if shard is not None]
@@ -93,6 +100,7 @@ def _rewrite_shard(old: str, building: str, shard: Shard, face_ids: frozenset[st
         return None
     target = join(building, shard.path)
     if len(left) < len(rows):
+        require_shard(old, shard)
         content, places = pack(_others(join(old, shard.path), set(left["face_id"].to_pylist())))
         write_atomic(target, content)
         left = left.set_column(left.schema.get_field_index("offset"), "offset", pa.array([o for o, _ in places]))
@@ -100,10 +108,11 @@ def _rewrite_shard(old: str, building: str, shard: Shard, face_ids: frozenset[st
             shard, faces=len(left), identities=tuple(pc.unique(left["identity"]).to_pylist()), byte_size=size(target),
             sha256=sha256_of(target),
         )
-    elif not whole(building, shard):
-        system, source = filesystem(join(old, shard.path))
-        system.create_dir(filesystem(target)[1].rpartition("/")[0], recursive=True)
-        system.move(source, filesystem(target)[1])
+    elif whole(building, shard):
+        require_shard(building, shard)
+    else:
+        require_shard(old, shard)
+        storage.move(join(old, shard.path), target)
     write_stream(_rows(building, shard), schema, [left])
     return shard
 
@@ -132,10 +141,10 @@ def _column(out: str, manifest_id: str, name: str) -> pa.ChunkedArray:
 
 
 def _successor(out: str, manifest_id: str) -> str:
-    """The version that took a rewritten one's place."""
+    """The version that took a rewritten one's place; empty if somebody deleted the old one before."""
     found: list[Any] = [
         m.manifest_id for m in manifests(join(out, "dataset")) if manifest_id in m.parents and "erased" in m.extra]
-    return found[0]
+    return found[0] if found else ""
 
 
 def _pass_on(out: str, old: str, new: str) -> None:

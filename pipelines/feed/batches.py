@@ -8,6 +8,7 @@ decides where a batch is made, never which one comes next.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 
+from anchorface.pipelines.feed.consent import require_allowed
 from anchorface.pipelines.feed.cpus import PATIENCE
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.feed import Feed
@@ -47,12 +48,13 @@ def batches(
 
     Raises:
         ConfigurationError: more ranks than samples in a batch, or an unknown engine.
-        DataError: no dataset there, or a damaged shard.
+        DataError: no dataset there, or a damaged shard. ConsentError: faces that `settings.requires` does not allow.
     """
     share(settings.batch, rank, world)
     if engine not in ("ray", "inline"):
         raise ConfigurationError(f"feed engine {engine!r}: it is 'ray' or 'inline'")
     dataset = open_dataset(dataset_uri or settings.dataset)
+    require_allowed(dataset.uri, settings, also=())
     feed = Feed(dataset, settings, latents)
     if engine == "inline":
         return (feed.batch(step, rank, world) for step in range(start_step, stop_step))

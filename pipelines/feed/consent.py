@@ -3,9 +3,10 @@
 In: a dataset version's URI and FeedSettings with `requires`. Out: nothing, or a ConsentError that counts what breaks it
 and names the command that leaves it out. Default recipes demand nothing.
 
-A class is what a sidecar said of a photograph, letter by letter (`licence`, `consent`, `source`; `unknown` where it
-said nothing). Looked at is every face that a run may read: of the split, as target and as reference, and of `val`,
-which grids and validation show.
+What is allowed is named by class (`granted`, `commercial`, `CC-BY`; see records.terms) or by what a sidecar said of a
+photograph, letter by letter (`licence`, `consent`, `source`; `unknown` where it said nothing). Consent that was
+withdrawn is allowed to nobody: such a version cannot even be opened (records.dataset). Looked at is every face that a
+run may read: of the split, as target and as reference, and of `val`, which grids and validation show.
 """
 
 import shlex
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records.errors import ConsentError
 from anchorface.records.storage import join, read_table
+from anchorface.records.terms import allowed_rows, term
 
 ALSO_READ = ("val",)
 SHOWN = 6
@@ -41,7 +43,7 @@ def require_allowed(dataset_uri: str, settings: FeedSettings, *, also: Sequence[
         chosen = pc.is_in(table["identity"], value_set=pa.array(settings.identities, pa.string()))
         read = pc.and_(read, pc.or_(chosen, pc.not_equal(table["split"], settings.split)))
     table = table.filter(read)
-    broken = {column: _outside(table[column], allowed) for column, allowed in settings.requires}
+    broken = {column: pc.invert(allowed_rows(table[column], column, allowed)) for column, allowed in settings.requires}
     breaks = broken[columns[0]]
     for column in columns[1:]:
         breaks = pc.or_(breaks, broken[column])
@@ -66,14 +68,12 @@ def command(dataset_uri: str, settings: FeedSettings) -> str:
     return shlex.join(["anchorface", "shards", workspace, *words])
 
 
-def _outside(column: pa.ChunkedArray, allowed: tuple[str, ...]) -> pa.ChunkedArray:
-    return pc.invert(pc.is_in(column, value_set=pa.array(allowed, pa.string())))
-
-
 def _counts(column: pa.ChunkedArray, name: str) -> str:
-    """`licence 'unknown' 100, 'CC BY-NC' 20 and 3 more`; empty where nothing breaks it."""
+    """`licence 'n/a' 100 (unknown), 'CC BY-NC' 20 (CC-BY-NC) and 3 classes more`; empty where nothing breaks it."""
     found = sorted(((row["counts"], str(row["values"])) for row in pc.value_counts(column).to_pylist()), reverse=True)
     if not found:
         return ""
     more = f" and {len(found) - SHOWN} classes more" if len(found) > SHOWN else ""
-    return f"{name} " + ", ".join(f"{value!r} {number:,}" for number, value in found[:SHOWN]) + more
+    return f"{name} " + ", ".join(
+        f"{value!r} {number:,}" + (f" ({term(name, value)})" if term(name, value) != value else "")
+        for number, value in found[:SHOWN]) + more

@@ -9,7 +9,9 @@ identity in one shard are a group and stand together.
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -18,14 +20,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anchorface.identity_index.retrieval.album import Album
+from anchorface.identity_index.retrieval.compared import Compared
 from anchorface.identity_index.retrieval.exclusions import admissible
-from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, select
+from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, choose
 from anchorface.pipelines.feed.table import Columns, Table, open_table
-from anchorface.records.dataset import find_version
-from anchorface.records.errors import DataError
+from anchorface.records.dataset import find_version, require_shard
+from anchorface.records.errors import DataError, StorageError
 from anchorface.records.lineage import code_hash
 from anchorface.records.manifest import Manifest
-from anchorface.records.storage import filesystem, join, read_bytes
+from anchorface.records.storage import filesystem, is_local, join, read_bytes
+
+GROUPS = 256
+"""Groups whose compared faces a process keeps, about 30 kB each: most of those that an epoch's order mixes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +76,15 @@ class Dataset:
 
     def references(self, row: int, policy: MismatchPolicy, k: int, rng: np.random.Generator) -> list[Chosen]:
         """Up to k references for a face, from its group; see `identity_index.retrieval.mismatch.select`."""
-        group = self.group_rows(row)
-        album = Album.of_columns(self.columns, slice(group.start, group.stop))
-        return select(album, row - group.start, policy, k, rng).references(album)
+        compared = self._compared(int(self.table.group[row]), policy)
+        return choose(compared, row - self.group_rows(row).start, k, rng).references(compared.album)
+
+    @cached_property
+    def _compared(self) -> Callable[[int, MismatchPolicy], Compared]:
+        """A group's faces under a policy; kept for its other faces, which stand near in the order of an epoch."""
+        starts = self.table.starts
+        return lru_cache(GROUPS)(lambda group, policy: Compared(
+            Album.of_columns(self.columns, slice(int(starts[group]), int(starts[group + 1]))), policy))
 
     def admissible(self, policy: MismatchPolicy) -> NDArray[np.int32]:
         """How many references each face can have from its group, int32 [N]; counted once a node."""
@@ -87,17 +99,6 @@ class Dataset:
                 counts[first:stop] = admissible(Album.of_columns(self.columns, slice(first, stop)), policy)
         return counts
 
-    def verify(self) -> None:
-        """Read everything and compare all hashes with the Manifest.
-
-        Raises:
-            DataError: a shard or the table is not what the Manifest describes.
-        """
-        expected = {"faces.parquet": self.manifest.faces_sha256, **{s.path: s.sha256 for s in self.manifest.shards}}
-        for path, sha256 in expected.items():
-            if hashlib.sha256(read_bytes(join(self.uri, path))).hexdigest() != sha256:
-                raise DataError(f"{self.uri}/{path}: its SHA-256 is not the one in the Manifest; copy it again")
-
 
 class CropReader:
     """Crops by row, from shards held as bytes: mapped where the disk is local, fetched once where it is not.
@@ -110,13 +111,14 @@ class CropReader:
     def __init__(self, dataset: Dataset, shards: int = 8) -> None:
         self._dataset, self._limit = dataset, shards
         self._held: OrderedDict[str, pa.Buffer] = OrderedDict()
-        self._sizes = {shard.path: shard.byte_size for shard in dataset.manifest.shards}
+        self._shards = {shard.path: shard for shard in dataset.manifest.shards}
 
     def jpeg(self, row: int) -> bytes:
         """The crop's JPEG bytes.
 
         Raises:
-            DataError: the shard is missing, cut short, or holds something else in that place.
+            DataError: the shard is missing, not the one of the Manifest by its hash (compared when this process first
+                reads it), or holds something else in that place.
         """
         columns = self._dataset.columns
         path, offset, size = str(columns["shard"][row]), int(columns["offset"][row]), int(columns["byte_size"][row])
@@ -136,15 +138,15 @@ class CropReader:
     def _read(self, path: str) -> pa.Buffer:
         uri = join(self._dataset.uri, path)
         try:
-            if "://" in uri:
-                buffer = pa.py_buffer(read_bytes(uri))
-            else:
-                buffer = pa.memory_map(filesystem(uri)[1]).read_buffer()
-        except (OSError, pa.ArrowInvalid) as error:
+            if is_local(uri):
+                require_shard(self._dataset.uri, self._shards[path])
+                return pa.memory_map(filesystem(uri)[1]).read_buffer()
+            content = read_bytes(uri)
+        except (StorageError, pa.ArrowInvalid) as error:
             raise DataError(f"{uri}: the shard cannot be read: {error}") from error
-        if buffer.size != self._sizes[path]:
-            raise DataError(f"{uri}: {buffer.size} bytes, the Manifest says {self._sizes[path]}; copy it again")
-        return buffer
+        if hashlib.sha256(content).hexdigest() != self._shards[path].sha256:
+            raise DataError(f"{uri}: {len(content)} bytes of another hash than the Manifest's; copy it again")
+        return pa.py_buffer(content)
 
 
 def open_dataset(uri: str) -> Dataset:

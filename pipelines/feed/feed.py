@@ -4,6 +4,7 @@ In: a dataset version (pipelines.feed.dataset), frozen FeedSettings, a position 
 Out: `Sample`s, and batches of NumPy arrays as pipelines.feed.sample describes them.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -17,7 +18,7 @@ from anchorface.identity_index import Chosen
 from anchorface.pipelines.feed.dataset import CropReader, Dataset, shard_sizes
 from anchorface.pipelines.feed.latents import Latents
 from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule, share
-from anchorface.pipelines.feed.sample import Batch, Sample, collate
+from anchorface.pipelines.feed.sample import Batch, Sample, collate, room
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records.errors import ConfigurationError, DataError
 from anchorface.records.nouns import Pair
@@ -25,6 +26,18 @@ from anchorface.records.seeds import rng
 
 SEVERITY_FACES, SEVERITY_SIDE = 2, 64
 """The faces that severity is measured on, and their side, px: our choice, about a millisecond a try."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What is drawn for a position before any picture is read; a batch's are drawn together, which is quicker than each
+    between two pictures. rows: the target's and the references'. mirrored: all of them.
+    """
+
+    rows: tuple[int, ...]
+    mirrored: bool
+    plan: degradation.Plan
+    pair: Pair
 
 
 class Feed:
@@ -80,36 +93,54 @@ class Feed:
 
     def sample(self, position: int) -> Sample:
         """The sample of a position: the same bytes in any process, at any time."""
+        drawn = self._drawn(position)
+        return self._made(drawn, {name: array[0] for name, array in self._room([drawn]).items()})
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """This rank's share of a global batch; see `pipelines.feed.order.share`."""
+        first = step * self.settings.batch
+        drawn = [self._drawn(first + place) for place in share(self.settings.batch, rank, world)]
+        pictures = self._room(drawn)
+        return collate([self._made(one, {name: array[number] for name, array in pictures.items()})
+                        for number, one in enumerate(drawn)], pictures)
+
+    def _drawn(self, position: int) -> Drawn:
+        """All that is drawn for a position."""
         settings, columns = self.settings, self.dataset.columns
         number, place = divmod(position, settings.batch)
         row = int(self.target_rows(number)[place])
         chosen = self._references(position, row)
-        candidates = {str(columns["face_id"][r]): r for r in self.dataset.group_rows(row)}
-        reference_rows = [candidates[choice.face_id] for choice in chosen]
-        mirrored = settings.flip and rng(settings.seed, "flip", position).random() < 0.5
-        target, landmarks = self.picture(row, mirrored)
-        references = [] if self._latents else [self.picture(r, mirrored) for r in reference_rows]
+        candidates = {str(columns["face_id"][r]): r for r in self.dataset.group_rows(row)} if chosen else {}
         plan = self._plan(position)
-        norms = columns["norm"][[row, *reference_rows]].astype(np.float32)
-        raw = columns["embedding"][[row, *reference_rows]] * norms[:, None]
-        pair = Pair(
-            position=position, identity=str(columns["identity"][row]), target=str(columns["face_id"][row]),
-            references=tuple(choice.face_id for choice in chosen), reasons=tuple(choice.reason for choice in chosen),
-            plan=plan.to_json(),
-        )
+        return Drawn(
+            rows=(row, *(candidates[choice.face_id] for choice in chosen)), plan=plan,
+            mirrored=settings.flip and bool(rng(settings.seed, "flip", position).random() < 0.5),
+            pair=Pair(
+                position=position, identity=str(columns["identity"][row]), target=str(columns["face_id"][row]),
+                references=tuple(choice.face_id for choice in chosen),
+                reasons=tuple(choice.reason for choice in chosen), plan=plan.to_json(),
+            ))
+
+    def _room(self, drawn: list[Drawn]) -> Batch:
+        return room(len(drawn), len(drawn[0].rows) - 1, self.settings.size, cached=self._latents is not None,
+                    degraded=not self.settings.degrade_on_device)
+
+    def _made(self, drawn: Drawn, into: Batch) -> Sample:
+        """A drawn sample. into: arrays of a `room` without the first axis, which take its pictures."""
+        columns, rows = self.dataset.columns, list(drawn.rows)
+        target, landmarks = self.picture(rows[0], drawn.mirrored, into["target"])
+        references = [] if self._latents else [
+            self.picture(row, drawn.mirrored, place) for row, place in zip(rows[1:], into["references"], strict=True)]
+        if "degraded" in into:
+            into["degraded"][:] = degradation.apply(target, drawn.plan)
+        raw = columns["embedding"][rows] * columns["norm"][rows].astype(np.float32)[:, None]
         return Sample(
-            position=position, target=target, degraded=degradation.apply(target, plan),
+            position=drawn.pair.position, target=target, degraded=into.get("degraded"),
             references=tuple(image for image, _ in references), target_landmarks=landmarks,
             target_embedding=raw[0], reference_embeddings=raw[1:],
-            reference_landmarks=tuple(points for _, points in references), pair=pair,
-            latents=np.stack([self._latents.tokens(r, mirrored) for r in (row, *reference_rows)])
-            if self._latents else None,
+            reference_landmarks=tuple(points for _, points in references), pair=drawn.pair,
+            latents=np.stack([self._latents.tokens(row, drawn.mirrored) for row in rows]) if self._latents else None,
         )
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """This rank's share of a global batch; see `pipelines.feed.order.share`."""
-        first, places = step * self.settings.batch, share(self.settings.batch, rank, world)
-        return collate([self.sample(first + place) for place in places])
 
     def _plan(self, position: int) -> degradation.Plan:
         """The degradation of a position."""
@@ -147,17 +178,24 @@ class Feed:
         draw = rng(self.settings.seed, "references", position)
         return self.dataset.references(row, self.settings.policy, drawn, draw)[:count]
 
-    def picture(self, row: int, mirrored: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """A face's crop, uint8 [S, S, 3], and its landmarks there, float32 [5, 2]."""
-        image, size = decode_jpeg(self._crops.jpeg(row)), self.settings.size
+    def picture(self, row: int, mirrored: bool,
+                into: NDArray[np.uint8] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """A face's crop, uint8 [S, S, 3], and its landmarks there, float32 [5, 2].
+
+        Args:
+            into: contiguous, takes the crop and is returned.
+        """
+        size = self.settings.size
+        into = np.empty((size, size, 3), np.uint8) if into is None else into
+        image = decode_jpeg(self._crops.jpeg(row), into)
         landmarks = (self.dataset.columns["crop_landmarks"][row] + 0.5) * (size / image.shape[0]) - 0.5
-        if image.shape[0] != size:
+        if image is not into:
             way = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
-            image = cv2.resize(image, (size, size), interpolation=way)
+            cv2.resize(image, (size, size), dst=into, interpolation=way)
         if mirrored:
-            image = np.ascontiguousarray(image[:, ::-1])
+            cv2.flip(into, 1, dst=into)
             landmarks = landmarks[[1, 0, 2, 4, 3]] * np.array([-1, 1]) + np.array([size - 1, 0])
-        return image, landmarks.astype(np.float32)
+        return into, landmarks.astype(np.float32)
 
 
 def sample(dataset: Dataset, settings: FeedSettings, position: int) -> Sample:

@@ -11,7 +11,7 @@ A part appears whole or not at all, and names the faces that it was made of by t
 import hashlib
 import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,19 @@ from numpy.typing import NDArray
 
 from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.records.errors import DataError
-from anchorface.records.storage import exists, filesystem, join, read_bytes
+from anchorface.records.state import read_state
+from anchorface.records.storage import CHUNK, exists, filesystem, join
 
 DESCRIPTION = "description.json"
 TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+
+
+class Description(TypedDict):
+    """What Latents reads of `description.json`; what else the tokens depend on stands there too."""
+
+    manifest_id: str
+    size: int
+    shape: list[int]
 
 
 class Latents:
@@ -37,7 +46,7 @@ class Latents:
         self._folder, self._dataset = folder, dataset
         if not exists(join(folder, DESCRIPTION)):
             raise DataError(f"{folder}: no cached latents here; fill them first, or leave recipe.latents empty")
-        self.description: dict[str, Any] = json.loads(read_bytes(join(folder, DESCRIPTION)))
+        self.description: dict[str, Any] = dict(read_state(join(folder, DESCRIPTION), Description))
         found = self.description["manifest_id"], self.description["size"]
         if found != (dataset.manifest_id, size):
             raise DataError(f"{folder}: latents of dataset version {found[0]} at {found[1]} px, not of "
@@ -68,11 +77,31 @@ class Latents:
             told, faces = header["tokens"], header["__metadata__"]["faces"]
             kind, shape = TYPES[told["dtype"]], tuple(told["shape"])
             whole = file.size() == 8 + length + int(np.prod(shape)) * kind.itemsize
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{uri}: not a part of cached latents ({error!r}); fill them again") from error
         if not whole or shape != (len(rows), *self.description["shape"]) or faces != faces_hash(self._dataset, number):
             raise DataError(f"{uri}: cut short, or of other faces; delete it and fill the latents again")
         return file, 8 + length, kind, shape, rows.start
+
+
+def require_part(uri: str) -> None:
+    """Read a part and compare its tokens with the hash in its header.
+
+    Raises:
+        DataError: they are others.
+    """
+    system, path = filesystem(uri)
+    total = hashlib.sha256()
+    try:
+        with system.open_input_stream(path) as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+            while content := stream.read(CHUNK):
+                total.update(content)
+        sha256 = header["__metadata__"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise DataError(f"{uri}: not a part of cached latents ({error!r})") from error
+    if total.hexdigest() != sha256:
+        raise DataError(f"{uri}: not the tokens that were written (other hash): it was damaged")
 
 
 def shard_rows(dataset: Dataset, number: int) -> range:

@@ -2,7 +2,7 @@
 
 In: an opened Dataset and FeedSettings. Out: the same batches as the inline engine. A row of the Ray Dataset is one
 step's batch: a tensor column for each array (their shapes vary, as the number of references changes from step to step),
-`digest` as a list of strings, and `error` and `message`, empty unless the step could not be made.
+`digest` and `plan` as a list of strings, and `error` and `message`, empty unless the step could not be made.
 
 Measured on two shared CPUs, 200 batches of 16 samples of 128 px, one worker, five runs in turns: median 17.7 batches
 a second (13.1 to 18.8), and 16.8 (14.6 to 19.4) with each batch as one string of bytes. No difference can be told.
@@ -37,6 +37,7 @@ NO_BATCH: Batch = {
     "reference_embeddings": np.zeros((0, 0, 0), np.float32), "digest": np.zeros(0, np.str_),
 }
 """What stands beside an error, so that all rows have the same columns."""
+NO_PLAN: Batch = {"plan": np.zeros(0, np.str_)}
 NO_LATENTS: Batch = {"target_latent": np.zeros((0, 0, 0), np.float32),
                      "reference_latents": np.zeros((0, 0, 0, 0), np.float32)}
 
@@ -73,7 +74,8 @@ def stream(
             if error:
                 raise errors.from_value(error, message)
             # Copies: Ray's memory is not for writing.
-            yield {name: np.array(array, (NO_BATCH | NO_LATENTS)[name].dtype.type) for name, array in row.items()}
+            yield {name: np.array(array, (NO_BATCH | NO_PLAN | NO_LATENTS)[name].dtype.type)
+                   for name, array in row.items()}
 
 
 def _options(options: ExecutionOptions, world: int) -> ExecutionOptions:
@@ -92,6 +94,8 @@ class _BatchMaker:
         # Opened at the first task, so that what is wrong travels as a value.
         self._feed = cache(lambda: Feed(open_dataset(address), settings, latents))
         self._none = NO_BATCH | (NO_LATENTS if latents else {})
+        if settings.degrade_on_device:
+            self._none = {name: array for name, array in self._none.items() if name != "degraded"} | NO_PLAN
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
         made: list[Batch] = []

@@ -10,6 +10,12 @@ In: `Sample`s with equally many references. Out: a Batch. S = pixels of a side, 
     reference_embeddings  float32 [b, R, D], raw
     digest                str [b], SHA-256 of each sample's bytes
 
+Where the training degrades on its device (`FeedSettings.degrade_on_device`), there stands instead of `degraded`
+
+    plan                  str [b], the degradation as JSON (degradation.Plan)
+
+and the digest covers the plan but no degraded picture.
+
 Where the feed reads cached latents, `references` is [b, R, 0, 0, 3], and beside it stand, of L tokens of C channels:
 
     target_latent         float32 [b, L, C]
@@ -18,7 +24,7 @@ Where the feed reads cached latents, `references` is [b, R, 0, 0, 3], and beside
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,13 +38,15 @@ Batch = dict[str, NDArray[Any]]
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """One training sample; the arrays are as the module describes, without the first axis. pair: how it was made.
+    degraded: None where the training makes it.
     reference_landmarks: float32 [5, 2] of each reference, in its own picture.
     latents: float32 [1 + R, L, C], the target's and the references', instead of the references' pictures.
+    digest: SHA-256 of everything in the sample.
     """
 
     position: int
     target: NDArray[np.uint8]
-    degraded: NDArray[np.uint8]
+    degraded: NDArray[np.uint8] | None
     references: tuple[NDArray[np.uint8], ...]
     target_landmarks: NDArray[np.float32]
     target_embedding: NDArray[np.float32]
@@ -46,41 +54,61 @@ class Sample:
     reference_landmarks: tuple[NDArray[np.float32], ...]
     pair: Pair
     latents: NDArray[np.float32] | None = None
+    digest: str = field(init=False)
 
     @property
     def degraded_landmarks(self) -> NDArray[np.float32]:
         """The target's: a degradation moves no pixel."""
         return self.target_landmarks
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of everything in the sample."""
-        total = hashlib.sha256(json.dumps(asdict(self.pair), sort_keys=True).encode())
-        arrays = (self.target, self.degraded, *self.references, self.target_landmarks, self.target_embedding,
-                  self.reference_embeddings)
-        for array in (*arrays, *(() if self.latents is None else (self.latents,))):
-            total.update(np.ascontiguousarray(array).tobytes())
-        return total.hexdigest()
+    def __post_init__(self) -> None:
+        """Hash everything in the sample, while its pictures are in the processor's cache."""
+        total = hashlib.sha256(json.dumps(vars(self.pair), sort_keys=True).encode())
+        for array in (self.target, self.degraded, *self.references, self.target_landmarks, self.target_embedding,
+                      self.reference_embeddings, self.latents):
+            if array is not None:
+                total.update(np.ascontiguousarray(array).data)
+        object.__setattr__(self, "digest", total.hexdigest())
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Samples with equally many references as one dictionary of arrays."""
-    target = np.stack([s.target for s in samples])
-    count, shape = len(samples[0].references), target.shape[1:]
+def room(samples: int, references: int, size: int, *, cached: bool, degraded: bool) -> Batch:
+    """Arrays for the pictures of so many samples, to be filled.
+
+    Args:
+        cached: latents stand for the references' pictures. degraded: whether there are degraded pictures.
+    """
+    side, names = 0 if cached else size, ("target", "degraded") if degraded else ("target",)
+    return {name: np.empty((samples, size, size, 3), np.uint8) for name in names} | {
+        "references": np.empty((samples, references, side, side, 3), np.uint8)}
+
+
+def collate(samples: list[Sample], pictures: Batch | None = None) -> Batch:
+    """Samples with equally many references as one dictionary of arrays.
+
+    Args:
+        pictures: the `room` that the samples' pictures already stand in; they are copied if there is none.
+    """
     cached = [s.latents for s in samples if s.latents is not None]
-    if cached:
-        count, shape = len(cached[0]) - 1, (0, 0, 3)
     latents = {"target_latent": np.stack([one[0] for one in cached]),
                "reference_latents": np.stack([one[1:] for one in cached])} if cached else {}
-    return latents | {
-        "position": np.array([s.position for s in samples], dtype=np.int64),
-        "target": target,
-        "degraded": np.stack([s.degraded for s in samples]),
-        "references": np.array([s.references for s in samples], dtype=np.uint8).reshape(
-            len(samples), count, *shape
-        ),
+    plans = {"plan": np.array([s.pair.plan for s in samples], dtype=np.str_)} if samples[0].degraded is None else {}
+    position = {"position": np.array([s.position for s in samples], dtype=np.int64)}
+    return position | (_copied(samples) if pictures is None else pictures) | latents | {
         "landmarks": np.stack([s.target_landmarks for s in samples]),
         "target_embedding": np.stack([s.target_embedding for s in samples]),
         "reference_embeddings": np.stack([s.reference_embeddings for s in samples]),
         "digest": np.array([s.digest for s in samples], dtype=np.str_),
-    }
+    } | plans
+
+
+def _copied(samples: list[Sample]) -> Batch:
+    first = samples[0]
+    pictures = room(len(samples), len(first.reference_embeddings), len(first.target), cached=first.latents is not None,
+                    degraded=first.degraded is not None)
+    for place, sample in enumerate(samples):
+        pictures["target"][place] = sample.target
+        if sample.degraded is not None:
+            pictures["degraded"][place] = sample.degraded
+        for number, image in enumerate(sample.references):
+            pictures["references"][place, number] = image
+    return pictures

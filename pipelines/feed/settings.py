@@ -13,6 +13,9 @@ from anchorface.identity_index import MismatchPolicy
 from anchorface.records.bounds import SEED, SHARE, SIZE, Bounds, check
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.manifest import CLASSES
+from anchorface.records.terms import WITHDRAWN, term
+
+REFUSED = ("consent", WITHDRAWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,11 @@ class FeedSettings:
     flip: mirror half of the samples, target and references together. embedder: the network that the embeddings must
     come from, None for any; a recipe fills in its own.
     identities: only these persons' faces as targets, None for all of the split.
-    requires: classes that every face must be of: column (`licence`, `consent`, `source`) and what is allowed in it (a
-    mapping is taken, and kept as its pairs); empty demands nothing. It decides no sample: see pipelines.feed.consent.
+    degrade_on_device: the training makes the degraded pictures on its device (degradation.batch), of targets and plans
+    that the feed sends; they differ from the feed's own by the rounding of floats, so it decides the sample.
+    requires: what every face must be of: column (`licence`, `consent`, `source`) and what is allowed in it, as classes
+    or words (records.terms.allows; a mapping is taken, and kept as its pairs); empty demands nothing. It decides no
+    sample: see pipelines.feed.consent.
     """
 
     dataset: str
@@ -44,6 +50,7 @@ class FeedSettings:
     flip: bool = False
     embedder: str | None = None
     identities: tuple[str, ...] | None = None
+    degrade_on_device: bool = False
     requires: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:
@@ -87,7 +94,7 @@ def _as_classes(given: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Demanded classes as sorted pairs of column and sorted words.
 
     Raises:
-        ConfigurationError: another column, or no words.
+        ConfigurationError: another column, no words, or consent that was withdrawn.
     """
     pairs = _as_tuples(given)
     fits = _is_pairs(pairs) and all(
@@ -95,7 +102,10 @@ def _as_classes(given: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
         for column, allowed in pairs)
     if not fits or len({column for column, _ in pairs}) < len(pairs):
         raise ConfigurationError(f"feed.requires {given!r}: a mapping of {', '.join(CLASSES)} to lists of allowed "
-                                 'words is needed, such as {"licence": ["CC0-1.0"], "consent": ["given"]}')
+                                 'words is needed, such as {"licence": ["commercial"], "consent": ["granted"]}')
+    refused = [word for column, allowed in pairs for word in allowed if (column, term(column, word)) == REFUSED]
+    if refused:
+        raise ConfigurationError(f"feed.requires consent {refused}: what was withdrawn is allowed to nobody")
     return tuple(sorted((column, tuple(sorted(set(allowed)))) for column, allowed in pairs))
 
 

@@ -21,7 +21,7 @@ from anchorface.identity_index.clustering.constraints import Constraints, constr
 from anchorface.identity_index.clustering.decisions import rejected
 from anchorface.identity_index.clustering.doubt import Doubt, doubts
 from anchorface.identity_index.clustering.duplicates import copies, proposed, same_picture, view
-from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.unit import unit
 from anchorface.pipelines.identities.previous import Previous
 from anchorface.records.errors import DataError
 from anchorface.records.nouns import Decision, Dropped

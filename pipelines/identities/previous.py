@@ -6,11 +6,12 @@ the run that starts from it: a killed run, repeated, starts from the same. Colum
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
-from anchorface.records.storage import exists, join, read_bytes, read_table, write_table
+from anchorface.records.state import parsed, read_state
+from anchorface.records.storage import exists, join, read_table, write_table
 
 FILE = "identities/previous.parquet"
 TABLE = "identities/part-00000.parquet"
@@ -60,12 +61,21 @@ def previous(out: str) -> Previous:
     )
 
 
-def _metadata(out: str) -> dict[str, Any]:
-    return json.loads((read_table(join(out, FILE)).schema.metadata or {})[b"previous"])
+class Note(TypedDict):
+    """What the table says of itself in its metadata."""
+
+    key: str
+    highest: int
+    drawn: str
+
+
+def _metadata(out: str) -> Note:
+    note = (read_table(join(out, FILE)).schema.metadata or {}).get(b"previous", b"")
+    return parsed(note, Note, join(out, FILE))
 
 
 def _of_identities(out: str) -> tuple[pa.Table, int, str]:
-    said = json.loads(read_bytes(join(out, REPORT)))
+    said = read_state(join(out, REPORT), dict[str, Any])
     rows = read_table(join(out, TABLE), ("identity", "split", "face_ids")).to_pylist()
     table = _table(
         [face for row in rows for face in row["face_ids"]], [row["identity"] for row in rows for _ in row["face_ids"]],

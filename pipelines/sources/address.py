@@ -21,6 +21,8 @@ from anchorface.records.storage import join
 
 LOCAL = "file://"
 WEB = ("http://", "https://")
+IN_MEMORY = "memory:"
+"""What only the process that wrote it can read."""
 PERCENT = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 """Schemes whose paths pyarrow reads percent-encoded; fsspec takes the others as they are written."""
 _MEMBER = re.compile(r"(?s)(.+)#([^#@]*)@(\d{1,18})\+(\d{1,18})")

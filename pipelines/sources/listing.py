@@ -22,6 +22,7 @@ from urllib.parse import unquote, urldefrag
 import pyarrow as pa
 
 from anchorface.pipelines.sources.address import (
+    IN_MEMORY,
     child_uri,
     file_uri,
     inside,
@@ -30,13 +31,15 @@ from anchorface.pipelines.sources.address import (
     local_path,
     printable,
 )
+from anchorface.pipelines.sources.child import Child
 from anchorface.pipelines.sources.layouts import Layout, find_layout
-from anchorface.pipelines.sources.opening import file_size
-from anchorface.pipelines.sources.sidecars import BAD_ROW, file_of, is_sidecar, normal, sidecar_rows
+from anchorface.pipelines.sources.opening import file_size, open_file
+from anchorface.pipelines.sources.sidecars import BAD_ROW, file_of, is_sidecar, normal, said_rows
 from anchorface.pipelines.sources.spill import Spill, by_bucket, spelling
-from anchorface.pipelines.sources.tables import TableRow, table_photos
+from anchorface.pipelines.sources.tables import TableRow, names_places, table_photos
 from anchorface.pipelines.sources.tars import tar_photos
 from anchorface.pipelines.sources.walk import Found, Root, find_root, link_problem, matches, walk
+from anchorface.records.addresses import has_secret, redacted
 from anchorface.records.errors import DataError, PhotoError
 from anchorface.records.kinds import HIDDEN, PICTURES, UNPACK, Others, not_read
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
@@ -116,7 +119,7 @@ class Listing:
         self._folder = _folder(self.root)
         self._roots = _roots(self._folder)
         self._loose = self._named = 0
-        self._others = Others()
+        self._others, self._child = Others(), Child()
 
     def parts(self, part_rows: int) -> Iterator[tuple[str, pa.Table]]:
         """The parts, each with its name; `complaints` is whole when they are through.
@@ -142,6 +145,7 @@ class Listing:
             yield from self._container_parts(container, part_rows)
         if nothing and not len(self.complaints.table()):
             raise DataError(f"{printable(self.source)}: {self._why_nothing()}")
+        self._child.close()
         if self._others:
             self.complaints.say(self.source, "other files", str(self._others))
 
@@ -197,7 +201,7 @@ class Listing:
 
     def _sidecar(self, sidecar: Found, spill: Spill) -> None:
         folder, _, name = sidecar.place.rpartition("/")
-        for number, row in sidecar_rows(name, sidecar.uri):
+        for number, row in _sidecar_rows(name, sidecar.uri):
             problems: tuple[str, ...] = ()
             try:
                 if isinstance(row, Exception):
@@ -216,12 +220,17 @@ class Listing:
 
     def _is_places(self, table: Found) -> bool:
         """Whether a table says where photographs are, and does not hold them."""
-        first = next((row for row in table_photos(table.uri, False) if isinstance(row, TableRow)), None)
-        return first is not None and bool(first.place)
+        return names_places(table.uri) if table.uri.startswith(IN_MEMORY) else self._child.names_places(table.uri)
+
+    def _table_rows(self, table: Found) -> Iterator[TableRow | Dropped]:
+        """The rows of a table, read by a process that may die of it."""
+        if table.uri.startswith(IN_MEMORY):
+            return table_photos(table.uri, self._labels)
+        return self._child.rows(table.uri, self._labels, table.byte_size)
 
     def _places(self, table: Found, spill: Spill) -> None:
         folder = table.place.rpartition("/")[0]
-        for row in table_photos(table.uri, self._labels):
+        for row in self._table_rows(table):
             if isinstance(row, Dropped):
                 self.complaints.add(row)
                 continue
@@ -231,7 +240,10 @@ class Listing:
                 if not self._fetch:
                     self.complaints.say(table.uri, "remote", f"{place}; curate with --fetch to download it", row.row)
                     continue
-                spill.add(place, place, "photo", 0, 0)
+                uri = place
+                if has_secret(place):  # the table keeps it, and the reader looks there
+                    place, uri = f"{redacted(place)}#{row.row}", row.uri
+                spill.add(place, uri, "photo", 0, 0)
                 self._loose += 1
             else:
                 target = self._target(folder, row.place)
@@ -341,7 +353,7 @@ class Listing:
             says = self._layout_says(file.place, file.uri) | base
             yield _row(file.place, file.uri, "film", file.byte_size, file.modified, says)
             return
-        found = tar_photos(file.uri, self._labels) if file.kind == "tar" else table_photos(file.uri, self._labels)
+        found = tar_photos(file.uri, self._labels) if file.kind == "tar" else self._table_rows(file)
         for each in found:
             if isinstance(each, Dropped):
                 self.complaints.add(each)
@@ -353,6 +365,15 @@ class Listing:
                 name = printable(each.name)
                 says = self._layout_says(name, each.uri) | base | each.says
                 yield _row(f"{file.place}/{name}", each.uri, "photo", each.size, file.modified, says)
+
+
+def _sidecar_rows(name: str, uri: str) -> Iterator[tuple[int, Any]]:
+    """The rows of a sidecar file as `said_rows` gives them; a file that cannot be opened is one bad row."""
+    try:
+        with open_file(uri) as file:
+            yield from said_rows(name, file)
+    except PhotoError as error:
+        yield -1, ValueError(str(error))
 
 
 def _row(place: str, uri: str, kind: str, size: int, modified: int, says: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,9 +28,8 @@ from datetime import date
 from typing import Any, BinaryIO
 
 from anchorface.pipelines.sources.address import printable
-from anchorface.pipelines.sources.opening import open_file
+from anchorface.records.addresses import redacted
 from anchorface.records.dates import believable, doubt_of_birth
-from anchorface.records.errors import PhotoError
 
 SIDECARS = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "index.csv", "index.tsv")
 EMPTY = ("", "na", "n/a", "nan", "none", "null", "-")
@@ -94,15 +93,6 @@ def parse_date(value: Any) -> date | None:
     return date(year, month or 7, day or 15)
 
 
-def sidecar_rows(name: str, uri: str) -> Iterator[tuple[int, Any]]:
-    """The rows of a sidecar file as `said_rows` gives them; a file that cannot be opened is one bad row."""
-    try:
-        with open_file(uri) as file:
-            yield from said_rows(name, file)
-    except PhotoError as error:
-        yield -1, ValueError(str(error))
-
-
 def said_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Any]]:
     """The rows of an open sidecar, one after the other.
 
@@ -144,7 +134,7 @@ def normal(row: Mapping[str, Any], labels: bool = True) -> tuple[dict[str, Any],
                 result[key] = found
 
     for key in ("licence", "consent", "source"):
-        read(key, _text)
+        read(key, lambda value: redacted(_text(value)))
     read("birth_date", _birth_date)
     read("taken", _taken)
     if labels:

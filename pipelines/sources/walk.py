@@ -29,7 +29,8 @@ from anchorface.pipelines.sources.address import (
     printable,
 )
 from anchorface.pipelines.sources.opening import open_file
-from anchorface.records.errors import PhotoError, StorageError
+from anchorface.records.addresses import has_secret
+from anchorface.records.errors import ConfigurationError, PhotoError, StorageError
 from anchorface.records.kinds import SYSTEM, kind_of, system_folder
 from anchorface.records.nouns import Dropped
 from anchorface.records.storage import filesystem
@@ -77,8 +78,13 @@ def find_root(source: str) -> Root:
     """The folder or file that a source means.
 
     Raises:
-        StorageError: there is none.
+        StorageError: there is none. ConfigurationError: its address holds a password.
     """
+    if has_secret(source):
+        raise ConfigurationError(
+            f"{source}: its address was given with a password, and every photograph's address is kept in the tables. "
+            "Give the address without, and the password by the environment: AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or FSSPEC_<PROTOCOL>_<ARGUMENT> (FSSPEC_FTP_USERNAME, FSSPEC_FTP_PASSWORD, ...)")
     info = _info(source)
     pattern: tuple[str, ...] = ()
     if info == fs.FileType.NotFound:

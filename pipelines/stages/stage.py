@@ -14,20 +14,23 @@ whose marker is missing, has another key, or names an output that is gone; so a 
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from pyarrow import fs
 
-from anchorface.pipelines.stages.cluster import connect
+from anchorface.pipelines.stages.cluster import connect, is_there
 from anchorface.pipelines.stages.progress import Progress, StageProgress
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
+from anchorface.records.state import RelativePath, read_state
 from anchorface.records.storage import (
     delete,
     exists,
@@ -36,9 +39,11 @@ from anchorface.records.storage import (
     list_files,
     make_folder,
     read_bytes,
+    read_table,
     write_atomic,
 )
 
+T = TypeVar("T")
 Counts = dict[str, int]
 Outputs = dict[str, bytes]
 Worker = Callable[[str, dict[str, Any]], tuple[Outputs, Counts]]
@@ -47,6 +52,8 @@ ANSWER_SCHEMA = pa.schema([
     ("error", pa.string()), ("message", pa.string()),
 ])
 """What a Ray worker says of a part: what it did, or the error that it met."""
+RAY_SECONDS = 10.0
+"""What Ray and its workers need to start, about: our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,32 @@ class Part:
     rows: int
     inputs: str
     payload: str
+
+
+class Output(TypedDict):
+    """A file that a part wrote, as it was computed. rewritten: the hash of what stands there since an erasure."""
+
+    sha256: str
+    byte_size: int
+    rewritten: NotRequired[str]
+
+
+class Marker(TypedDict):
+    """What a part's done-marker says. outputs: path in the workspace -> what stands there."""
+
+    key: str
+    outputs: dict[RelativePath, Output]
+    counts: Counts
+
+
+class Complete(TypedDict):
+    """What `complete.json` says of a finished stage: the hash of its plan, its settings, all parts' outputs and counts.
+    """
+
+    plan: str
+    settings: dict[str, Any]
+    outputs: dict[RelativePath, Output]
+    counts: Counts
 
 
 def fingerprint(*values: Any) -> str:
@@ -124,8 +157,8 @@ def run(
         settings: what else the outputs depend on, the stage's `version` among it; another value redoes all parts.
         unit: what `Part.rows` counts.
         progress: where to report; silent if None.
-        concurrency: Ray workers; by default as many as there are parts to do and CPUs. 0 does the parts in this
-            process without Ray, for stages whose work is less than a worker's start.
+        concurrency: Ray workers. 0 does the parts in this process, without Ray. By default the first parts are done
+            here, and Ray does the others, as many at once as there are CPUs, if they would take longer than its start.
         num_cpus, num_gpus: what Ray books for each worker.
 
     Returns:
@@ -150,16 +183,18 @@ def run(
     with (progress or Progress(quiet=True)).stage(stage, sum(part.rows for part in parts), unit) as report:
         for part in parts:
             if part.name not in waiting:
-                report.skip(part.rows, (markers[part.name] or {})["counts"])
+                report.skip(part.rows, {} if (marker := markers[part.name]) is None else marker["counts"])
         if pending:
+            if concurrency is None and not num_gpus and not is_there():
+                pending = _inline(out, stage, pending, keys, worker, report, RAY_SECONDS)
             if concurrency == 0:
                 _inline(out, stage, pending, keys, worker, report)
-            else:
+            elif pending:
                 _with_ray(out, stage, pending, keys, worker, report, concurrency, num_cpus, num_gpus)
     if complete is None:
-        done = {part.name: _marker(out, stage, part.name) or {} for part in parts}
-        outputs = {path: value for marker in done.values() for path, value in marker["outputs"].items()}
-        counts = _sum(marker["counts"] for marker in done.values())
+        done = [marker for part in parts if (marker := _marker(out, stage, part.name)) is not None]
+        outputs = {path: value for marker in done for path, value in marker["outputs"].items()}
+        counts = _sum(marker["counts"] for marker in done)
         content = {"plan": plan_key, "settings": dict(settings), "outputs": outputs, "counts": counts}
         write_atomic(join(markers_folder, "complete.json"), json.dumps(content, sort_keys=True, indent=1).encode())
         return counts
@@ -184,7 +219,7 @@ def outputs(out: str, stage: str, folder: str) -> dict[str, str]:
 
 def counts(out: str, stage: str) -> Counts:
     """What a finished stage counted, all parts together; empty if it has not finished."""
-    return (_complete(out, stage) or {"counts": {}})["counts"]
+    return {} if (complete := _complete(out, stage)) is None else complete["counts"]
 
 
 def settings(out: str, stage: str) -> dict[str, Any]:
@@ -230,11 +265,15 @@ class _PartRunner:
 
 def _inline(
     out: str, stage: str, parts: Sequence[Part], keys: Mapping[str, str], worker: Callable[[], Worker],
-    report: StageProgress,
-) -> None:
-    function = worker()
-    for part in parts:
+    report: StageProgress, seconds: float = math.inf,
+) -> list[Part]:
+    """Do parts in this process until what is left would take longer than so many seconds; what is left."""
+    function, began = worker(), time.monotonic()
+    for done, part in enumerate(parts, 1):
         report.advance(part.rows, **_do(out, stage, part.name, keys[part.name], part.payload, function))
+        if (time.monotonic() - began) / done * (len(parts) - done) > seconds:
+            return list(parts[done:])
+    return []
 
 
 def _do(out: str, stage: str, name: str, key: str, text: str, worker: Worker) -> Counts:
@@ -249,8 +288,8 @@ def _do(out: str, stage: str, name: str, key: str, text: str, worker: Worker) ->
     return counts
 
 
-def _is_done(out: str, key: str, marker: Mapping[str, Any] | None) -> bool:
-    if marker is None or marker.get("key") != key:
+def _is_done(out: str, key: str, marker: Marker | None) -> bool:
+    if marker is None or marker["key"] != key:
         return False
     for path, described in marker["outputs"].items():
         system, place = filesystem(join(out, path))
@@ -260,18 +299,21 @@ def _is_done(out: str, key: str, marker: Mapping[str, Any] | None) -> bool:
     return True
 
 
-def _marker(out: str, stage: str, name: str) -> dict[str, Any] | None:
+def _marker(out: str, stage: str, name: str) -> Marker | None:
     uri = join(out, "done", stage, f"{name}.json")
-    if not exists(uri):
-        return None
+    return _trusted(uri, Marker) if exists(uri) else None
+
+
+def _complete(out: str, stage: str) -> Complete | None:
+    uri = join(out, "done", stage, "complete.json")
+    return _trusted(uri, Complete) if exists(uri) else None
+
+
+def _trusted(uri: str, kind: type[T]) -> T:
     try:
-        return json.loads(read_bytes(uri))
-    except ValueError:
-        return None
-
-
-def _complete(out: str, stage: str) -> dict[str, Any] | None:
-    return _marker(out, stage, "complete")
+        return read_state(uri, kind)
+    except DataError as error:
+        raise DataError(f"{error}; delete this file, and what it marks is done again") from error
 
 
 def _delete_leftovers(out: str, stage: str, folder: str, parts: Sequence[Part]) -> None:
@@ -282,7 +324,8 @@ def _delete_leftovers(out: str, stage: str, folder: str, parts: Sequence[Part]) 
         if name.endswith(".tmp"):
             delete(uri)
         elif name.removesuffix(".json") not in planned:
-            for path in (_marker(out, stage, name.removesuffix(".json")) or {"outputs": {}})["outputs"]:
+            marker = _marker(out, stage, name.removesuffix(".json"))
+            for path in () if marker is None else marker["outputs"]:
                 delete(join(out, path))
             delete(uri)
     for place in (join(out, "dropped", stage), join(out, folder)):
@@ -309,6 +352,5 @@ def dropped(out: str) -> pa.Table:
         raise StorageError(f"{out}: there is no such workspace; `ingest` makes one")
     folder = join(out, "dropped")
     files = list_files(folder, (".parquet",)) if exists(folder) else []
-    system, _ = filesystem(out)
-    tables = [pq.read_table(filesystem(uri)[1], filesystem=system) for uri in files]
+    tables = [read_table(uri, DROPPED_SCHEMA.names).cast(DROPPED_SCHEMA) for uri in files]
     return pa.concat_tables([DROPPED_SCHEMA.empty_table(), *tables])

@@ -2,12 +2,13 @@
 
 In, from the workspace: `index/` with `identity`, `split` and `crop_bytes`. Out: shard name -> face ids in order, and a
 hash of the plan. All faces of an identity stand side by side in one tar; more than GROUP_FACES are cut into groups.
+Faces whose consent was withdrawn go into no plan.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +17,10 @@ import pyarrow.compute as pc
 from anchorface.identity_index import IdentityIndex
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
-from anchorface.records.errors import ConfigurationError, DataError
+from anchorface.records.errors import ConfigurationError
 from anchorface.records.manifest import CLASSES
 from anchorface.records.storage import join
+from anchorface.records.terms import allowed_rows, count_terms, withdrawn_rows
 
 VERSION = 3
 """Of the plan and of the tars that follow it."""
@@ -26,11 +28,21 @@ GROUP_FACES = 64
 PLAN_COLUMNS = ["face_id", "identity", "split", "crop_bytes"]
 
 
+class ShardSettings(TypedDict):
+    """What `shard_settings` gives."""
+
+    version: int
+    shard_bytes: int
+    group_faces: int
+    only: NotRequired[dict[str, list[str]]]
+
+
 def shard_settings(shard_bytes: int, only: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
     """What else than the faces decides how the shards come out.
 
     Args:
-        shard_bytes: size of a tar. only: column of CLASSES -> the classes that go in; others stay out.
+        shard_bytes: size of a tar. only: column of CLASSES -> the words or classes that go in (see records.terms);
+            others stay out.
 
     Raises:
         ConfigurationError: another column, or one without classes.
@@ -44,22 +56,35 @@ def shard_settings(shard_bytes: int, only: Mapping[str, Sequence[str]] | None = 
     return settings | ({"only": {name: sorted(set(classes)) for name, classes in sorted(only.items())}} if only else {})
 
 
-def planned(out: str, settings: Mapping[str, Any]) -> tuple[dict[str, pa.Array], str]:
-    """The plan of shards for the index as it is, and the plan's hash (what `done/version.json` names).
+def planned(
+    out: str, settings: Mapping[str, Any]
+) -> tuple[dict[str, pa.Array], str, dict[str, dict[str, int]]]:
+    """The plan of shards for the index as it is, the plan's hash (what `done/version.json` names), and the faces that
+    stay out: column -> class -> number.
 
     Raises:
-        DataError: `group` has not finished here, or no face is of the classes that are asked for.
+        DataError: `group` has not finished here.
     """
     inputs = plan_inputs(out)
     only = settings.get("only", {})
-    faces = IdentityIndex.open(join(out, "index")).faces([*PLAN_COLUMNS, *only])
+    every = IdentityIndex.open(join(out, "index")).faces([*dict.fromkeys([*PLAN_COLUMNS, "consent", *only])])
+    faces = every.filter(pc.invert(withdrawn_rows(every["consent"])))
+    left_out = {"consent": _classes(every["consent"].filter(withdrawn_rows(every["consent"])), "consent")}
     for column, classes in only.items():
-        faces = faces.filter(pc.is_in(faces[column], value_set=pa.array(classes, pa.string())))
-    if only and not len(faces):
-        raise DataError(f"{out}: no face is of the classes {only}; a version's manifest counts licences and consents")
+        outside = pc.invert(allowed_rows(faces[column], column, classes))
+        left_out[column] = left_out.get(column, {}) | _classes(faces[column].filter(outside), column)
+        faces = faces.filter(pc.invert(outside))
     plan = plan_shards(faces, settings["shard_bytes"])
     digests = {name: faces_digest(face_ids) for name, face_ids in plan.items()}
-    return plan, stage.fingerprint(settings, inputs, digests)
+    return plan, stage.fingerprint(settings, inputs, digests), {name: n for name, n in left_out.items() if n}
+
+
+def _classes(values: pa.ChunkedArray, column: str) -> dict[str, int]:
+    """Class -> number of rows; a source is its own word, and is not said."""
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(values).to_pylist()}
+    if column == "source":
+        return {"other": sum(counts.values())} if counts else {}
+    return count_terms(column, counts)
 
 
 def plan_shards(faces: pa.Table, shard_bytes: int) -> dict[str, pa.Array]:

@@ -7,23 +7,25 @@ already is taken up again as it is, so a rerun never becomes its own parent.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
+from anchorface.records import storage
+from anchorface.records.dataset import latest_version
 from anchorface.records.lineage import code_hash, manifests
 from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
 from anchorface.records.nouns import FACE_SCHEMA
+from anchorface.records.state import RelativePath, read_state
 from anchorface.records.storage import (
     delete,
     exists,
     filesystem,
     join,
     make_folder,
-    read_bytes,
     read_table,
     write_atomic,
 )
@@ -34,13 +36,23 @@ PLACE = {"shard": pa.string(), "offset": pa.int64(), "byte_size": pa.int64(), "i
 TABLE_SCHEMA = pa.schema([(name, PLACE.get(name) or FACE_SCHEMA.field(name).type) for name in FACE_COLUMNS])
 
 
-def publish(out: str, plan_key: str, names: Sequence[str], settings: Mapping[str, Any]) -> str:
+class Published(TypedDict):
+    """`done/version.json`: the hash of a plan, and the id of the version that it gave."""
+
+    plan: str
+    manifest_id: RelativePath
+
+
+def publish(
+    out: str, plan_key: str, names: Sequence[str], settings: Mapping[str, Any],
+    left_out: Mapping[str, Mapping[str, int]],
+) -> str:
     """Describe the finished tars by a Manifest and move them to their version's folder.
 
     Args:
         out: the workspace. plan_key: hash of the plan that they follow.
         names: of the shards, in order.
-        settings: of `shards`.
+        settings: of `shards`. left_out: faces of the index that are not in it, column -> class -> number.
 
     Returns:
         The version's folder.
@@ -64,7 +76,7 @@ def publish(out: str, plan_key: str, names: Sequence[str], settings: Mapping[str
         shards=tuple(described), counts=tally.counts(described), licences=tally.of("licence"),
         consents=tally.of("consent"), weights=found["weights"], faces_sha256=faces_sha256,
         settings={"find_faces": found, "group": grouped, "shards": dict(settings)}, code=code_hash(),
-        parents=latest_id(out),
+        parents=latest_id(out), extra={"left_out": left_out} if left_out else {},
     )
     manifest = _known(out, manifest) or manifest
     version = move(building, join(out, "dataset"), manifest)
@@ -77,13 +89,11 @@ def move(building: str, dataset: str, manifest: Manifest) -> str:
     """Move what was built to the folder of its id; what stands there whole already stays. The manifest goes last."""
     version = join(dataset, manifest.manifest_id)
     make_folder(join(version, "shards"))
-    system, source = filesystem(building)
-    _, target = filesystem(version)
     for shard in manifest.shards:
         if not whole(version, shard):
-            system.move(join(source, shard.path), join(target, shard.path))
+            storage.move(join(building, shard.path), join(version, shard.path))
     if not exists(join(version, "faces.parquet")):
-        system.move(join(source, "faces.parquet"), join(target, "faces.parquet"))
+        storage.move(join(building, "faces.parquet"), join(version, "faces.parquet"))
     if not exists(join(version, "manifest.json")):
         write_atomic(join(version, "manifest.json"), manifest.to_json().encode())
     return version
@@ -99,7 +109,7 @@ def name_latest(out: str, manifest_id: str, plan_key: str) -> None:
 def latest_id(out: str) -> tuple[str, ...]:
     """The id of the version that `latest` names, if there is one."""
     uri = join(out, "dataset", "latest")
-    return (read_bytes(uri).decode().strip(),) if exists(uri) else ()
+    return (latest_version(join(out, "dataset")),) if exists(uri) else ()
 
 
 def finished(out: str, plan_key: str) -> str | None:
@@ -107,13 +117,13 @@ def finished(out: str, plan_key: str) -> str | None:
     marker = join(out, "done", "version.json")
     if not exists(marker):
         return None
-    state = json.loads(read_bytes(marker))
+    state = read_state(marker, Published)
     version = join(out, "dataset", state["manifest_id"])
     if state["plan"] != plan_key or not exists(join(version, "manifest.json")):
         return None
     if latest_id(out) != (state["manifest_id"],):
         return None
-    manifest = Manifest.from_json(read_bytes(join(version, "manifest.json")).decode())
+    manifest = Manifest.read(version)
     complete = all(whole(version, shard) for shard in manifest.shards)
     return version if complete and exists(join(version, "faces.parquet")) else None
 

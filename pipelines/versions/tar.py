@@ -8,8 +8,8 @@ import io
 import tarfile
 from collections.abc import Iterable, Iterator
 
-from anchorface.records.dataset import inside
 from anchorface.records.errors import DataError
+from anchorface.records.state import inside
 from anchorface.records.storage import read_bytes
 
 

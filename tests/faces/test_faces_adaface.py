@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.faces.embed import TorchEmbedder, embedder
-from anchorface.faces.weights import load_state
+from anchorface.faces.tensors import load_state
 from anchorface.records.errors import ConfigurationError, DataError, WeightsError
 from anchorface.records.seeds import rng
 

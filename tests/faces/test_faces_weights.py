@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,28 @@ def test_every_weight_has_a_licence_and_only_free_ones_are_called_commercial() -
     for entry in WEIGHTS:
         assert entry.licence and entry.url_hint
         assert entry.commercial == ("non-commercial" not in entry.licence)
+
+
+def test_what_comes_from_the_hub_is_of_the_pinned_commit_or_not_taken(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    entries = [entry for entry in WEIGHTS if entry.hub]
+    assert len(entries) == 4
+    for entry in entries:
+        assert re.fullmatch(r"[0-9a-f]{40}", entry.revision)
+        cache = tmp_path / "hub" / f"models--{entry.hub.replace('/', '--')}"
+        for commit, found in (("0" * 40, False), (entry.revision, True)):
+            place = cache / "snapshots" / commit / entry.file.split("/", 1)[1]
+            place.mkdir(parents=True)
+            (place / "config.json").write_text("{}")
+            (cache / "refs").mkdir(exist_ok=True)
+            (cache / "refs" / "main").write_text(commit)
+            if found:
+                assert find(entry.name) == place
+            else:
+                with pytest.raises(WeightsError):
+                    find(entry.name)
 
 
 def test_the_shared_networks_have_the_hashes_of_the_table(shared_data: Path) -> None:

@@ -12,8 +12,6 @@ import hashlib
 import json
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +36,7 @@ from anchorface.training.checkpoints.layout import latest
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import Recipe, recipe
+from tests.forked import Forked, finished
 from tests.restoration.micro import micro_checkpoint
 
 HERE = Path(__file__).resolve().parent
@@ -112,9 +111,15 @@ def tiny_recipe() -> Recipe:
         "checkpoint_every": STEPS * 2, "ema_half_life": 16, "validation.every": 0})
 
 
-def trained(what: str, folder: Path) -> dict[str, Any]:
-    """The losses of each step of a run that ends in `folder`, and its adapters and averages; a process each."""
-    subprocess.run([sys.executable, "-m", "tests.golden.measure", what, str(folder)], cwd=HERE.parents[1], check=True)
+def run(what: str, folder: Path) -> None:
+    """One of the two runs, to its end in `folder`."""
+    chosen, micro_batch = {"micro": (micro_recipe, 2), "tiny": (tiny_recipe, 0)}[what]
+    train(chosen(), DATASET, folder, Execution(workers=0, threads=1, micro_batch=micro_batch), track=False,
+          report=lambda line: None)
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """The losses of each step of a run that ended in `folder`, and its adapters and averages."""
     found = latest(str(folder))
     assert found is not None
     last = Path(found)
@@ -157,15 +162,21 @@ def samples() -> dict[str, np.ndarray]:
 
 
 def measured(folder: Path, start: Callable[[Path], None] = lambda place: None) -> dict[str, Any]:
-    """Everything but the samples. folder: for the runs. start: puts a half-finished run there."""
+    """Everything but the samples; each run in a process of its own.
+
+    Args:
+        folder: for the runs. start: puts a half-finished run there.
+    """
     torch.set_num_threads(1)
-    passes = forward_passes()
-    resumed = folder / "resumed"
-    start(resumed)
+    places = {"micro": folder / "resumed", "tiny": folder / "tiny"}
+    start(places["micro"])
+    runs = [Forked(folder / f"{what}.log", run, what, place) for what, place in places.items()]
+    passes, feed = forward_passes(), fed()
+    finished(runs, 500)
     return {
         "machine": machine(), "forward": {name: sha({name: tensor}) for name, tensor in passes.items()},
         "forward_heads": {name: tensor[:, :2, :4].flatten().tolist() for name, tensor in passes.items()},
-        "feed": fed(), "micro": trained("micro", resumed), "tiny": trained("tiny", folder / "tiny"),
+        "feed": feed, **{what: trained(place) for what, place in places.items()},
     }
 
 
@@ -183,9 +194,4 @@ def record(work: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        chosen, micro_batch = {"micro": (micro_recipe, 2), "tiny": (tiny_recipe, 0)}[sys.argv[1]]
-        train(chosen(), DATASET, sys.argv[2], Execution(workers=0, threads=1, micro_batch=micro_batch), track=False,
-              report=lambda line: None)
-    else:
-        record(Path(tempfile.mkdtemp()))
+    record(Path(tempfile.mkdtemp()))

@@ -11,7 +11,7 @@ from anchorface.identity_index import constraints
 from anchorface.identity_index.clustering.cluster import graph
 from anchorface.identity_index.clustering.doubt import Doubt, doubts
 from anchorface.identity_index.clustering.duplicates import copies, proposed, same_picture, view
-from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.unit import unit
 from anchorface.records import rng
 from anchorface.synthetic import State, identity, render
 

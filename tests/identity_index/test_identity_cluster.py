@@ -11,7 +11,8 @@ from anchorface.faces.images import read_photo
 from anchorface.identity_index import b_cubed_scores, calibrate, calibrate_threshold, known, pairwise_scores
 from anchorface.identity_index import cluster as cluster_faces
 from anchorface.identity_index.clustering import linkage
-from anchorface.identity_index.clustering.neighbours import neighbours, unit
+from anchorface.identity_index.clustering.neighbours import neighbours
+from anchorface.identity_index.unit import unit
 from anchorface.records import DataError, rng
 
 

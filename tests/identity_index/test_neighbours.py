@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from anchorface.identity_index.clustering.descent import descend
-from anchorface.identity_index.clustering.neighbours import nearest, neighbours, unit
+from anchorface.identity_index.clustering.neighbours import nearest, neighbours
+from anchorface.identity_index.unit import unit
 from anchorface.records import rng
 
 

@@ -12,8 +12,8 @@ from anchorface.cli import app
 from anchorface.faces.embed import embedder
 from anchorface.faces.images import encode_jpeg
 from anchorface.identity_index import IdentityIndex
-from anchorface.identity_index.clustering.neighbours import unit
 from anchorface.identity_index.recognition import Probes, calibrate_recognition, recognise
+from anchorface.identity_index.unit import unit
 from anchorface.records import DataError, rng
 from tests.identity_index import album_search
 

@@ -1,5 +1,6 @@
 """A trained model handed on is the same model."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -24,6 +25,24 @@ def test_an_adapter_file_holds_the_whole_description_and_makes_the_checkpoint_ag
     with torch.no_grad():
         assert torch.equal(load_model(again, finder).network(*arguments()),
                            load_model(folder, finder).network(*arguments()))
+
+
+def test_an_imported_adapter_is_not_compared_with_hashes_of_files_that_stayed_behind(trained, tmp_path):  # noqa: F811
+    folder, _, finder = trained
+    said = read_description(folder)
+    files = {name: {"sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+                    "bytes": (folder / name).stat().st_size} for name in ("adapter.safetensors", "ema.safetensors")}
+    write_description(folder, replace(said, extra={**said.extra, "state": {"steps": 1, "files": files}}))
+    write_adapter_file(folder, tmp_path / "one.safetensors")
+    read_adapter_file(tmp_path / "one.safetensors", tmp_path / "again")
+    load_model(tmp_path / "again", finder, use_ema=False)
+    content = bytearray((folder / "ema.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "ema.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="it was damaged"):
+        write_adapter_file(folder, tmp_path / "two.safetensors")
+    with pytest.raises(CheckpointError, match="it was damaged"):
+        load_model(folder, finder)
 
 
 def test_a_file_that_is_no_adapter_or_does_not_fit_its_description_is_refused(trained, tmp_path):  # noqa: F811

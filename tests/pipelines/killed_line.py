@@ -1,52 +1,30 @@
-"""The whole line in a process of its own, which may kill itself: `python killed_line.py SOURCE OUT EMBEDDER [MOVES]`.
-
-With MOVES it ends by SIGKILL in the middle of its MOVES-th rename: the temporary file is written, the name is not.
+"""The whole line in a process of its own, which may kill itself in the middle of a rename: the temporary file is
+written, the name is not.
 """
 
 import os
 import signal
-import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
-
-import pyarrow.fs  # noqa: E402
-from whole_line import run_line  # noqa: E402
-
-from anchorface.records import storage  # noqa: E402
+from whole_line import run_line
 
 
-class DyingFilesystem(pyarrow.fs.LocalFileSystem):
-    """The local filesystem, whose n-th `move` never happens because the process is gone."""
+def dying(left: int) -> Callable[[str, str], None]:
+    """`os.replace`, whose n-th call never happens because the process is gone."""
+    replace, calls = os.replace, count(1)
 
-    left = 0
-
-    def move(self, source: str, target: str) -> None:
-        """Count down, then die."""
-        DyingFilesystem.left -= 1
-        if DyingFilesystem.left == 0:
+    def replace_or_die(source: str, target: str) -> None:
+        if next(calls) == left:
             os.kill(os.getpid(), signal.SIGKILL)
-        super().move(source, target)
+        replace(source, target)
+
+    return replace_or_die
 
 
-def main() -> None:
-    """Run the line; say when the imports are done."""
-    source, out, embedder, *moves = sys.argv[1:]
+def run(source: Path, out: Path, embedder: str, moves: int) -> None:
+    """What the process does. moves: it ends by SIGKILL in its so-manieth rename; 0 for none."""
     if moves:
-        DyingFilesystem.left = int(moves[0])
-        whole = storage.filesystem
-
-        def filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-            system, path = whole(uri)
-            return (DyingFilesystem() if isinstance(system, pyarrow.fs.LocalFileSystem) else system), path
-
-        for module in list(sys.modules.values()):
-            if getattr(module, "filesystem", None) is whole:
-                module.filesystem = filesystem
-    print("ready", flush=True)
-    run_line(Path(source), Path(out), embedder, concurrency=0)
-
-
-if __name__ == "__main__":
-    main()
+        os.replace = dying(moves)
+    run_line(source, out, embedder, concurrency=0)

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fsspec.implementations.local import LocalFileSystem
-from pyarrow import fs
 from whole_line import run_line
 
 from anchorface.identity_index import IdentityIndex
@@ -29,7 +27,8 @@ from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.group import group
 from anchorface.pipelines.shards import shards
 from anchorface.pipelines.stages.stage import dropped
-from anchorface.records import storage
+from anchorface.pipelines.verify import version_checks
+from anchorface.records.checks import carry_out
 from anchorface.records.erasures import reports
 from anchorface.records.errors import DataError
 from anchorface.records.lineage import versions
@@ -193,7 +192,7 @@ def test_every_version_is_replaced_and_its_descent_is_kept(out):
         assert family[after].manifest.extra["erased"] == len(row["face_ids"])
         assert not (out / "dataset" / before).exists()
         dataset = open_dataset(str(out / "dataset" / after))
-        dataset.verify()
+        assert not [*filter(None, carry_out(version_checks(dataset.uri)))]
         assert not set(dataset.columns["face_id"].tolist()) & set(row["face_ids"])
         assert set(dataset.columns["identity"].tolist()) == {
             name for shard in dataset.manifest.shards for name in shard.identities}
@@ -305,39 +304,37 @@ class Killed(BaseException):
     """As if the process were gone: no handler of errors sees it."""
 
 
-class DyingFilesystem(LocalFileSystem):
-    """The local disk, and what was renamed or deleted there; the n-th such change never happens, nor what follows."""
-
-    cachable = False
+class Dying:
+    """What is renamed or deleted on the local disk; the n-th such change never happens, nor what follows."""
 
     def __init__(self, changes: int) -> None:
-        super().__init__()
         self.left = changes
         self.seen: list[str] = []
 
-    def mv(self, path1: str, path2: str, **values: Any) -> None:
-        self._count(path2)
-        super().mv(path1, path2, **values)
+    def counted(self, function: Callable[..., None], place: int, word: str) -> Callable[..., None]:
+        """A function that changes the disk; its argument at `place` is the path."""
+        def change(*arguments: Any, **values: Any) -> None:
+            if "dir_fd" not in values:  # a step inside `rmtree`
+                self._count(f"{word}{arguments[place]}")
+            function(*arguments, **values)
 
-    def rm(self, path: str, **values: Any) -> None:
-        self._count(f"without {path}")
-        super().rm(path, **values)
+        return change
 
     def _count(self, what: str) -> None:
         self.left -= 1
         self.seen.append(what)
         if self.left == 0:
+            self.left = 1  # nothing happens any more
             raise Killed
 
 
 def changes_of(monkeypatch: pytest.MonkeyPatch, verb: Callable[[], object], killed_at: int = 0) -> list[str]:
     """What a verb renames and deletes until it ends, or until it is killed at the n-th of these changes."""
-    dying = DyingFilesystem(killed_at)
-    system, whole = fs.PyFileSystem(fs.FSSpecHandler(dying)), storage.filesystem
-    users = [module for module in list(sys.modules.values()) if getattr(module, "filesystem", None) is whole]
+    dying = Dying(killed_at)
     with monkeypatch.context() as patch:
-        for module in users:
-            patch.setattr(module, "filesystem", lambda uri: (system, whole(uri)[1]))
+        patch.setattr(os, "replace", dying.counted(os.replace, 1, ""))
+        patch.setattr(os, "unlink", dying.counted(os.unlink, 0, "without "))
+        patch.setattr(shutil, "rmtree", dying.counted(shutil.rmtree, 0, "without "))
         if killed_at:
             with pytest.raises(Killed):
                 verb()

@@ -216,3 +216,15 @@ def test_crops_are_held_by_shard_and_let_go(line):
     reader, other = CropReader(dataset, shards=1), CropReader(dataset)
     rows = [0, len(dataset) - 1, 0]
     assert [reader.jpeg(row) for row in rows] == [other.jpeg(row) for row in rows]
+
+
+def test_for_degrading_on_the_device_come_plans_instead_of_pictures_through_ray_too(ray_session, settings, straight):
+    asked = replace(settings, degrade_on_device=True)
+    inline = list(batches("", asked, 0, 3, engine="inline"))
+    for one, two, plain in zip(batches("", asked, 0, 3, num_cpus=0.5), inline, straight, strict=False):
+        assert [*one] == [*two] and "degraded" not in one
+        assert all((one[key] == two[key]).all() and one[key].dtype == two[key].dtype for key in two)
+        assert all((one[key] == plain[key]).all() for key in ("target", "references", "landmarks"))
+        for text, target, degraded in zip(one["plan"].tolist(), one["target"], plain["degraded"], strict=True):
+            assert (degradation.apply(target, Plan.from_json(text)) == degraded).all()
+    assert Feed(open_dataset(asked.dataset), asked).sample(0).degraded is None

@@ -14,7 +14,7 @@ from anchorface.faces.attributes import perceptual_hash
 from anchorface.faces.embed import embedder
 from anchorface.faces.images import decode_jpeg, encode_jpeg
 from anchorface.identity_index import IdentityIndex, add_decision
-from anchorface.identity_index.clustering.neighbours import unit
+from anchorface.identity_index.unit import unit
 from anchorface.pipelines import group as group_module
 from anchorface.pipelines.group import group, regroup, report
 from anchorface.pipelines.identities.splits import assign_splits

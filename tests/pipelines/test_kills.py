@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,22 +10,14 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pytest
+from killed_line import run
 from whole_line import run_line
 
 from anchorface.identity_index import IdentityIndex
 from anchorface.pipelines.stages.stage import dropped
 from anchorface.records import rng
 from anchorface.records.storage import list_files, read_table
-
-HERE = Path(__file__).resolve().parent
-
-
-def start(line, out: Path, *moves: str) -> subprocess.Popen:
-    """The line in a process of its own, its imports done."""
-    words = [sys.executable, str(HERE / "killed_line.py"), str(line.source), str(out), line.embedder, *moves]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    return process
+from tests.forked import Forked
 
 
 def kill_workers(number: int, killed: list[int], stop: threading.Event) -> None:
@@ -73,13 +63,14 @@ def assert_undisturbed(line, out: Path) -> None:
 
 def kill_the_driver(line, out: Path, draws) -> bool:
     """One run that is killed, in the middle of a rename or at a random moment; False if it was done before that."""
+    log = out.with_suffix(".log")
     if draws.uniform() < 0.5:
-        process = start(line, out, str(int(draws.integers(1, 9))))
+        process = Forked(log, run, line.source, out, line.embedder, int(draws.integers(1, 9)))
     else:
-        process = start(line, out)
+        process = Forked(log, run, line.source, out, line.embedder, 0)
         time.sleep(float(draws.uniform(0.0, 1.5)))
-        process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=300) in (0, -signal.SIGKILL)
+        process.kill()
+    assert process.wait(300) in (0, -signal.SIGKILL), log.read_text()
     return process.returncode != 0
 
 

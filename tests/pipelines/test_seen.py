@@ -143,8 +143,9 @@ def test_restoring_with_what_saw_erased_people_warns_or_refuses(family, tmp_path
     assert len(said) == 1
     with pytest.raises(ConfigurationError, match="warn or refuse"):
         heed_erasures(old, "perhaps", said.append)
-    answer = CliRunner().invoke(app, ["restore", old, str(tmp_path), str(tmp_path / "out"), "--erased", "refuse"])
-    assert answer.exit_code == 2 and "ConsentError" in answer.output and not (tmp_path / "out").exists()
+    for words in (["restore", old, str(tmp_path)], ["evaluate", old, str(tmp_path)]):
+        answer = CliRunner().invoke(app, [*words, str(tmp_path / "out"), "--erased", "refuse"])
+        assert answer.exit_code == 2 and "ConsentError" in answer.output and not (tmp_path / "out").exists()
 
 
 def test_a_version_descends_by_erasure_alone_or_otherwise(family):

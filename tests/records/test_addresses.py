@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from anchorface.records import AnchorfaceError, DataError, PhotoError, StorageError
-from anchorface.records.addresses import local_path, redacted, sqlite_address, sqlite_file
+from anchorface.records import AnchorfaceError, DataError, Dropped, PhotoError, StorageError
+from anchorface.records.addresses import all_redacted, local_path, redacted, sqlite_address, sqlite_file
 
 NAMES = ["plain", "run #1 50%25 what?", "a&b=c;d@e:f", "ünïcode %3F"]
 
@@ -22,6 +22,13 @@ NAMES = ["plain", "run #1 50%25 what?", "a&b=c;d@e:f", "ünïcode %3F"]
         ("cannot reach 'http://me:s3cret@a/b' or http://you:s3cret@c", "cannot reach 'http://a/b' or http://c"),
         ("http://host:80/a/b@c", "http://host:80/a/b@c"),
         ("sqlite:////home/me/a:b@c/mlflow.db", "sqlite:////home/me/a:b@c/mlflow.db"),
+        ("s3://KEY:s3/cr+s3cret@bucket/a@b", "s3://bucket/a@b"),
+        ("http://me:it's s3cret", "http://me:it's s3cret"),
+        ("http://me:it's-s3cret@host/a", "http://host/a"),
+        ("http://[::1]:5000/a@b", "http://[::1]:5000/a@b"),
+        ("https://host/?key=s3cret&author=me#access_token=s3cret", "https://host/?key=***&author=me#access_token=***"),
+        ("mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Ds3cret", "mssql+pyodbc:///?odbc_connect=***"),
+        ("s3://bucket/key:with@sign", "s3://bucket/key:with@sign"),
         ("mail me@example.org about a:b@c", "mail me@example.org about a:b@c"),
         ("/plain/path?password=kept: it is no URI", "/plain/path?password=kept: it is no URI"),
     ],
@@ -29,6 +36,15 @@ NAMES = ["plain", "run #1 50%25 what?", "a&b=c;d@e:f", "ünïcode %3F"]
 def test_no_credentials_leave_and_the_place_stays(uri: str, shown: str) -> None:
     assert redacted(uri) == shown
     assert redacted(shown) == shown
+
+
+def test_rows_and_values_of_json_show_no_password() -> None:
+    row = Dropped(stage="ingest", uri="http://me:s3cret@host/a?sig=s3cret", row=1, cause="gone",
+                  detail="at http://me:s3cret@host/a: 404")
+    assert row.uri == "http://host/a?sig=***" and row.detail == "at http://host/a: 404"
+    assert Dropped.from_row(row.to_row()) == row
+    values = {"dataset": "s3://k:s3cret@bucket/a", "requires": (("source", ("http://me:s3cret@host",)),), "n": 1}
+    assert all_redacted(values) == {"dataset": "s3://bucket/a", "requires": [["source", ["http://host"]]], "n": 1}
 
 
 @pytest.mark.parametrize("kind", [AnchorfaceError, DataError, StorageError])

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from anchorface.records import DataError, StorageError
-from anchorface.records.lines import BLOCK, Lines
+from anchorface.records.lines import BLOCK, MOST_WAITING, Lines
+from anchorface.records.patience import Patience
 from anchorface.records.storage import exists, write_atomic
+from tests.disks import fill
 
 WRITER = """
 import sys
@@ -122,6 +125,53 @@ lines.append({"text": "z"})
     told = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert str(path) in told.stdout and "cannot be written" in told.stdout
     assert [value["text"][0] for value in Lines(path).read()[0]] == ["x", "z"]
+
+
+def test_lines_wait_for_room_and_are_written_in_order_and_once(small_disk: Path) -> None:
+    said: list[str] = []
+    lines = Lines(small_disk / "lines.jsonl", patience=Patience(60.0, "the disk", said.append))
+    lines.append({"number": 0})
+    ballast = fill(small_disk)
+    for number in range(1, 50):  # some of which a begun page still takes, the last of them in part
+        lines.append({"number": number, "text": "x" * 1000})
+    with pytest.raises(StorageError, match="No space left"):
+        lines.flush()
+    assert len(Lines(lines.uri).read()[0]) < 10
+    assert len(said) == 1 and "the disk cannot be written since" in said[0] and "No space left" in said[0]
+    threading.Timer(1.0, ballast.unlink).start()
+    lines.close()
+    lines.append({"number": 50})
+    assert [value["number"] for value in Lines(lines.uri).read()[0]] == list(range(51))
+    assert len(said) == 2 and "the disk can be written again after" in said[1]
+
+
+def test_lines_of_a_store_that_is_away_wait(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    folder.write_text("not a folder")
+    said: list[str] = []
+    lines = Lines(f"file://{folder}/lines.jsonl", every=0, patience=Patience(60.0, "the store", said.append))
+    lines.local = False  # pyarrow's store of files, written as one without appending is
+    for number in range(3):
+        lines.append({"number": number})
+    folder.unlink()
+    lines.append({"number": 3})
+    assert [value["number"] for value in Lines(lines.uri).read()[0]] == [0, 1, 2, 3] and len(said) == 2
+
+
+def test_lines_that_wait_too_long_or_are_too_many_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    lines = Lines(tmp_path / "file" / "lines.jsonl", patience=Patience(0.3))
+    lines.append({"number": 0})
+    time.sleep(0.4)
+    with pytest.raises(StorageError, match=r"lines\.jsonl: cannot be written since .* start the same command again"):
+        lines.append({"number": 1})
+    many = Lines(tmp_path / "file" / "many.jsonl", patience=Patience(60.0))
+    with pytest.raises(StorageError, match="bytes wait"):
+        for _ in range(20):
+            many.append({"text": "x" * (MOST_WAITING // 16)})
+    (tmp_path / "file").unlink()
+    lines.close()
+    assert Lines(lines.uri).read()[0] == [{"number": 0}]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -1,20 +1,26 @@
-"""One of several processes that validate together: `python measuring_rank.py recipe dataset rank world meeting out`.
+"""One of several processes that validate together.
 
-The recipe file is pickled by the test that starts this. Out: a file with this rank's numbers and grid. The network is
-DeepSpeed's, at ZeRO stage 3, its adapters moved from their start as `moved` says.
+Out: a pickled file with this rank's numbers and grid at each ZeRO stage. The network is DeepSpeed's, its adapters moved
+from their start as `moved` says.
 """
 
-import os
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
+
+import torch
+
+from anchorface.training.engine import Autocast, configuration, start, stop
+from anchorface.training.execution import STAGES, Execution
+from anchorface.training.networks import load_networks
+from anchorface.training.preview import fixed_batch, restore
+from anchorface.training.recipes import Recipe
+from anchorface.training.validation import Validation
+from tests.training.ranks import begin
 
 
 def moved(network: Any) -> Any:
     """The network with every adapter away from its start, the same way in every process."""
-    import torch
-
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in network.trainable_parameters():
@@ -22,32 +28,19 @@ def moved(network: Any) -> Any:
     return network
 
 
-def main() -> None:
-    recipe_file, dataset, rank, world, meeting, out = sys.argv[1:]
-    os.environ.update({"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "DS_ACCELERATOR": "cpu"})
-    import torch
-    import torch.distributed as dist
-
-    from anchorface.training.engine import Autocast, configuration, start, stop
-    from anchorface.training.execution import Execution
-    from anchorface.training.networks import load_networks
-    from anchorface.training.preview import fixed_batch, restore
-    from anchorface.training.validation import Validation
-
+def measure(recipe: Recipe, dataset: str, rank: int, world: int, meeting: str, out: Path) -> None:
+    """What the process does."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=int(world))
-    recipe, device = pickle.loads(Path(recipe_file).read_bytes()), torch.device("cpu")
-    networks = load_networks(recipe, device)
-    adapters = moved(networks.network).trainable_parameters()
-    settings = configuration(Execution(workers=int(world), zero_stage=3), pieces=1, world=int(world), clip=0.0,
-                             trained=sum(parameter.numel() for parameter in adapters))
-    engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
-    values = Validation(recipe, networks, dataset, device).measure(engine.module, int(rank), int(world))
-    pictures, judged = restore(recipe, networks, engine.module, fixed_batch(recipe, dataset), device, int(rank),
-                               int(world))
-    Path(out).write_bytes(pickle.dumps((values, pictures, judged)))
+    begin(rank, world, meeting)
+    device, found = torch.device("cpu"), {}
+    for stage in STAGES:
+        networks = load_networks(recipe, device)
+        adapters = moved(networks.network).trainable_parameters()
+        settings = configuration(Execution(workers=world, zero_stage=stage), pieces=1, world=world, clip=0.0,
+                                 trained=sum(parameter.numel() for parameter in adapters))
+        engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
+        values = Validation(recipe, networks, dataset, device).measure(engine.module, rank, world)
+        found[stage] = values, *restore(recipe, networks, engine.module, fixed_batch(recipe, dataset, device), device,
+                                        rank, world)
+    out.write_bytes(pickle.dumps(found))
     stop()
-
-
-if __name__ == "__main__":
-    main()

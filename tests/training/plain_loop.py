@@ -1,11 +1,8 @@
-"""A run without DeepSpeed's engine, ranks or pieces of state: `python plain_loop.py recipe dataset world out`.
+"""A run without DeepSpeed's engine, ranks or pieces of state.
 
-One process, torch's AdamW, an average held whole; gradients are summed over the shares of `world` ranks. The recipe
-file is pickled by the test that starts this; out is a safetensors file of `adapter/NAME` and `ema/NAME`.
+One process, torch's AdamW, an average held whole; gradients are summed over the shares of `world` ranks.
 """
 
-import pickle
-import sys
 from pathlib import Path
 
 import torch
@@ -44,7 +41,7 @@ def plain(recipe: Recipe, dataset: str, world: int) -> dict[str, dict[str, torch
     return {"adapter": {name: tensor.detach() for name, tensor in named.items()}, "ema": average}
 
 
-if __name__ == "__main__":
-    given, dataset, world, out = sys.argv[1:]
-    found = plain(pickle.loads(Path(given).read_bytes()), dataset, int(world))
+def write_plain(recipe: Recipe, dataset: str, world: int, out: Path) -> None:
+    """What the process does: `out` is a safetensors file of `adapter/NAME` and `ema/NAME`."""
+    found = plain(recipe, dataset, world)
     save(out, {f"{kind}/{name}": tensor for kind, tensors in found.items() for name, tensor in tensors.items()})

@@ -1,21 +1,22 @@
-"""Jobs of several processes that meet through a file, without Ray: what the tests of stages and resumes share."""
+"""Jobs of several processes that train together without Ray: what the tests of stages and resumes share."""
 
 import os
-import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from anchorface.models.weights import load
 from anchorface.pipelines.feed.dataset import open_dataset
+from anchorface.records.storage import make_folder
 from anchorface.training.checkpoints.layout import folder_of, name_of
 from anchorface.training.execution import Execution
 from anchorface.training.job import Job
+from anchorface.training.launch import run
 from anchorface.training.recipes import Recipe
+from tests.forked import Forked, finished
 
 
 def job_of(recipe: Recipe, dataset_uri: str, folder: Path, world: int, **execution: object) -> Job:
@@ -26,25 +27,31 @@ def job_of(recipe: Recipe, dataset_uri: str, folder: Path, world: int, **executi
                run_folder=str(folder))
 
 
-def start_ranks(jobs: list[Job], world: int, folder: Path, meeting: str = "") -> list["subprocess.Popen[str]"]:
-    """Processes that run jobs one after another; they meet at an address, or through a file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "jobs").write_bytes(pickle.dumps(jobs))
-    script, root = Path(__file__).with_name("one_rank.py"), Path(__file__).resolve().parents[2]
+def start_ranks(jobs: list[Job], world: int, folder: Path, meeting: str = "") -> list[Forked]:
+    """Processes that run jobs one after another; they meet at an address (`tcp://...`, where rank 0 keeps the store),
+    or through a file."""
     (folder / "meeting").unlink(missing_ok=True)
-    return [
-        subprocess.Popen([sys.executable, str(script), str(folder / "jobs"), str(rank), str(world),
-                          meeting or str(folder / "meeting")], cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for rank in range(world)
-    ]
+    return [Forked(folder / f"rank-{rank}.log", _rank, jobs, rank, world, meeting or f"file://{folder / 'meeting'}")
+            for rank in range(world)]
+
+
+def _rank(jobs: list[Job], rank: int, world: int, meeting: str) -> None:
+    begin(rank, world, meeting)
+    for job in jobs:
+        make_folder(job.run_folder)
+        run(job, world)
+    dist.destroy_process_group()
+
+
+def begin(rank: int, world: int, meeting: str) -> None:
+    """This process is a rank."""
+    os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "DS_ACCELERATOR": "cpu"})
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
 
 
 def run_ranks(jobs: list[Job], world: int, folder: Path) -> None:
     """Run jobs one after another in `world` processes."""
-    started = start_ranks(jobs, world, folder)
-    outputs = [process.communicate(timeout=400)[0] for process in started]
-    assert all(process.returncode == 0 for process in started), "\n".join(outputs)[-6000:]
+    finished(start_ranks(jobs, world, folder), 400)
 
 
 def only_checkpoint(run: Path, step: int, to: Path) -> Path:

@@ -13,6 +13,7 @@ from anchorface.pipelines.feed.batches import batches, global_digest
 from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.records import DataError
+from anchorface.training.degrade import degraded_on
 from anchorface.training.latents import BATCH, fill_latents, weights_hash
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.objective import encode, objective
@@ -152,3 +153,11 @@ def test_they_stand_on_any_storage_and_in_the_versions_own_folder(
     one, two = (Feed(dataset, recipe.fed, place).batch(0) for place in (away, folder))
     assert (one["target_latent"] == two["target_latent"]).all() and (one["digest"] == two["digest"]).all()
     assert fill(recipe, dataset, networks, "dataset").startswith(f"{dataset.uri}/latents/")
+
+
+def test_the_targets_picture_is_there_to_be_degraded_on_the_device(recipe: Recipe, folder: str) -> None:
+    settings = replace(recipe.fed, degrade_on_device=True)
+    made, own = (next(batches("", one, 0, 1, engine="inline", latents=folder)) for one in (settings, recipe.fed))
+    assert "degraded" not in made and (made["target"] == own["target"]).all()
+    found = degraded_on(made, CPU)["degraded"].numpy()
+    assert np.abs(found.astype(int) - own["degraded"]).mean() <= 1.5

@@ -1,4 +1,4 @@
-"""Batches come in order and once, errors in their place, the wait is counted, and nothing runs on after the end."""
+"""Batches come in order and once, errors in their place, and nothing runs on after the end."""
 
 import threading
 import time
@@ -52,18 +52,6 @@ def test_it_reads_no_more_than_its_depth_ahead():
     found.close()
     found.close()
     assert log[-1] == "closed" and not threads()
-
-
-def test_what_the_training_waits_for_is_counted():
-    slow = Prefetch(made(5, [], seconds=0.1), CPU)
-    list(slow)
-    assert 0.4 < slow.waited < 5
-    log = []
-    fast = Prefetch(made(5, log), CPU, depth=5)
-    while "closed" not in log:
-        time.sleep(0.01)
-    list(fast)
-    assert fast.waited < 0.1
 
 
 def test_an_error_comes_after_the_batches_before_it():

@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from anchorface.cli import app
-from anchorface.records import ConfigurationError
+from anchorface.records import ConfigurationError, StorageError
 from anchorface.training.courier import known_run
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
@@ -136,11 +135,11 @@ def test_a_run_that_fails_is_failed_in_mlflow_with_its_own_error(runs: Path, tmp
     from mlflow import MlflowClient
 
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "samples").write_text("in the way of the sample grids")
+    (tmp_path / "run" / "checkpoints").write_text("in the way")
     known = known_run(runs / "first")
     assert known is not None
-    with pytest.raises(OSError, match="samples"):
-        train(replace(dummy_recipe(), grid_every=BATCH), DATASET, tmp_path / "run", Execution(workers=0),
+    with pytest.raises(StorageError, match="checkpoints"):
+        train(dummy_recipe(), DATASET, tmp_path / "run", Execution(workers=0, patience=0.0),
               tracking_uri=known.uri, report=lambda line: None)
     failed = known_run(tmp_path / "run")
     assert failed is not None

@@ -1,11 +1,8 @@
 """Validation: numbers that depend on the weights alone, not on ranks, stages or the time of day."""
 
 import hashlib
-import os
 import pickle
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import torch
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.records import ConfigurationError, WeightsError
 from anchorface.training.engine import Autocast
+from anchorface.training.execution import STAGES
 from anchorface.training.follow import line
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.preview import fixed_batch, restore
@@ -26,7 +24,8 @@ from anchorface.training.recipes import Recipe
 from anchorface.training.shares import dealt, gathered
 from anchorface.training.validation import Validation
 from anchorface.training.validation_settings import ValidationSettings
-from tests.training.measuring_rank import moved
+from tests.forked import Forked, finished
+from tests.training.measuring_rank import measure, moved
 
 CPU = torch.device("cpu")
 SETTINGS = ValidationSettings(every=8, samples=7, sigmas=(0.2, 0.8), pictures=3, steps=2)
@@ -67,26 +66,21 @@ def without_time(values: dict[str, float]) -> dict[str, float]:
 
 
 @pytest.mark.line
-def test_two_ranks_at_stage_3_give_the_bits_of_one_plain_process(
+def test_two_ranks_at_every_stage_give_the_bits_of_one_plain_process(
     recipe: Recipe, networks: Networks, values: dict[str, float], tiny_dataset: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "recipe").write_bytes(pickle.dumps(recipe))
-    root = Path(__file__).resolve().parents[2]
-    started = [
-        subprocess.Popen([sys.executable, str(Path(__file__).with_name("measuring_rank.py")), str(tmp_path / "recipe"),
-                          tiny_dataset, str(rank), "2", str(tmp_path / "meeting"), str(tmp_path / f"out{rank}")],
-                         cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, text=True) for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in started]
-    assert all(process.returncode == 0 for process in started), "\n".join(outputs)[-4000:]
-    batch = fixed_batch(recipe, tiny_dataset)
+    meeting = f"file://{tmp_path / 'meeting'}"
+    finished([Forked(tmp_path / f"log{rank}", measure, recipe, tiny_dataset, rank, 2, meeting, tmp_path / f"out{rank}")
+              for rank in range(2)], 300)
+    batch = fixed_batch(recipe, tiny_dataset, CPU)
     pictures, judged = restore(recipe, networks, Autocast(networks.network, enabled=False), batch, CPU)
     for rank in range(2):
-        found, drawn, numbers = pickle.loads((tmp_path / f"out{rank}").read_bytes())
-        assert without_time(found) == without_time(values)
-        assert numbers == judged
-        np.testing.assert_array_equal(drawn, pictures)
+        at_stages = pickle.loads((tmp_path / f"out{rank}").read_bytes())
+        assert set(at_stages) == set(STAGES)
+        for stage, (found, drawn, numbers) in at_stages.items():
+            assert without_time(found) == without_time(values), stage
+            assert numbers == judged, stage
+            np.testing.assert_array_equal(drawn, pictures)
 
 
 def test_it_tells_flow_at_each_level_likeness_and_copying(values: dict[str, float]) -> None:

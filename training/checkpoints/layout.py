@@ -5,7 +5,7 @@ description stands there; everything else below `checkpoints/` is what a dead ru
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,23 +75,38 @@ def described(run_folder: str) -> list[tuple[str, Description]]:
     return told
 
 
-def clean(run_folder: str) -> None:
+def clean(run_folder: str) -> list[str]:
     """Delete what dead runs left: checkpoints without a description, and temporary folders of any step.
 
     Nobody may be writing there: the run's lock is held.
+
+    Returns:
+        What could not be deleted, and why.
     """
-    for folder in list_folders(join(run_folder, "checkpoints")):
-        if not exists(join(folder, DESCRIPTION_FILE)):
-            delete(folder)
+    return delete_all([folder for folder in list_folders(join(run_folder, "checkpoints"))
+                       if not exists(join(folder, DESCRIPTION_FILE))])
 
 
-def retain(run_folder: str, retention: Retention) -> None:
-    """Delete the complete checkpoints that the rule does not keep, each first losing its description."""
+def retain(run_folder: str, retention: Retention) -> list[str]:
+    """Delete the complete checkpoints that the rule does not keep, each first losing its description.
+
+    Returns:
+        What could not be deleted, and why.
+    """
     told = described(run_folder)
     stay = retention.kept(told)
-    for folder, _ in told:
-        if folder not in stay:
-            remove(folder)
+    return delete_all([folder for folder, _ in told if folder not in stay], remove)
+
+
+def delete_all(places: Sequence[str], how: Callable[[str], None] = delete) -> list[str]:
+    """Delete each of them that can be deleted; what could not, and why."""
+    problems = []
+    for place in places:
+        try:
+            how(place)
+        except OSError as error:
+            problems.append(f"{place} cannot be deleted ({error})")
+    return problems
 
 
 def remove(folder: str) -> None:
@@ -104,7 +119,7 @@ def read_marker(place: str) -> dict[str, Any]:
     """What a rank says of the file that it has written; empty while it has not."""
     try:
         said = json.loads(read_bytes(place)) if exists(place) else {}
-    except (StorageError, ValueError):
+    except (StorageError, ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}
 

@@ -18,15 +18,23 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from anchorface.models.checkpoint import ADAPTER_FILE, EMA_FILE, FORMAT, Description, write_description
+from anchorface.models.checkpoint import (
+    ADAPTER_FILE,
+    DESCRIPTION_FILE,
+    EMA_FILE,
+    FORMAT,
+    Description,
+    write_description,
+)
 from anchorface.records import StorageError
-from anchorface.records.storage import delete, join, write_durable
-from anchorface.training.checkpoints.layout import STATE, Retention, folder_of, read_marker, retain
+from anchorface.records.patience import RETRY_SECONDS, Patience
+from anchorface.records.storage import join, write_atomic
+from anchorface.training.checkpoints.layout import STATE, Retention, delete_all, folder_of, read_marker, retain
 from anchorface.training.checkpoints.reader import Pieces
 from anchorface.training.state import MOMENTS, State
 
 PARAMETER, AVERAGE = "parameter", "average"
-RETRY_SECONDS, POLL_SECONDS = 2.0, 0.02
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +42,6 @@ class Place:
     """Where a run's checkpoints go, and who writes them.
 
     attempt: one word for all ranks of this start of the run: markers of another start do not count.
-    patience: seconds for which a write that fails (a full disk, a storage that is away) is tried again.
     """
 
     run_folder: str
@@ -42,22 +49,22 @@ class Place:
     rank: int
     world: int
     retention: Retention
-    patience: float = 600.0
 
 
 class Writer:
     """One rank's writer.
 
     Args:
-        place: the run's. tell: takes a line for the user, from rank 0.
+        place: the run's. patience: for how long a write that fails (a full disk, a storage that is away) is tried
+            again. tell: takes a line for the user, from rank 0.
     """
 
-    def __init__(self, place: Place, tell: Callable[[str], None]) -> None:
-        self.place, self.tell = place, tell
+    def __init__(self, place: Place, patience: Patience, tell: Callable[[str], None]) -> None:
+        self.place, self.patience, self.tell = place, patience, tell
         self.paused = 0.0
         self._thread: threading.Thread | None = None
         self._problem: str | None = None
-        self._finished: list[str] = []
+        self._finished: list[tuple[str, Description]] = []
         self._copies: dict[str, Tensor] = {}
 
     @property
@@ -65,19 +72,20 @@ class Writer:
         """Why the last checkpoint could not be written, if its time is over."""
         return self._problem
 
-    def save(self, state: State, description: Description, step: int) -> None:
+    def save(self, state: State, description: Description, step: int, first: Callable[[], None] | None = None) -> None:
         """Copy what a checkpoint holds, and have it written; waits while the one before is still being written.
 
         Args:
             state: after `step` optimiser steps. description: what the checkpoint shall say; files and hashes are added.
+            first: brings to the storage what must stand there before the checkpoint does, from the writing thread.
         """
         begun = time.monotonic()
         self.wait()
         if self._problem is None:
             tensors, header = self._copy(state)
             self._thread = threading.Thread(
-                target=self._persist, args=(tensors, header, description, folder_of(self.place.run_folder, step)),
-                name=f"checkpoint {step}", daemon=True)
+                target=self._persist, name=f"checkpoint {step}", daemon=True,
+                args=(tensors, header, description, folder_of(self.place.run_folder, step), first))
             self._thread.start()
         self.paused += time.monotonic() - begun
 
@@ -87,8 +95,8 @@ class Writer:
             self._thread.join(seconds)
             self._thread = None
 
-    def finished(self) -> list[str]:
-        """The checkpoints that have become complete since the last call; rank 0 alone knows them."""
+    def finished(self) -> list[tuple[str, Description]]:
+        """The checkpoints that have become complete since the last call, and what they say; rank 0 alone knows them."""
         done, self._finished = self._finished, []
         return done
 
@@ -110,32 +118,32 @@ class Writer:
         return tensors, {"starts": json.dumps(starts), "shapes": json.dumps(shapes), "steps": str(state.steps)}
 
     def _persist(self, tensors: dict[str, Tensor], header: dict[str, str], description: Description,
-                 folder: str) -> None:
-        end, told = time.monotonic() + self.place.patience, False
+                 folder: str, first: Callable[[], None] | None) -> None:
         while True:
             try:
+                if first is not None:
+                    first()
                 self._write(tensors, header, description, folder)
                 break
-            except (StorageError, OSError) as error:
+            except OSError as error:
                 self._forget(folder)
-                if time.monotonic() >= end:
-                    self._problem = f"{folder}: this checkpoint cannot be written ({error}); earlier ones stand"
+                try:
+                    self.patience.failed(folder, error)
+                except StorageError as over:
+                    self._problem = str(over)
                     return
-                if not told:
-                    told = True
-                    self.tell(f"warning: {folder} cannot be written ({error}); earlier checkpoints stand, it is tried "
-                              f"again for {self.place.patience:.0f} seconds")
-                time.sleep(min(RETRY_SECONDS, max(end - time.monotonic(), 0)))
+                time.sleep(RETRY_SECONDS)
+        self.patience.worked(folder)
         if self.place.rank == 0:
             self._tidy(folder)
 
     def _write(self, tensors: dict[str, Tensor], header: dict[str, str], description: Description,
                folder: str) -> None:
         content = to_bytes(tensors, metadata=header)
-        write_durable(self._file(folder), content)
+        write_atomic(self._file(folder), content)
         marker = {"attempt": self.place.attempt, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         del content
-        write_durable(self._marker(folder, self.place.rank), json.dumps(marker).encode())
+        write_atomic(self._marker(folder, self.place.rank), json.dumps(marker).encode())
         if self.place.rank == 0:
             self._complete(folder, description)
 
@@ -146,27 +154,29 @@ class Writer:
         for kind, name in ((PARAMETER, ADAPTER_FILE), (AVERAGE, EMA_FILE)):
             header = {"format": str(FORMAT), "kind": "anchorface adapter", "ema": str(kind == AVERAGE).lower()}
             content = to_bytes({key: pieces.whole(kind, key) for key in pieces.shapes}, metadata=header)
-            write_durable(join(folder, name), content)
+            write_atomic(join(folder, name), content)
             files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         state = {"steps": pieces.steps, "files": files}
-        write_description(folder, replace(description, extra={**description.extra, "state": state}))
-        self._finished.append(folder)
+        said = replace(description, extra={**description.extra, "state": state})
+        write_description(folder, said)
+        self._finished.append((folder, said))
 
     def _tidy(self, folder: str) -> None:
         """Rank 0, after a checkpoint is complete: markers go, and what retention does not keep. What cannot be deleted
         now is deleted after the next one; the complete one is never touched.
         """
         try:
-            for rank in range(self.place.world):
-                delete(self._marker(folder, rank))
-            retain(self.place.run_folder, self.place.retention)
-        except (StorageError, OSError) as error:
-            self.tell(f"warning: old checkpoints of {self.place.run_folder} cannot be deleted ({error})")
+            problems = delete_all([self._marker(folder, rank) for rank in range(self.place.world)])
+            problems += retain(self.place.run_folder, self.place.retention)
+        except OSError as error:
+            problems = [f"old checkpoints of {self.place.run_folder} cannot be looked for ({error})"]
+        if problems:
+            self.tell(f"warning: {'; '.join(problems)}")
 
     def _everybodys(self, folder: str) -> dict[str, Any]:
         """All ranks' files with hash and size, as their markers say, once they are there."""
         files: dict[str, Any] = {}
-        end, pause = time.monotonic() + self.place.patience, POLL_SECONDS
+        end, pause = time.monotonic() + self.patience.seconds, POLL_SECONDS
         for rank in range(self.place.world):
             while (said := read_marker(self._marker(folder, rank))).get("attempt") != self.place.attempt:
                 if time.monotonic() > end:
@@ -180,12 +190,8 @@ class Writer:
         """Make room: what this rank has written of an incomplete checkpoint goes."""
         own: Iterable[str] = (self._marker(folder, self.place.rank), self._file(folder))
         if self.place.rank == 0:
-            own = (*own, join(folder, ADAPTER_FILE), join(folder, EMA_FILE))
-        for place in own:
-            try:
-                delete(place)
-            except OSError:
-                continue  # the storage is away; `layout.clean` deletes it at the next start
+            own = (join(folder, DESCRIPTION_FILE), *own, join(folder, ADAPTER_FILE), join(folder, EMA_FILE))
+        delete_all(list(own))  # what cannot be deleted, `layout.clean` deletes at the next start
 
     def _file(self, folder: str) -> str:
         return join(folder, STATE, file_of(self.place.rank))
