@@ -12,9 +12,9 @@ that fix their batch to one are run row by row.
 
 A face whose landmarks do not fit its box is none. Where nothing was found, a copy with a wide margin (for a face that
 fills the frame) and copies turned by 90, 180 and 270 degrees are looked at with their longer side at 320 px; where the
-best face lies on its side, a copy in which it stands; where it is weak, as one on its head is, a copy turned by 180
-degrees. The faces of the copy are taken if they are surer than those before. (Faces on their heads are found at
-scores of .50 to .73, with the points of a face that stands: 22 of 22 people turned so; unturned, one in twenty is so
+best face lies on its side, a copy in which it stands; where it is weak, as one that stands on its head is, a copy
+turned by 180 degrees. The faces of the copy are taken if they are surer than those before. (Of 22 people turned by
+180 degrees all are found at scores of .50 to .73, with the points of a face that stands; unturned, one in twenty is as
 weak.)
 
 Beside two looks at fixed squares of 640 and 320 px (scrfd_2.5g_kps), on shared photographs; points: largest distance

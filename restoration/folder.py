@@ -143,8 +143,9 @@ class _Found:
 def _found(source: str, out: str, what: str = "") -> _Found:
     """The photographs below a folder, or one file; `out` is no part of it."""
     root, closed = storage.filesystem(source)[1].rstrip("/"), _place(out).rstrip("/") + "/"
+    below = closed.startswith(_place(source).rstrip("/") + "/")
     uris = {storage.filesystem(uri)[1].removeprefix(root).lstrip("/"): uri for uri in storage.list_files(source)
-            if not f"{_place(uri)}/".startswith(closed)}
+            if not (below and _place(uri).startswith(closed))}
     if "" in uris:
         return _Found(uris={root.rpartition("/")[2]: uris[""]})
     names, left_out = meant(uris, ("photo",))

@@ -97,7 +97,9 @@ def test_out_among_the_photographs_is_never_a_source(restorer: Restorer, shared_
         assert counts == Counter({"photos": 1, "restored": 1 - before, "done before": before})
     assert {path.name for path in (photos / "out").iterdir()} == {"srgb.png.png", "srgb.png.json", "restored.parquet",
                                                                   "dropped"}
-    for same in (photos, photos / "."):
+    assert restored(restorer, photos, tmp_path)["restored"] == 1, "a folder above the photographs may be OUT"
+    (tmp_path / "other").symlink_to(photos)
+    for same in (photos, photos / ".", tmp_path / "other"):
         with pytest.raises(ConfigurationError, match="folder of the photographs"):
             restored(restorer, photos, same)
     with pytest.raises(ConfigurationError, match="folder of the sources"):
