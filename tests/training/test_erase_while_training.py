@@ -28,6 +28,7 @@ def test_who_is_erased_while_a_run_trains_is_in_nothing_that_it_leaves(
     tiny_dataset: str, micro_recipe: Recipe, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(Path(tiny_dataset).parents[1], tmp_path / "out"))
+    shutil.rmtree(out / "uses", ignore_errors=True)  # the copy knows nothing of other tests' runs
     run, log = tmp_path / "run", tmp_path / "run.log"
     recipe = replace(micro_recipe, positions=400_000, grid_every=8, checkpoint_every=8)
     process = Forked(log, train_there, recipe, str(out / "dataset"), str(run))
