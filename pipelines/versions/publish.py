@@ -96,6 +96,8 @@ def move(building: str, dataset: str, manifest: Manifest) -> str:
         storage.move(join(building, "faces.parquet"), join(version, "faces.parquet"))
     if not exists(join(version, "manifest.json")):
         write_atomic(join(version, "manifest.json"), manifest.to_json().encode())
+    for left in storage.list_files(version, (".tmp",)):
+        storage.delete(left)  # of a process that was killed while it wrote here
     return version
 
 
