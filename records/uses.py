@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 
 from anchorface.records.addresses import redacted
 from anchorface.records.erasures import workspace_of
-from anchorface.records.errors import DataError, StorageError
-from anchorface.records.storage import exists, filesystem, join, list_files, read_bytes, write_atomic
+from anchorface.records.errors import StorageError
+from anchorface.records.state import read_state
+from anchorface.records.storage import exists, filesystem, join, list_files, write_atomic
 
 FOLDER = "uses"
 KINDS = ("training", "evaluation", "restored", "pages")
@@ -54,8 +55,8 @@ def note_dataset(
         report: takes a line where the workspace cannot be written.
     """
     workspace = workspace_of(dataset)
-    if not workspace or not exists(join(workspace, "dataset")):
-        return
+    if not workspace or not exists(join(workspace, "done")):
+        return  # a copy of a `dataset` folder, of which nobody is erased
     try:
         note(workspace, kind, place, manifest=manifest, latents=latents)
     except StorageError as error:
@@ -68,10 +69,6 @@ def noted(workspace: str) -> list[Use]:
     Raises:
         DataError: a note is damaged.
     """
-    folder, found = join(workspace, FOLDER), []
-    for uri in list_files(folder, (".json",)) if exists(folder) else ():
-        try:
-            found.append(Use(**json.loads(read_bytes(uri))))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{uri}: not a readable note of a use ({error}); delete it") from error
+    folder = join(workspace, FOLDER)
+    found = [read_state(uri, Use) for uri in list_files(folder, (".json",))] if exists(folder) else []
     return sorted(found, key=lambda use: (use.place, use.manifest))

@@ -83,7 +83,8 @@ def test_hostile_names_go_through_the_verbs(tmp_path: Path) -> None:
     for words in (("versions", str(work)), ("restore", str(work / "[/c]"), str(photos), str(tmp_path / "o")),
                   ("diff", f"{tmp_path}/[/a]", f"{tmp_path}/[/b]"), ("curate", f"{tmp_path}/[/no]", str(work)),
                   ("runs", "show", f"{tmp_path}/[/run]\x1b"), ("erase", str(work), "--photo", "[/red]\x1b[0m"),
-                  ("merge", str(work), "[/red]", "\x1b[0m"), ("train", f"{tmp_path}/[/d]", "run", "--workers", "0"),
+                  ("merge", str(work), "[/red]", "\x1b[0m"),
+                  ("train", f"{tmp_path}/[/d]", str(tmp_path / "run"), "--workers", "0"),
                   ("who", str(photos / "[" / "[/bold]x\x1b[31m.jpg"), "--workspace", str(work)),
                   ("evaluate", f"{tmp_path}/[/c]\x1b", f"{tmp_path}/[/d]", str(tmp_path / "e"))):
         status, said = run(*words)

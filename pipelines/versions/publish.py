@@ -25,6 +25,7 @@ from anchorface.records.storage import (
     exists,
     filesystem,
     join,
+    list_files,
     make_folder,
     read_table,
     write_atomic,
@@ -96,8 +97,9 @@ def move(building: str, dataset: str, manifest: Manifest) -> str:
         storage.move(join(building, "faces.parquet"), join(version, "faces.parquet"))
     if not exists(join(version, "manifest.json")):
         write_atomic(join(version, "manifest.json"), manifest.to_json().encode())
-    for left in storage.list_files(version, (".tmp",)):
-        storage.delete(left)  # of a process that was killed while it wrote here
+    for left in list_files(version, (".tmp",)):
+        if left.startswith(join(version, "manifest.json.")):  # of a process that was killed; trainings write here too
+            delete(left)
     return version
 
 
