@@ -135,11 +135,9 @@ def _say_version(workspace: str, version: str) -> None:
     """A version that was written, whom it leaves out, and what withdrawn consent leaves behind in older ones."""
     from anchorface.pipelines.erasure.withdrawn import withdrawn
     from anchorface.records.manifest import Manifest
-    from anchorface.records.storage import join, read_bytes
 
     console.print(f"dataset version: {version}", soft_wrap=True)
-    manifest = Manifest.from_json(read_bytes(join(version, "manifest.json")).decode())
-    for column, counts in manifest.extra.get("left_out", {}).items():
+    for column, counts in Manifest.read(version).extra.get("left_out", {}).items():
         for name, number in counts.items():
             console.print(f"left out: {number:,} faces of {column} {name}", soft_wrap=True)
     found = withdrawn(workspace)

@@ -37,7 +37,6 @@ def list_runs(
         _list_seen(person, workspace, folders or ["runs"])
         return
     from anchorface.records import AnchorfaceError
-    from anchorface.records.addresses import redacted
     from anchorface.training.run_folders import find, look
 
     columns = ("run", "recipe", "dataset", "samples", "newest", "best", "state", "MLflow")
@@ -48,7 +47,7 @@ def list_runs(
         except AnchorfaceError as error:
             damaged.append(str(error))
             continue
-        table.add_row(redacted(run.folder), run.recipe, run.dataset, _samples(run), run.newest, run.best, run.state,
+        table.add_row(run.folder, run.recipe, run.dataset, _samples(run), run.newest, run.best, run.state,
                       run.mlflow + (f", {run.waiting} lines wait" if run.waiting else ""))
     Console().print(table if table.row_count else "no run is there")
     for text in damaged:
@@ -76,11 +75,10 @@ def _list_seen(person: str, workspace: str, folders: list[str]) -> None:
 @told
 def show(run: RunFolder) -> None:
     """One run: what it was told, its starts, its checkpoints with their validation, its last metrics."""
-    from anchorface.records.addresses import redacted
     from anchorface.training.run_folders import look
 
     found, out = look(run), Console()
-    out.print(f"{redacted(found.folder)}: {found.state}, {_samples(found)} samples", soft_wrap=True)
+    out.print(f"{found.folder}: {found.state}, {_samples(found)} samples", soft_wrap=True)
     if found.mlflow:
         out.print(f"MLflow run {found.mlflow}" + (f"; {found.waiting} lines wait for it: `anchorface runs sync`"
                                                   if found.waiting else ""), soft_wrap=True)
@@ -106,13 +104,12 @@ def show(run: RunFolder) -> None:
 def compare(folders: Annotated[list[str], typer.Argument(help="Two runs' folders or more.")]) -> None:
     """What differs between runs: what they were told, and their last metrics."""
     from anchorface.records import ConfigurationError
-    from anchorface.records.addresses import redacted
     from anchorface.training.run_folders import look
 
     if len(folders) < 2:
         raise ConfigurationError("compare: name two runs or more")
     found = [look(folder) for folder in folders]
-    titles = [redacted(run.folder) for run in found]
+    titles = [run.folder for run in found]
     told_of = [run.values | {"samples": _samples(run), "state": run.state} for run in found]
     keys = sorted({key for values in told_of for key in values} - set(LEFT_OUT))
     differing = [key for key in keys if len({str(values.get(key, "")) for values in told_of}) > 1]

@@ -8,7 +8,6 @@ from rich.table import Table
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError
-from anchorface.records.addresses import redacted
 from anchorface.records.console import Console
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ def train(
 
 def _tell(text: str) -> None:
     """A line of progress, without credentials."""
-    console.print(redacted(text), soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 @app.command()

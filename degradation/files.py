@@ -135,14 +135,11 @@ def named_files(sources: Sequence[str], out: str) -> tuple[dict[str, str], list[
     """
     found: dict[str, str] = {}
     dropped: list[dict[str, str]] = []
-    inside = storage.filesystem(out)[1].rstrip("/") + "/"
     for source in sources:
         root = source.rstrip("/")
-        if storage.filesystem(root)[1].rstrip("/") + "/" == inside:
+        if storage.real_place(root) == storage.real_place(out):
             raise ConfigurationError(f"{out}: the folder of the sources; take another one for the results")
-        below = inside.startswith(storage.filesystem(root)[1].rstrip("/") + "/")
-        uris = {uri[len(root) + 1:] or root.rpartition("/")[2]: uri for uri in storage.list_files(root)
-                if not (below and storage.filesystem(uri)[1].startswith(inside))}
+        uris = {uri[len(root) + 1:] or root.rpartition("/")[2]: uri for uri in storage.list_sources(root, out)}
         names, left_out = (list(uris), []) if root in uris.values() else meant(uris, ("photo", "film", "other"))
         dropped += [_row(*row) for row in left_out]
         for name in names:

@@ -35,7 +35,7 @@ import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -167,10 +167,10 @@ class Tombstones:
         known = [each for each in self.people if each.embedder == embedder and each.codes]
         if not known or not len(vectors):
             return found
-        codes = [code for each in known for code in each.codes]
+        signs = _signs([code for each in known for code in each.codes])
         limits = np.concatenate([np.full(len(each.codes), each.limit) for each in known])
         for start in range(0, len(vectors), ROWS):
-            equal = _equal(protected_bits(self.salt, vectors[start : start + ROWS], embedder), codes)
+            equal = _equal(protected_bits(self.salt, vectors[start : start + ROWS], embedder), signs)
             found[start : start + ROWS] = (equal >= limits).any(axis=1)
         return found
 
@@ -186,10 +186,10 @@ class Tombstones:
         vectors = np.atleast_2d(embeddings)
         found = np.zeros(len(vectors), dtype=bool)
         known = [each for each in self.pictures if each.embedder == embedder]
-        codes = [code for each in known for code in each.codes]
-        marks = [mark for each in known for mark in each.hashes]
+        codes = _signs([code for each in known for code in each.codes])
+        marks = _signs([mark for each in known for mark in each.hashes])
         ways = hash_signs(np.asarray(hashes, np.uint64))
-        for start in range(0, len(vectors) if codes else 0, ROWS):
+        for start in range(0, len(vectors) if len(codes) else 0, ROWS):
             part = slice(start, start + ROWS)
             faces = _equal(protected_bits(self.salt, vectors[part], embedder), codes)
             looks = np.maximum(*(_equal(protected_bits(self.salt, way[part], HASH), marks) for way in ways))
@@ -294,24 +294,30 @@ def protected_bits(salt: bytes, embeddings: np.ndarray, embedder: str) -> np.nda
     """Signs of secret projections: bool [N, BITS] for embeddings [N, D]. Source: sign random projections, Charikar
     2002; the share of equal signs of two vectors is 1 - angle / pi."""
     vectors = unit(np.atleast_2d(embeddings)).astype(np.float64)
-    drawn = hmac.new(salt, f"projection/{embedder}/{vectors.shape[1]}".encode(), hashlib.sha256).digest()
+    return vectors @ _projections(salt, embedder, vectors.shape[1]).T > 0.0
+
+
+@lru_cache(maxsize=8)
+def _projections(salt: bytes, embedder: str, dimension: int) -> np.ndarray:
+    """The secret directions, float64 [BITS, D]: always the same of one salt, and asked for with every part."""
+    drawn = hmac.new(salt, f"projection/{embedder}/{dimension}".encode(), hashlib.sha256).digest()
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(drawn, "little"))))
-    return vectors @ generator.standard_normal((BITS, vectors.shape[1])).T > 0.0
+    return generator.standard_normal((BITS, dimension))
 
 
 def _codes(bits: np.ndarray) -> list[str]:
     return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
 
 
-def _equal(bits: np.ndarray, codes: Sequence[str]) -> np.ndarray:
+def _equal(bits: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """The share of equal signs of each row with each code, float [N, K]."""
-    one, other = ((each * 2.0 - 1.0).astype(np.float32) for each in (bits, _bits(codes)))
-    return (one @ other.T / BITS + 1.0) / 2.0
+    return ((bits * 2.0 - 1.0).astype(np.float32) @ signs.T / BITS + 1.0) / 2.0
 
 
-def _bits(codes: Sequence[str]) -> np.ndarray:
+def _signs(codes: Sequence[str]) -> np.ndarray:
+    """Codes as they are kept, as signs: float32 [K, BITS]."""
     packed = np.frombuffer(b"".join(bytes.fromhex(code) for code in codes), np.uint8).reshape(len(codes), BITS // 8)
-    return np.unpackbits(packed, axis=1)
+    return np.unpackbits(packed, axis=1).astype(np.float32) * 2.0 - 1.0
 
 
 def _salt(workspace: str) -> bytes:

@@ -222,6 +222,20 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[str]:
     return [join(uri, n) for n in names if not suffixes or n.lower().endswith(suffixes)]
 
 
+def real_place(uri: str) -> str:
+    """The path where a folder or file really stands, whatever links lead there, without a `/` at its end."""
+    path = filesystem(uri)[1]
+    return (os.path.realpath(path) if is_local(uri) else path).rstrip("/")
+
+
+def list_sources(source: str, out: str) -> list[str]:
+    """As `list_files`, without what stands in `out` where that is a folder in the source: results are no source."""
+    closed, files = f"{real_place(out)}/", list_files(source)
+    if not closed.startswith(f"{real_place(source)}/"):
+        return files
+    return [uri for uri in files if not real_place(uri).startswith(closed)]
+
+
 def list_folders(uri: str) -> list[str]:
     """The URIs of the folders right below a folder, sorted; none where there is no such folder."""
     system, path = filesystem(uri)

@@ -11,9 +11,9 @@ Out, which is never a source, whatever folder it stands in:
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -66,7 +66,7 @@ def restore_folder(restorer: Restorer, photos: str, out: str, *, detector: Detec
     """
     say = progress or (lambda line: None)
     settings = settings or SamplerSettings()
-    if _place(out) == _place(photos):
+    if storage.real_place(out) == storage.real_place(photos):
         raise ConfigurationError(f"{out}: the folder of the photographs; take another one for the restored ones")
     found = _found(photos, out)
     if not found.uris:
@@ -79,6 +79,7 @@ def restore_folder(restorer: Restorer, photos: str, out: str, *, detector: Detec
     storage.make_folder(out)
     rows: list[dict[str, Any]] = []
     opened: dict[tuple[str, ...], list[Reference]] = {}
+    hash_of = cache(lambda uri: hashlib.sha256(_readable(uri)).hexdigest())
     counts = {"photos": len(found.uris), "restored": 0, "done before": 0, "dropped": 0, "left out": found.left_out}
     for number, (name, uri) in enumerate(found.uris.items(), start=1):
         target, place = storage.join(out, name), f"[{number}/{len(found.uris)}] {words(name, lines=False)}"
@@ -87,7 +88,8 @@ def restore_folder(restorer: Restorer, photos: str, out: str, *, detector: Detec
             if not storage.name_fits(f"{target}.json"):
                 raise PhotoError("name too long", uri, "give it a shorter one: .json is put behind it")
             content = read_file(uri)
-            made_from = _fingerprint(restorer, settings, faces, seed, (content, *map(_readable, own)))
+            hashes = [hashlib.sha256(content).hexdigest(), *map(hash_of, own)]
+            made_from = _fingerprint(restorer, settings, faces, seed, hashes)
             if (done := _done(target, made_from)) is not None:
                 rows += done
                 counts["done before"] += 1
@@ -142,22 +144,15 @@ class _Found:
 
 def _found(source: str, out: str, what: str = "") -> _Found:
     """The photographs below a folder, or one file; `out` is no part of it."""
-    root, closed = storage.filesystem(source)[1].rstrip("/"), _place(out).rstrip("/") + "/"
-    below = closed.startswith(_place(source).rstrip("/") + "/")
-    uris = {storage.filesystem(uri)[1].removeprefix(root).lstrip("/"): uri for uri in storage.list_files(source)
-            if not (below and _place(uri).startswith(closed))}
+    root = storage.filesystem(source)[1].rstrip("/")
+    uris = {storage.filesystem(uri)[1].removeprefix(root).lstrip("/"): uri
+            for uri in storage.list_sources(source, out)}
     if "" in uris:
         return _Found(uris={root.rpartition("/")[2]: uris[""]})
     names, left_out = meant(uris, ("photo",))
     rows = [_row(uris.get(place, storage.join(source, place).rstrip("/")), what + cause, detail)
             for place, cause, detail in left_out]
     return _Found(uris={name: uris[name] for name in names}, rows=rows, left_out=len(uris) - len(names))
-
-
-def _place(uri: str) -> str:
-    """Where a folder or file really stands, whatever links lead there."""
-    path = storage.filesystem(uri)[1]
-    return os.path.realpath(path) if storage.is_local(uri) else path.rstrip("/")
 
 
 def _row(uri: str, cause: str, detail: str) -> Dropped:
@@ -183,10 +178,9 @@ def _done(target: str, made_from: str) -> list[dict[str, Any]] | None:
         return None  # a damaged marker says nothing: the photograph is restored again
 
 
-def _fingerprint(restorer: Restorer, settings: SamplerSettings, faces: str, seed: int, files: Sequence[bytes]) -> str:
-    contents = [hashlib.sha256(content).hexdigest() for content in files]
+def _fingerprint(restorer: Restorer, settings: SamplerSettings, faces: str, seed: int, hashes: Sequence[str]) -> str:
     of = {"version": VERSION, "checkpoint": restorer.checkpoint_id, "settings": asdict(settings), "faces": faces,
-          "seed": seed, "files": contents}
+          "seed": seed, "files": hashes}
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 
 

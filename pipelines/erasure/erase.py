@@ -29,7 +29,7 @@ from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import bury, erasure_mark, face_mark, open_salt, photo_mark
 from anchorface.pipelines.erasure.journal import Erasure, read_journal, write_journal
 from anchorface.pipelines.erasure.likeness import shows_person
-from anchorface.pipelines.erasure.runs import Searched, gone_parents, search
+from anchorface.pipelines.erasure.runs import Searched, gone_parents, search, search_folders
 from anchorface.pipelines.erasure.selection import Selection
 from anchorface.pipelines.erasure.tables import Markers, forget_subjects, holding
 from anchorface.pipelines.erasure.traces import clean, left_by_ray, traces
@@ -115,7 +115,8 @@ def erase(
         settle(out, progress=progress)
         secret, versions = open_salt(out, salt), versions_with(out, frozenset(selection.face_ids))
         saw = [*versions, *before(out, versions), *gone_parents(out, versions)]
-        for folder in sorted({run["folder"] for run in search(out, saw, runs).runs if run["kind"] == "training"}):
+        here = search_folders(out, saw, runs).runs
+        for folder in sorted({run["folder"] for run in here if run["kind"] == "training"}):
             if exists(folder):
                 trainings.enter_context(locked(folder, "erase", wait=wait, stop=stop))
         journal = _plan(out, selection, secret, versions, search(out, saw, runs, tracking))

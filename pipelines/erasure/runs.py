@@ -9,7 +9,7 @@ to unsee one person, so the runs are listed and left.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anchorface.records.addresses import redacted, sqlite_file
@@ -33,10 +33,29 @@ class Searched:
 
 
 def search(out: str, manifest_ids: Sequence[str], folders: Sequence[str], tracking: Sequence[str] = ()) -> Searched:
-    """The runs on these versions, in the folders that are named and those that the workspace knows (records.uses).
+    """The runs on these versions, in the folders that are named and those that the workspace knows (records.uses), and
+    in the MLflow stores that are named or that those runs wrote to.
 
     Raises:
         ConfigurationError: a folder or store that is named and not there.
+    """
+    here = search_folders(out, manifest_ids, folders)
+    found, left = list(here.runs), list(here.left)
+    for uri in dict.fromkeys([*tracking, *tracking_uris(here.folders)]):
+        try:
+            found += tracked_runs(uri, manifest_ids)
+        except ConfigurationError as error:
+            if uri in tracking:
+                raise
+            left.append(str(error))
+    return replace(here, runs=found, left=left)
+
+
+def search_folders(out: str, manifest_ids: Sequence[str], folders: Sequence[str]) -> Searched:
+    """As `search`, without the stores.
+
+    Raises:
+        ConfigurationError: a folder that is named and not there.
     """
     uses, left = noted(out), list[str]()
     named = [folder.rstrip("/") if "://" in folder else filesystem(folder)[1] for folder in folders]
@@ -48,13 +67,6 @@ def search(out: str, manifest_ids: Sequence[str], folders: Sequence[str], tracki
             left.append(f"{use.kind} {use.place}, noted by {use.host}: not there, or not seen from here")
     found = [run for folder in named for run in folder_runs(folder, manifest_ids)]
     found += noted_runs(uses, found, manifest_ids)
-    for uri in dict.fromkeys([*tracking, *tracking_uris(named)]):
-        try:
-            found += tracked_runs(uri, manifest_ids)
-        except ConfigurationError as error:
-            if uri in tracking:
-                raise
-            left.append(str(error))
     pages = [{"kind": use.kind, "folder": use.place} for use in uses if use.kind == "pages"]
     return Searched(runs=found, pages=pages, folders=named, left=left)
 

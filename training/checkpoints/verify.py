@@ -15,7 +15,7 @@ from anchorface.records.state import read_state
 from anchorface.records.storage import join, list_files, list_folders
 
 CHECKPOINT = "copy it again, or delete this checkpoint's folder: the run goes on from the one before"
-NOTES = ("run.json", "sent.json", "failure.json")
+NOTES = ("run.json", "sent.json")
 
 
 def run_checks(folder: str) -> list[Check]:
