@@ -114,7 +114,7 @@ def find_faces(
         "quality": chosen.quality, "device": device, "erased": Tombstones.open(out).digest,
     }
     return stage.run(
-        out, "find_faces", "faces", parts, partial(FaceFinder, out, chosen, detector_name, device), settings=described,
+        out, "find_faces", parts, partial(FaceFinder, out, chosen, detector_name, device), settings=described,
         progress=progress, concurrency=concurrency, num_gpus=num_gpus,
     )
 

@@ -96,7 +96,7 @@ def group(
         delete(join(out, "done", "group"))
     worker = partial(_Grouper, out, settings)
     stage.run(
-        out, "group", "identities", [part], worker, settings=settings, unit="faces", progress=progress, concurrency=0
+        out, "group", [part], worker, settings=settings, unit="faces", progress=progress, concurrency=0
     )
     return report(out)
 

@@ -82,7 +82,7 @@ def ingest(
     settings = {"version": VERSION, "max_pixels": max_pixels, "erased": erased}
     worker = partial(_Reader, out, max_pixels)
     stage.run(
-        out, "ingest", "scanned", parts, worker, settings=settings, progress=progress, concurrency=concurrency
+        out, "ingest", parts, worker, settings=settings, progress=progress, concurrency=concurrency
     )
     return _drop_duplicates(out, erased, progress)
 
@@ -219,7 +219,7 @@ def _drop_duplicates(out: str, erased: str, progress: Progress | None) -> Counts
         payload = stage.payload({"path": path, "copies": here})
         parts.append(Part(name=name, rows=lengths[number], inputs=stage.fingerprint(digest, here), payload=payload))
     counts = stage.run(
-        out, "duplicates", "photos", parts, partial(_Chooser, out), settings={"version": VERSION, "erased": erased},
+        out, "duplicates", parts, partial(_Chooser, out), settings={"version": VERSION, "erased": erased},
         progress=progress, concurrency=0,
     )
     bad = stage.counts(out, "ingest").get("dropped", 0)

@@ -84,7 +84,7 @@ def shards(
         for name, face_ids in plan.items()
     ]
     stage.run(
-        out, "shards", "building", parts, partial(_ShardWriter, out), settings=settings, unit="faces",
+        out, "shards", parts, partial(_ShardWriter, out), settings=settings, unit="faces",
         progress=progress, concurrency=concurrency,
     )
     return publish(out, plan_key, [*plan], settings, left_out)

@@ -5,6 +5,8 @@ bucket no system does: there the lock is an object with its holder's word in it,
 that was not renewed for `STALE` seconds, writes his own, waits `SETTLED` seconds and reads it back: of several who come
 at once the last one's word stands. Two who come further apart than that see each other. (A conditional write would
 leave no such wait; no file system of pyarrow offers one.)
+
+Whoever leaves a folder deletes what processes that were killed there were writing.
 """
 
 import contextlib
@@ -21,7 +23,17 @@ from typing import Any
 import psutil
 
 from anchorface.records.errors import ConfigurationError, StorageError
-from anchorface.records.storage import delete, exists, filesystem, is_local, join, private, read_bytes, write_atomic
+from anchorface.records.storage import (
+    delete,
+    delete_unfinished,
+    exists,
+    filesystem,
+    is_local,
+    join,
+    private,
+    read_bytes,
+    write_atomic,
+)
 
 NAME = "lock.json"
 STALE, RENEWED, SETTLED, ASKED = 120.0, 30.0, 1.0, 0.2
@@ -55,7 +67,11 @@ def locked(folder: str, verb: str, *, wait: bool = False, stop: bool = False) ->
                 elif not wait:
                     raise
             time.sleep(ASKED)
-        yield
+        try:
+            yield
+        finally:
+            if exists(folder):
+                delete_unfinished(folder)
 
 
 def _end(folder: str, ended: set[str]) -> None:

@@ -10,6 +10,7 @@ so it is written in place.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import stat
@@ -27,6 +28,9 @@ from pyarrow import fs
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 
 CHUNK = 8 * 2**20
+
+UNFINISHED = ".tmp"
+"""How the name of a file ends that is still being written, or whose writer was killed."""
 
 LONGEST_NAME = 255
 """Bytes of a name that every usual filesystem takes."""
@@ -68,7 +72,7 @@ def exists(uri: str) -> bool:
 
 def name_fits(uri: str) -> bool:
     """Whether a file's name is short enough to be written, by the temporary name that stands beside it meanwhile."""
-    return len(os.fsencode(uri.rpartition("/")[2])) + len(".12345678.tmp") <= LONGEST_NAME
+    return len(os.fsencode(uri.rpartition("/")[2])) + len(f".12345678{UNFINISHED}") <= LONGEST_NAME
 
 
 def make_folder(uri: str) -> None:
@@ -273,6 +277,21 @@ def delete(uri: str) -> None:
         raise StorageError(f"{uri}: cannot be deleted: {error}") from error
 
 
+def delete_unfinished(uri: str) -> None:
+    """Delete the files below a local folder whose writers were killed; those that are being written stay.
+
+    Raises:
+        StorageError: one cannot be deleted, or there is no such folder.
+    """
+    for left in list_files(uri, (UNFINISHED,)) if is_local(uri) else ():
+        with contextlib.suppress(FileNotFoundError), open(filesystem(left)[1], "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            delete(left)
+
+
 def private(path: str, flags: int) -> int:
     """An `opener` for `open` that makes files for their owner alone."""
     return os.open(path, flags, 0o600)
@@ -293,9 +312,9 @@ def _beside(path: str) -> Iterator[IO[bytes]]:
     """A new file beside `path`, which takes its name and is on the disk when the block ends well."""
     folder = os.path.dirname(path)
     _make_private(folder)
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    file, temporary = _open_beside(path)
     try:
-        with open(temporary, "xb", opener=private) as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -305,6 +324,18 @@ def _beside(path: str) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _open_beside(path: str) -> tuple[IO[bytes], str]:
+    """A new file beside `path`, and its name; locked until it is closed or this process dies (`delete_unfinished`)."""
+    while True:
+        temporary = f"{path}.{uuid.uuid4().hex[:8]}{UNFINISHED}"
+        file = open(temporary, "xb", opener=private)  # noqa: SIM115 - the caller closes it
+        with contextlib.suppress(OSError):  # a disk that knows no locks: nobody clears up there either
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file, temporary
+        file.close()  # cleared up before it was locked
 
 
 def _upload(system: fs.FileSystem, path: str, pieces: Iterable[bytes | memoryview]) -> None:

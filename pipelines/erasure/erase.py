@@ -48,7 +48,7 @@ from anchorface.records.hashes import sha256
 from anchorface.records.lineage import manifests
 from anchorface.records.lock import locked
 from anchorface.records.state import read_state
-from anchorface.records.storage import delete, exists, join, list_files, read_table, write_atomic
+from anchorface.records.storage import delete, delete_unfinished, exists, join, list_files, read_table, write_atomic
 
 REBUILT = ("listing", "audit", "audit.unfinished", "building")
 IDENTITIES, REPORT = "identities/part-00000.parquet", "identities/report.json"
@@ -197,8 +197,7 @@ def _carry_out(out: str, journal: Erasure, salt: bytes, progress: Progress) -> d
         latest = latest_id(out)
         if journal.settings is not None and latest:
             name_latest(out, latest[0], planned(out, journal.settings)[1])
-        for uri in list_files(out, (".tmp",)):
-            delete(uri)
+        delete_unfinished(out)
         for trace in journal.traces:
             clean(trace, erased)
     report = {

@@ -55,7 +55,7 @@ def second_look(
         parts.append(Part(name=name, rows=rows, inputs=digest, payload=stage.payload({"path": path})))
     settings = {"version": VERSION, "network": clusterer, "sha256": sha256(find(clusterer, "embedder"))}
     stage.run(
-        out, STAGE, FOLDER, parts, partial(_Embedder, out, clusterer), settings=settings, unit="faces",
+        out, STAGE, parts, partial(_Embedder, out, clusterer), settings=settings, unit="faces",
         progress=progress, concurrency=concurrency,
     )
     return stage.outputs(out, STAGE, FOLDER)

@@ -142,7 +142,7 @@ def dropped_output(stage: str, part: str, rows: Sequence[Dropped]) -> Outputs:
 
 
 def run(
-    out: str, stage: str, folder: str, parts: Sequence[Part], worker: Callable[[], Worker], *,
+    out: str, stage: str, parts: Sequence[Part], worker: Callable[[], Worker], *,
     settings: Mapping[str, Any], unit: str = "photos", progress: Progress | None = None,
     concurrency: int | None = None, num_cpus: float = 0.5, num_gpus: float = 0.0,
 ) -> Counts:
@@ -151,7 +151,6 @@ def run(
     Args:
         out: the workspace.
         stage: its name, for markers and the report.
-        folder: the folder of the workspace that its outputs go to.
         parts: the whole plan; what an earlier plan left over is deleted.
         worker: makes the function that does one part: called once in each Ray worker, so it may load networks.
             The function takes the part's name and payload, and returns its outputs (path in the workspace ->
@@ -180,7 +179,7 @@ def run(
     if pending or complete is None or complete["plan"] != plan_key:
         complete = None
         delete(join(markers_folder, "complete.json"))
-        _delete_leftovers(out, stage, folder, parts)
+        _delete_others(out, stage, parts)
     waiting = {part.name for part in pending}
     with (progress or Progress(quiet=True)).stage(stage, sum(part.rows for part in parts), unit) as report:
         for part in parts:
@@ -342,22 +341,16 @@ def _trusted(uri: str, kind: type[T]) -> T:
         raise DataError(f"{error}; delete this file, and what it marks is done again") from error
 
 
-def _delete_leftovers(out: str, stage: str, folder: str, parts: Sequence[Part]) -> None:
-    """Delete what a stopped run (temporary files) and another plan (parts that are no more) left behind."""
+def _delete_others(out: str, stage: str, parts: Sequence[Part]) -> None:
+    """Delete what another plan left behind: parts that are no more."""
     planned = {part.name for part in parts}
-    for uri in list_files(join(out, "done", stage)):
-        name = uri.rsplit("/", 1)[-1]
-        if name.endswith(".tmp"):
-            delete(uri)
-        elif name.removesuffix(".json") not in planned:
-            marker = _marker(out, stage, name.removesuffix(".json"))
+    for uri in list_files(join(out, "done", stage), (".json",)):
+        name = uri.rsplit("/", 1)[-1].removesuffix(".json")
+        if name not in planned:
+            marker = _marker(out, stage, name)
             for path in () if marker is None else marker["outputs"]:
                 delete(join(out, path))
             delete(uri)
-    for place in (join(out, "dropped", stage), join(out, folder)):
-        if exists(place):
-            for uri in list_files(place, (".tmp",)):
-                delete(uri)
 
 
 def _sum(counts: Any) -> Counts:

@@ -25,7 +25,6 @@ from anchorface.records.storage import (
     exists,
     filesystem,
     join,
-    list_files,
     make_folder,
     read_table,
     write_atomic,
@@ -97,9 +96,6 @@ def move(building: str, dataset: str, manifest: Manifest) -> str:
         storage.move(join(building, "faces.parquet"), join(version, "faces.parquet"))
     if not exists(join(version, "manifest.json")):
         write_atomic(join(version, "manifest.json"), manifest.to_json().encode())
-    for left in list_files(version, (".tmp",)):
-        if left.startswith(join(version, "manifest.json.")):  # of a process that was killed; trainings write here too
-            delete(left)
     return version
 
 

@@ -145,5 +145,5 @@ def test_a_planted_journal_or_marker_deletes_nothing_outside(workspace: Path, tm
     marker.write_text(json.dumps({"key": "", "outputs": outputs, "counts": {}}))
     (workspace / "done" / "ingest" / "complete.json").unlink()
     with pytest.raises(DataError, match=marker.name):
-        stage.run(str(workspace), "ingest", "photos", [], lambda: lambda *_: ({}, {}), settings={}, concurrency=0)
+        stage.run(str(workspace), "ingest", [], lambda: lambda *_: ({}, {}), settings={}, concurrency=0)
     assert victim.read_text() == (workspace.parent / "victim").read_text() == "not ours"

@@ -67,7 +67,7 @@ def write_faces(out: Path, *parts: list[dict]) -> None:
         Part(name=name, rows=len(rows), inputs=stage.fingerprint([row["face_id"] for row in rows]), payload="{}")
         for name, rows in zip(tables, parts, strict=True)
     ]
-    stage.run(str(out), "find_faces", "faces", plan, lambda: work, settings={}, concurrency=0)
+    stage.run(str(out), "find_faces", plan, lambda: work, settings={}, concurrency=0)
 
 
 def identities(out: Path) -> dict[str, dict]:

@@ -108,7 +108,7 @@ def test_a_stage_looks_at_the_tombstones_again_before_its_marker(tmp_path):
             return {f"photos/{name}.txt": json.dumps(here).encode()}, {"photos": len(here)}
 
     parts = [Part(name=stage.part_name(n), rows=1, inputs="", payload="{}") for n in range(2)]
-    counts = stage.run(out, "ingest", "photos", parts, Reader, settings={}, concurrency=0)
+    counts = stage.run(out, "ingest", parts, Reader, settings={}, concurrency=0)
     assert counts == {"photos": 2} and Reader.made == 2
     assert {path.read_text() for path in (tmp_path / "photos").iterdir()} == {json.dumps(["b" * 24])}
 

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +95,31 @@ def test_a_write_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
         file.write(b"half")
         raise RuntimeError("what was to be written cannot be computed")
     assert storage.read_bytes("memory://trust/file") == b"before"
+
+
+HALF = """
+import os, sys, time
+from anchorface.records import storage
+with storage.writing(sys.argv[1]) as file:
+    file.write(b"half")
+    file.flush()
+    print("half", flush=True)
+    time.sleep(300)
+"""
+
+
+def test_who_leaves_a_folder_deletes_what_killed_writers_left_and_nothing_that_is_being_written(tmp_path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", HALF, str(tmp_path / "deep" / "file")], stdout=subprocess.PIPE)
+    try:
+        assert writer.stdout is not None and writer.stdout.readline() == b"half\n"
+        for ended in (False, True):
+            with locked(str(tmp_path), "test"):
+                assert len(list(tmp_path.rglob("*.tmp"))) == 1
+            assert len(list(tmp_path.rglob("*.tmp"))) == (0 if ended else 1)
+            writer.kill()
+            writer.wait()
+    finally:
+        writer.kill()
 
 
 def test_of_a_link_the_link_is_deleted(tmp_path: Path) -> None:
