@@ -5,8 +5,9 @@
 Faults: a worker killed, a node killed, a node drained, the driver told to stop (SIGTERM) and killed (SIGKILL), MLflow
 killed and started, the disk full (a small tmpfs, where this process may mount one), a storage error, a NaN planted in
 one rank, a rank that hangs (SIGSTOP). Every run must end at the same step with every position once: its digest chain is
-that of the undisturbed run. Runs of two workers must end with the same bits; runs of one to two (elastic) say how far
-they are. The table says what each fault cost: samples made again, and seconds until the run was beyond where it stood.
+that of the undisturbed run. Runs of two workers must end with the same bits; runs of one to two (elastic), whose lost
+node comes back only after they went on without it, say how many worked and how far their averages are. The table says
+what each fault cost: samples made again, and seconds until the run was beyond where it stood.
 """
 
 import argparse
@@ -129,6 +130,7 @@ class Campaign:
                            "RAY_BACKEND_LOG_LEVEL": "fatal", "NO_ALBUMENTATIONS_UPDATE": "1"})
         self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(3)]
+        self.elastic = False
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -151,6 +153,12 @@ class Campaign:
              "--workers", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def begin(self, name: str, *, elastic: bool) -> Run:
+        """Start a run. An elastic one finds two nodes of one CPU for its two workers, another one a third to spare."""
+        self.elastic = elastic
+        while len(self.nodes) < 3 - elastic:
+            self.nodes.append(self.cluster.add_node(num_cpus=1))
+        while len(self.nodes) > 3 - elastic:
+            self.cluster.remove_node(self.nodes.pop())
         folder = self.disk / name
         folder.mkdir()
         execution = Execution(workers=2, least_workers=1 if elastic else 0, threads=1, zero_stage=2, hang=HANG,
@@ -162,6 +170,12 @@ class Campaign:
             "execution": execution, "tracking_uri": f"http://127.0.0.1:{self.port}"}))
         return Run(folder, arguments, self.cluster.address, drive(arguments, self.cluster.address))
 
+    def replaced(self, run: Run) -> None:
+        """A new node for one that is gone: at once, or when an elastic run went on with the one that is left."""
+        if self.elastic:
+            run.beyond(run.clock() + EVERY * BATCH)
+        self.nodes.append(self.cluster.add_node(num_cpus=1))
+
     # Each fault does its harm, and afterwards repairs what a person or a scheduler would repair.
 
     def worker_killed(self, run: Run) -> None:
@@ -170,7 +184,7 @@ class Campaign:
     def node_killed(self, run: Run) -> None:
         self.cluster.remove_node(self.nodes.pop(self.random.randrange(len(self.nodes))), allow_graceful=False)
         time.sleep(5)
-        self.nodes.append(self.cluster.add_node(num_cpus=1))
+        self.replaced(run)
 
     def node_drained(self, run: Run) -> None:
         node = self.nodes.pop(self.random.randrange(len(self.nodes)))
@@ -178,9 +192,12 @@ class Campaign:
                         "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "campaign",
                         "--deadline-remaining-seconds", str(DRAIN)], check=True, capture_output=True,
                        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})
-        self.nodes.append(self.cluster.add_node(num_cpus=1))
+        if not self.elastic:
+            self.replaced(run)
         time.sleep(DRAIN)
         self.cluster.remove_node(node, allow_graceful=False)
+        if self.elastic:
+            self.replaced(run)
 
     def driver_told_to_stop(self, run: Run) -> None:
         run.driver.send_signal(signal.SIGTERM)
@@ -328,10 +345,10 @@ def one_run(campaign: Campaign, asked: argparse.Namespace, left: list[str], numb
     found = digest_and_bits(run.folder)
     same = all(torch.equal(tensor, found[2][key]) for key, tensor in expected[2].items())
     apart = max(float((tensor - found[2][key]).abs().max()) for key, tensor in expected[2].items())
-    resized = any("workers" in branch["changed"] for branch in found[3])
+    worked = [str(branch["changed"]["workers"][1]) for branch in found[3] if "workers" in branch["changed"]]
     good = "yes" if whole and found[:2] == expected[:2] else "[red]NO[/]"
-    bits = "yes" if same else "resized" if resized else "[red]NO[/]"
-    ends.add_row(str(number), workers, str(done), str(run.starts), good, bits, f"{apart:.1e}")
+    bits = "yes" if same else "resized" if worked else "[red]NO[/]"
+    ends.add_row(str(number), " ".join([workers, *worked]), str(done), str(run.starts), good, bits, f"{apart:.1e}")
     return number + 1
 
 

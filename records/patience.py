@@ -49,6 +49,21 @@ class Patience:
             self.tell(f"warning: {self.place} cannot be written since {_hour(clock)} ({_cause(error)}): what is to be "
                       f"written waits, and is tried again for {self.seconds:.0f} seconds")
 
+    def persist(self, uri: str, write: Callable[[], None]) -> None:
+        """Write a file, again and again until it is written.
+
+        Raises:
+            StorageError: as `failed`.
+        """
+        while True:
+            try:
+                write()
+                break
+            except OSError as error:
+                self.failed(uri, error)
+            time.sleep(RETRY_SECONDS)
+        self.worked(uri)
+
     def worked(self, uri: str) -> None:
         """A file is written."""
         if self._failing.pop(uri, None) and not self._failing and self._begun:

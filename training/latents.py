@@ -12,6 +12,7 @@ batch size round; where it is `bf16`, they are kept as float16, three bits finer
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.latents import DESCRIPTION, TYPES, faces_hash, part_name, shard_rows
 from anchorface.records import DataError
+from anchorface.records.patience import Patience
 from anchorface.records.state import read_state
-from anchorface.records.storage import exists, join, make_folder, write_atomic, writing
+from anchorface.records.storage import exists, join, write_atomic, writing
 from anchorface.training.objectives.prediction import autocast
 from anchorface.training.recipes import Recipe
 
@@ -35,7 +37,8 @@ FORMAT = 2
 
 
 def fill_latents(recipe: Recipe, dataset: Dataset, autoencoder: Autoencoder, device: torch.device, *, rank: int = 0,
-                 world: int = 1, report: Callable[[str], None] | None = None) -> str:
+                 world: int = 1, report: Callable[[str], None] | None = None,
+                 patience: Patience | None = None) -> str:
     """Encode what is missing of a recipe's latents; every rank takes every world-th part.
 
     Args:
@@ -44,6 +47,7 @@ def fill_latents(recipe: Recipe, dataset: Dataset, autoencoder: Autoencoder, dev
         autoencoder: the recipe's, on `device`.
         rank, world: all ranks must have come back before one of them reads.
         report: takes a line for each part.
+        patience: for how long a part may wait for a full disk or a store that is away; none by default.
 
     Returns:
         The cache's folder: its name holds the hash of all that tokens depend on, so that another autoencoder, size,
@@ -56,18 +60,21 @@ def fill_latents(recipe: Recipe, dataset: Dataset, autoencoder: Autoencoder, dev
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
     base = join(dataset.uri, "latents") if recipe.latents == IN_DATASET else join(recipe.latents, dataset.manifest_id)
     folder = join(base, key)
-    place = join(folder, DESCRIPTION)
-    if exists(place) and read_state(place, dict[str, Any]) != told:
-        raise DataError(f"{place}: describes latents of other weights or pictures; delete the folder and fill it again")
-    make_folder(folder)
-    feed = Feed(dataset, recipe.fed)
+    description = join(folder, DESCRIPTION)
+    if exists(description) and read_state(description, dict[str, Any]) != told:
+        raise DataError(f"{description}: describes latents of other weights or pictures; delete the folder and fill it "
+                        "again")
+    feed, patience = Feed(dataset, recipe.fed), patience or Patience()
     numbers = np.unique(dataset.table.shards[feed.rows])[rank::world].tolist()
     for done, number in enumerate(numbers, 1):
-        if not exists(join(folder, part_name(dataset, number))):
-            _write_part(folder, told, dataset, number, _encoded(recipe, feed, autoencoder, device, number))
+        place = join(folder, part_name(dataset, number))
+        if not exists(place):
+            tokens = partial(_encoded, recipe, feed, autoencoder, device, number)
+            patience.persist(place, partial(_write_part, place, told, dataset, number, tokens))
             if report is not None:
                 report(f"latents: part {done} of {len(numbers)}{f' of rank {rank}' if world > 1 else ''}")
-    write_atomic(place, json.dumps(told, sort_keys=True, indent=1).encode())
+    text = json.dumps(told, sort_keys=True, indent=1).encode()
+    patience.persist(description, partial(write_atomic, description, text))
     return folder
 
 
@@ -103,19 +110,18 @@ def _encoded(recipe: Recipe, feed: Feed, autoencoder: Autoencoder, device: torch
         yield tokens[: len(pictures)].cpu().numpy()
 
 
-def _write_part(folder: str, told: dict[str, Any], dataset: Dataset, number: int,
-                tokens: Iterator[NDArray[np.float32]]) -> None:
+def _write_part(uri: str, told: dict[str, Any], dataset: Dataset, number: int,
+                tokens: Callable[[], Iterator[NDArray[np.float32]]]) -> None:
     """A shard's safetensors file, streamed, whole or not at all; its header holds the SHA-256 of the tokens."""
     kind, shape = TYPES[told["type"]], [len(shard_rows(dataset, number)), *told["shape"]]
     said: dict[str, Any] = {
         "__metadata__": {"faces": faces_hash(dataset, number), "sha256": "0" * 64},
         "tokens": {"dtype": told["type"], "shape": shape,
                    "data_offsets": [0, int(np.prod(shape)) * kind.itemsize]}}
-    uri = join(folder, part_name(dataset, number))
     with writing(uri) as file:
         file.write(header_bytes(said))
         total = hashlib.sha256()
-        for some in tokens:
+        for some in tokens():
             content = some.astype(kind).tobytes()
             total.update(content)
             file.write(content)

@@ -100,11 +100,11 @@ class Run:
         if job.start:
             adapters = join(job.start, EMA_FILE)
             self.networks.network.load_adapter_state(load_adapters(adapters, read_description(job.start)), adapters)
+        self.patience = Patience(execution.patience, job.run_folder, notes.tell)
         self.latents = self._latents() if recipe.latents else ""
         self.pieces = execution.pieces(recipe.feed.batch, self.world)
         self.engine, self.optimiser = _engine(job, self.networks, self.pieces, self.world)
         self.state = State(self.engine)
-        self.patience = Patience(execution.patience, job.run_folder, notes.tell)
         self.writer = Writer(_place(job, self.rank, self.world), self.patience, notes.tell)
         self.observer: Observer | None = None
         self.returns = (-1, 0)
@@ -211,7 +211,8 @@ class Run:
         """The folder of cached tokens, filled by all ranks."""
         self.watch.doing(0, "encoding latents", math.inf)
         folder = fill_latents(self.job.recipe, open_dataset(self.job.dataset), self.networks.encoders.autoencoder,
-                              self.device, rank=self.rank, world=self.world, report=self.notes.tell)
+                              self.device, rank=self.rank, world=self.world, report=self.notes.tell,
+                              patience=Patience(self.job.execution.patience, self.job.recipe.latents, self.notes.tell))
         dist.barrier()
         return folder
 

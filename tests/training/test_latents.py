@@ -1,8 +1,10 @@
 """Cached latents: the losses of pictures, filled once, of these weights, faces and sizes alone."""
 
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from safetensors.numpy import load_file
 from anchorface.pipelines.feed.batches import batches, global_digest
 from anchorface.pipelines.feed.dataset import Dataset, open_dataset
 from anchorface.pipelines.feed.feed import Feed
-from anchorface.records import DataError
+from anchorface.records import DataError, StorageError
+from anchorface.records.patience import Patience
 from anchorface.training.degrade import degraded_on
 from anchorface.training.latents import BATCH, fill_latents, weights_hash
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.objective import encode, objective
 from anchorface.training.recipes import Recipe
+from tests.disks import fill as fill_disk
 
 CPU = torch.device("cpu")
 
@@ -37,7 +41,7 @@ def networks(recipe: Recipe) -> Networks:
     return load_networks(recipe, CPU)
 
 
-def fill(recipe: Recipe, dataset: Dataset, networks: Networks, place: Path | str, **more: int) -> str:
+def fill(recipe: Recipe, dataset: Dataset, networks: Networks, place: Path | str, **more: Any) -> str:
     return fill_latents(replace(recipe, latents=str(place)), dataset, networks.encoders.autoencoder, CPU, **more)
 
 
@@ -92,6 +96,24 @@ def test_filling_again_goes_on_and_gives_the_same_bytes(
         Feed(dataset, recipe.fed, folder).batch(0)
     fill(recipe, dataset, networks, Path(folder).parents[1], rank=0, world=1)
     assert parts[0].read_bytes() == before[parts[0]][0]
+
+
+def test_filling_waits_for_a_full_disk_and_gives_the_same_bytes(
+    recipe: Recipe, dataset: Dataset, networks: Networks, folder: str, small_disk: Path
+) -> None:
+    ballast, lines = fill_disk(small_disk), list[str]()
+    with pytest.raises(StorageError, match="Free space, or bring the storage back"):
+        fill(recipe, dataset, networks, small_disk)
+    timer = threading.Timer(3.0, ballast.unlink)
+    timer.start()
+    waited = fill(recipe, dataset, networks, small_disk, patience=Patience(60.0, str(small_disk), lines.append))
+    timer.join()
+    assert [line.split(" since")[0].split(" after")[0] for line in lines] == [
+        f"warning: {small_disk} cannot be written", f"{small_disk} can be written again"]
+    assert Path(waited).name == Path(folder).name
+    names = sorted(path.name for path in Path(folder).iterdir())
+    assert sorted(path.name for path in Path(waited).iterdir()) == names
+    assert all((Path(waited) / name).read_bytes() == (Path(folder) / name).read_bytes() for name in names)
 
 
 def test_a_part_is_the_autoencoders_word_for_each_face_as_it_is_and_mirrored(

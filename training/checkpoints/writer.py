@@ -27,7 +27,7 @@ from anchorface.models.checkpoint import (
     write_description,
 )
 from anchorface.records import StorageError
-from anchorface.records.patience import RETRY_SECONDS, Patience
+from anchorface.records.patience import Patience
 from anchorface.records.storage import join, write_atomic
 from anchorface.training.checkpoints.layout import STATE, Retention, delete_all, folder_of, read_marker, retain
 from anchorface.training.checkpoints.reader import Pieces
@@ -119,21 +119,20 @@ class Writer:
 
     def _persist(self, tensors: dict[str, Tensor], header: dict[str, str], description: Description,
                  folder: str, first: Callable[[], None] | None) -> None:
-        while True:
+        def write() -> None:
             try:
                 if first is not None:
                     first()
                 self._write(tensors, header, description, folder)
-                break
-            except OSError as error:
+            except OSError:
                 self._forget(folder)
-                try:
-                    self.patience.failed(folder, error)
-                except StorageError as over:
-                    self._problem = str(over)
-                    return
-                time.sleep(RETRY_SECONDS)
-        self.patience.worked(folder)
+                raise
+
+        try:
+            self.patience.persist(folder, write)
+        except StorageError as over:
+            self._problem = str(over)
+            return
         if self.place.rank == 0:
             self._tidy(folder)
 
