@@ -66,7 +66,7 @@ def decibels(first: Tensor, second: Tensor) -> float:
     return float((-10 * error.clamp_min(1e-10).log10()).mean())
 
 
-def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
+def differences(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[..., 1:, :] - images[..., :-1, :], images[..., 1:] - images[..., :-1]
 
 
@@ -79,7 +79,7 @@ def loss_of(model: Autoencoder, images: Tensor, noise: Tensor, recipe: Autoencod
     decoded, mean, log_variance = decoded.float(), mean.float(), log_variance.float().clamp(-30, 20)
     plain = functional.l1_loss(decoded, images)
     square = functional.mse_loss(decoded, images)
-    edges = sum(functional.l1_loss(a, b) for a, b in zip(_differences(decoded), _differences(images), strict=True))
+    edges = sum(functional.l1_loss(a, b) for a, b in zip(differences(decoded), differences(images), strict=True))
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     return plain + recipe.square * square + recipe.gradient * edges + recipe.kl * divergence, plain
 

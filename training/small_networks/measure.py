@@ -72,6 +72,31 @@ def autoencoder_numbers(model: Autoencoder, synthetic: Faces, people: Faces) -> 
     return {name: round(float(value), 3) for name, value in numbers.items()}
 
 
+def seams(images: np.ndarray, stride: int = 16) -> float:
+    """The mean step between neighbours on both sides of a token's border over the mean step elsewhere; 1 is seamless.
+
+    Args:
+        images: [N, H, W, 3] levels. stride: pixels of a token's side.
+    """
+    grey = images.astype(np.float64).mean(-1)
+    steps = [np.abs(np.diff(grey, axis=axis)).swapaxes(axis, 2) for axis in (1, 2)]
+    border = np.arange(stride - 1, steps[0].shape[2], stride)
+    inside = np.setdiff1d(np.arange(steps[0].shape[2]), border)
+    return float(np.mean([step[..., border].mean() for step in steps])
+                 / np.mean([step[..., inside].mean() for step in steps]))
+
+
+def seam_numbers(backbone: nn.Module, autoencoder: Autoencoder, synthetic: Faces, people: Faces,
+                 count: int = 64) -> dict[str, float]:
+    """Seams of 12-step samples with references, and of the truth."""
+    numbers: dict[str, float] = {}
+    for name, faces in (("synthetic", synthetic), ("real", people)):
+        _, target, degraded, references = base_cases(faces, "refldm-severe", count)
+        numbers[f"seams {name} sample"] = seams(restore(backbone, autoencoder, degraded, references))
+        numbers[f"seams {name} truth"] = seams(target)
+    return {name: round(value, 3) for name, value in numbers.items()}
+
+
 def base_numbers(backbone: nn.Module, autoencoder: Autoencoder, judges: dict[str, AdaFaceNet], synthetic: Faces,
                  people: Faces, profile: str = "refldm-severe", count: int = 64) -> dict[str, float]:
     """PSNR (dB) and judges' cosine to the truth: of the input, of a 12-step sample with and without references, of the

@@ -12,8 +12,8 @@ from torch import distributed, nn
 
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.models.pixels import tensor_to_levels
-from anchorface.models.weights import load, tiny_autoencoder
-from anchorface.training.small_networks import autoencoder, base, composites, embedder, measure
+from anchorface.models.weights import load, tiny_autoencoder, tiny_backbone
+from anchorface.training.small_networks import autoencoder, base, composites, decoder, embedder, measure
 from anchorface.training.small_networks.card import save_network, write_card
 from anchorface.training.small_networks.corpus import (
     ADAFACE_IDENTITIES,
@@ -24,8 +24,9 @@ from anchorface.training.small_networks.corpus import (
 from anchorface.training.small_networks.people import Faces, read_people, split
 from anchorface.training.small_networks.run import place
 
-FILES = {"autoencoder": "autoencoder_tiny", "adaface": "adaface_small", "judge": "judge_small", "base": "base_tiny"}
-STATES = {**FILES, "autoencoder": "autoencoder", "base": "base"}
+FILES = {"autoencoder": "autoencoder_tiny", "decoder": "autoencoder_tiny", "adaface": "adaface_small",
+         "judge": "judge_small", "base": "base_tiny"}
+STATES = {**FILES, "autoencoder": "autoencoder", "decoder": "decoder", "base": "base"}
 EVERYBODY = (ADAFACE_IDENTITIES[0], JUDGE_IDENTITIES[1])
 
 
@@ -33,7 +34,8 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
     """Do it all for one network.
 
     Args:
-        network: `autoencoder`, `adaface`, `judge` or `base`; the base needs the autoencoder's file.
+        network: `autoencoder`, `decoder`, `adaface`, `judge` or `base`; the base needs the autoencoder's file, the
+            decoder, which takes its place, both.
         options: corpus, photos, work, weights (folders), part and parts (of the base's pool).
     """
     learn, kept = split(read_people(options.photos))
@@ -44,6 +46,10 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
         trained: nn.Module = _embedder(recipe, learn, options)
     elif network == "autoencoder":
         trained = autoencoder.train(recipe, read_corpus(options.corpus, EVERYBODY), learn, options.work)
+    elif network == "decoder":
+        trained = decoder.train(recipe, tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors"),
+                                tiny_backbone(options.weights / "base_tiny.safetensors"),
+                                read_corpus(options.corpus, EVERYBODY), learn, options.work)
     else:
         trained = _base(recipe, learn, kept, options)
     if place()[0] == 0:
@@ -55,8 +61,11 @@ def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Na
     unseen = read_corpus(options.corpus, HELD_OUT_IDENTITIES)
     if network in ("adaface", "judge"):
         numbers = measure.embedder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
-    elif network == "autoencoder":
+    elif network in ("autoencoder", "decoder"):
         numbers = measure.autoencoder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
+        if network == "decoder":
+            restorer = tiny_backbone(options.weights / "base_tiny.safetensors")
+            numbers |= measure.seam_numbers(restorer, trained, unseen, kept)  # type: ignore[arg-type]
         images = autoencoder.middle(autoencoder.at_scale(np.concatenate([kept.images[::16], unseen.images[::50]])))
         decoded = tensor_to_levels(autoencoder.reconstruct(trained, images))  # type: ignore[arg-type]
         _sheet(options.work / "autoencoder.png", [images, decoded])
@@ -177,3 +186,8 @@ TEXTS: dict[str, dict[str, str]] = {
                   "near-frontal faces where they are real.",
     },
 }
+TEXTS["decoder"] = TEXTS["autoencoder"] | {
+    "notes": TEXTS["autoencoder"]["notes"] + " Its decoder learned on from there, half of the time from tokens that "
+             "the base restorer predicts of damaged faces (`training/small_networks/decoder.py`). Seams: mean step "
+             "between neighbouring pixels across the 16 px tokens' borders over the mean step elsewhere, in 12-step "
+             "samples with references, refldm-severe."}
