@@ -25,13 +25,7 @@ from anchorface.training.networks import Networks
 from anchorface.training.preview import Pictures, fixed_batch, grid, restore
 from anchorface.training.record import Measures
 from anchorface.training.system_metrics import SystemMetrics
-from anchorface.training.throughput import (
-    RayGauges,
-    Throughput,
-    device_rate,
-    operations_per_sample,
-    tokens_per_sample,
-)
+from anchorface.training.throughput import Operations, RayGauges, Throughput, device_rate, tokens_per_sample
 from anchorface.training.tracking import Tracker
 from anchorface.training.validation import Validation
 
@@ -74,7 +68,8 @@ class Observer:
         self.shown = fixed_batch(recipe, job.dataset, device) if recipe.grid_every else None
         self.validation = Validation(recipe, networks, job.dataset, device) if recipe.validation.every else None
         self.best = Best.of(recipe.validation)
-        self.throughput = Throughput(lambda n: tokens_per_sample(recipe, n), lambda n: operations_per_sample(recipe, n),
+        self.operations = Operations(recipe)
+        self.throughput = Throughput(lambda n: tokens_per_sample(recipe, n), self.operations,
                                      device_rate(device, recipe.precision))
         self.gauges = RayGauges(job.run_folder) if writes and job.execution.workers else None
         self.steps: list[Step] = []
@@ -111,7 +106,7 @@ class Observer:
         if self.system and self.node_tracker:
             self.node_tracker.metrics(self.system.sample(), clock)
         if self.progress is None:
-            self.throughput.line([own.tolist()])  # its counters begin anew as well
+            self.throughput.begin()
         elif steps:
             told = self.throughput.line([rank.tolist() for rank in ranks])
             self._metrics(self.progress.write(clock, steps, measures, told), clock)
@@ -182,6 +177,7 @@ class Observer:
         Raises:
             StorageError: lines could not be written for too long.
         """
+        self.operations.close()
         for lines in self._lines():
             lines.close()
         self._write_pictures(last=True)

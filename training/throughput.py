@@ -14,12 +14,17 @@ rank 0, each time a line is written:
 Nothing here talks to other ranks: the loop gathers every rank's `own()` when a line is due, and rank 0 asks for `line`.
 """
 
+import multiprocessing
+import os
 import resource
 import statistics
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -39,21 +44,21 @@ class Throughput:
     """Counters since the last line.
 
     Args:
-        tokens_per_sample, operations_per_sample: of a sample with so many references (the functions below); asked on
-            the rank that writes lines, the second once for each number of references.
+        tokens_per_sample, operations_per_sample: of a sample with so many references (the functions below), asked on
+            the rank that writes lines; None where operations are not known yet.
         rate: operations per second of this rank's device (`device_rate`), 0 where unknown: then no utilisation.
         counted_after: seconds of training before operations are counted.
     """
 
-    def __init__(self, tokens_per_sample: Callable[[int], int], operations_per_sample: Callable[[int], float],
+    def __init__(self, tokens_per_sample: Callable[[int], int], operations_per_sample: Callable[[int], float | None],
                  rate: float, counted_after: float = COUNTED_AFTER) -> None:
         self.tokens_per_sample, self.operations_per_sample = tokens_per_sample, operations_per_sample
         self.rate, self.counted_after = rate, counted_after
         self.trained = 0.0
-        self._operations: dict[int, float] = {}
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget what was counted since the last line."""
         self._waited = self._stepped = self._alone = 0.0
         self._steps = 0
         self._paused: dict[str, float] = {}
@@ -93,7 +98,7 @@ class Throughput:
         """
         seconds = self._waited + self._stepped + sum(self._paused.values())
         if seconds <= 0 or not self._steps:
-            self._begin()
+            self.begin()
             return {}
         self.trained += seconds
         alone, waited, memory, rates = (list(column) for column in zip(*ranks, strict=True))
@@ -107,17 +112,54 @@ class Throughput:
         }
         found["throughput/tokens_per_second"] = self._whole(self.tokens_per_sample) / seconds
         if self.trained >= self.counted_after and min(rates) > 0:
-            found["throughput/utilisation"] = self._whole(self._counted) / (seconds * sum(rates))
-        self._begin()
+            asked = ((references, self.operations_per_sample(references)) for references in self._samples)
+            known = {references: operations for references, operations in asked if operations is not None}
+            if len(known) == len(self._samples):
+                found["throughput/utilisation"] = self._whole(known.__getitem__) / (seconds * sum(rates))
+        self.begin()
         return found
 
     def _whole(self, of_sample: Callable[[int], float]) -> float:
         return sum(samples * of_sample(references) for references, samples in self._samples.items())
 
-    def _counted(self, references: int) -> float:
-        if references not in self._operations:
-            self._operations[references] = self.operations_per_sample(references)
-        return self._operations[references]
+
+class Operations:
+    """Operations of a recipe's samples, counted in a process of its own: training does not wait, and none of torch's
+    settings in this process, which counting changes for a while, are touched.
+
+    The process starts when the first number is asked for; until it has answered, numbers are None. It ends by itself.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._process: BaseProcess | None = None
+        self._known: list[float] = []
+
+    def __call__(self, references: int) -> float | None:
+        """Of a sample with so many references; None until it is known."""
+        if self._process is None:
+            spawned = multiprocessing.get_context("spawn")
+            self._answer, told = spawned.Pipe(duplex=False)
+            self._process = spawned.Process(target=_count, args=(self.recipe, told), daemon=True)
+            self._process.start()
+            told.close()
+        elif not self._known and self._answer.poll():
+            with suppress(EOFError):  # it died: the lines go on without
+                self._known = self._answer.recv()
+        return self._known[references] if self._known else None
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+
+
+def _count(recipe: Recipe, told: Connection) -> None:
+    os.nice(10)
+    torch.set_num_threads(1)
+    counts = range(len(recipe.feed.reference_count_probabilities))
+    told.send([operations_per_sample(recipe, references) for references in counts])
 
 
 def tokens_per_sample(recipe: Recipe, references: int) -> int:

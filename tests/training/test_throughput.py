@@ -1,6 +1,7 @@
 """Throughput's numbers against sums done by hand."""
 
 import re
+import time
 import timeit
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from anchorface.models.backbone import build_backbone
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.recipes import Recipe
 from anchorface.training.throughput import (
+    Operations,
     Throughput,
     device_rate,
     gauge_name,
@@ -48,19 +50,31 @@ def test_a_line_divides_the_time_into_steps_waiting_and_pauses() -> None:
     assert told.line([told.own(CPU)]) == {}
 
 
-def test_operations_are_counted_once_and_not_for_a_short_run() -> None:
+def test_operations_are_not_asked_for_in_a_short_run_and_left_out_until_they_are_known() -> None:
     asked: list[int] = []
 
-    def operations(references: int) -> float:
+    def operations(references: int) -> float | None:
         asked.append(references)
-        return 1.0
+        return 1.0 if len(asked) > 1 else None
 
     told = Throughput(lambda references: 1, operations, 1.0, counted_after=10.0)
-    for _ in range(4):
+    for _ in range(5):
         told.stepped(4, 4.0, references=2)
         found = told.line([told.own(CPU)])
-        assert ("throughput/utilisation" in found) == (told.trained >= 10)
-    assert asked == [2]
+        assert ("throughput/utilisation" in found) == (told.trained >= 16)
+    assert asked == [2, 2, 2]
+
+
+def test_operations_are_counted_beside_the_training(micro_recipe: Recipe) -> None:
+    counted, until = Operations(micro_recipe), time.monotonic() + 120
+    try:
+        assert counted(1) is None
+        while counted(1) is None and time.monotonic() < until:
+            time.sleep(0.1)
+        assert counted(1) == operations_per_sample(micro_recipe, 1)
+        assert counted(0) == operations_per_sample(micro_recipe, 0)
+    finally:
+        counted.close()
 
 
 def test_a_device_of_unknown_rate_has_no_utilisation() -> None:
