@@ -66,7 +66,7 @@ def test_operations_are_not_asked_for_in_a_short_run_and_left_out_until_they_are
 
 
 def test_operations_are_counted_beside_the_training(micro_recipe: Recipe) -> None:
-    counted, until = Operations(micro_recipe), time.monotonic() + 120
+    counted, until = Operations(micro_recipe), time.monotonic() + 300
     try:
         assert counted(1) is None
         while counted(1) is None and time.monotonic() < until:
