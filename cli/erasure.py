@@ -57,8 +57,8 @@ def erase(
     from anchorface.pipelines.erasure.erase import erase as carry_out
     from anchorface.pipelines.erasure.erase import settle
     from anchorface.pipelines.stages.progress import Progress
-    from anchorface.pipelines.stages.workspace import at_work
     from anchorface.records.storage import exists
+    from anchorface.records.workspace import at_work
 
     person = bool(identity or label or decision)
     if sum((bool(photo), source is not None, person, face is not None, withdrawn)) != 1:
@@ -67,7 +67,7 @@ def erase(
     if not exists(workspace):
         raise ConfigurationError(f"{workspace}: there is no such workspace")
     with at_work(workspace, "erase", wait=wait, stop=stop):
-        for report in settle(workspace, progress=Progress()):
+        for report in settle(workspace, progress=Progress(), wait=wait, stop=stop):
             console.print(f"an erasure that had been stopped is finished: {report['id']}")
         if face is not None:
             selection = _shown(workspace, face, threshold, also or ())

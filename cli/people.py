@@ -44,8 +44,10 @@ def merge(
 ) -> None:
     """Say that identities are one person."""
     from anchorface.identity_index.clustering import correction
+    from anchorface.pipelines.erasure.erase import alone_in
 
-    decision = correction.merge(workspace, identities, made=_clock(), note=note)
+    with alone_in(workspace, "merge"):
+        decision = correction.merge(workspace, identities, made=_clock(), note=note)
     _tell(workspace, decision, f"the {len(decision.face_ids)} faces of {', '.join(identities)} become one person", now)
 
 
@@ -60,9 +62,11 @@ def split(
 ) -> None:
     """Say that some faces of an identity are somebody else, all of them one person."""
     from anchorface.identity_index.clustering import correction
+    from anchorface.pipelines.erasure.erase import alone_in
 
     chosen = [face.strip() for face in faces.split(",") if face.strip()]
-    decision = correction.split(workspace, identity, chosen, made=_clock(), note=note)
+    with alone_in(workspace, "split"):
+        decision = correction.split(workspace, identity, chosen, made=_clock(), note=note)
     _tell(workspace, decision,
           f"{len(decision.face_ids)} faces leave {identity}, {len(decision.others)} stay with it", now)
 
@@ -72,8 +76,10 @@ def split(
 def reject(workspace: Workspace, faces: FaceIds, note: Note = "", now: Now = False) -> None:
     """Say that faces are of no use: not a face, or a wrong crop."""
     from anchorface.identity_index.clustering import correction
+    from anchorface.pipelines.erasure.erase import alone_in
 
-    decision = correction.reject(workspace, faces, made=_clock(), note=note)
+    with alone_in(workspace, "reject"):
+        decision = correction.reject(workspace, faces, made=_clock(), note=note)
     _tell(workspace, decision, f"{len(decision.face_ids)} faces leave the index and are listed as dropped", now)
 
 
@@ -88,8 +94,10 @@ def label(
 ) -> None:
     """Say who an identity is; identities with one label become one person."""
     from anchorface.identity_index.clustering import correction
+    from anchorface.pipelines.erasure.erase import alone_in
 
-    decision = correction.label(workspace, identity, name, made=_clock(), note=note)
+    with alone_in(workspace, "label"):
+        decision = correction.label(workspace, identity, name, made=_clock(), note=note)
     _tell(workspace, decision, f"the {len(decision.face_ids)} faces of {identity} are {decision.label}", now)
 
 

@@ -3,9 +3,9 @@
 In the workspace, `tombstones/`:
 
     salt                  64 hex digits, secret, drawn at the first erasure
-    <erasure id>.json     photographs and faces as HMAC-SHA256 of their ids under the salt; persons as protected
-                          embeddings, of their mean and of each erased face; pictures as protected embedding and
-                          perceptual hash
+    <erasure id>.json     photographs and faces as HMAC-SHA256 of their ids under the salt, photographs that were not
+                          read of their places; persons as protected embeddings, of their mean and of each erased face;
+                          pictures as protected embedding and perceptual hash
 
 A protected embedding is BITS signs of projections on Gaussian directions that the salt draws (one set per embedder),
 so the share of equal signs is 1 - angle / 180. A perceptual hash is protected alike, as a vector of 64 signs. Of real
@@ -93,6 +93,7 @@ class Tombstones:
 
     salt: bytes = field(default=b"", repr=False)
     photos: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
     faces: frozenset[str] = frozenset()
     people: tuple[Remembered, ...] = ()
     pictures: tuple[Pictures, ...] = ()
@@ -110,6 +111,7 @@ class Tombstones:
         if not entries:
             return cls(salt=_salt(workspace) if exists(join(folder, SALT)) else b"")
         photos: set[str] = set()
+        places: set[str] = set()
         faces: set[str] = set()
         people: list[Remembered] = []
         pictures: list[Pictures] = []
@@ -119,6 +121,7 @@ class Tombstones:
                 content = read_bytes(uri)
                 values = parsed(content, dict[str, Any], uri)
                 photos.update(values["photos"])
+                places.update(values.get("places", ()))
                 faces.update(values.get("faces", ()))
                 people += [Remembered(**{**each, "codes": tuple(each["codes"])}) for each in values["people"]]
                 pictures += [
@@ -131,8 +134,8 @@ class Tombstones:
             name = uri.rpartition("/")[2]
             if not exists(join(workspace, REPORTS, name)) and not exists(join(workspace, PENDING, name)):
                 foreign.append(hashlib.sha256(content).hexdigest())
-        return cls(salt=_salt(workspace), photos=frozenset(photos), faces=frozenset(faces), people=tuple(people),
-                   pictures=tuple(pictures), foreign=tuple(foreign))
+        return cls(salt=_salt(workspace), photos=frozenset(photos), places=frozenset(places), faces=frozenset(faces),
+                   people=tuple(people), pictures=tuple(pictures), foreign=tuple(foreign))
 
     @property
     def digest(self) -> str:
@@ -146,6 +149,10 @@ class Tombstones:
     def has_photo(self, sha256_or_photo_id: str) -> bool:
         """Whether this photograph was erased; of the hash, the first 24 hex digits count."""
         return bool(self.photos) and photo_mark(self.salt, sha256_or_photo_id) in self.photos
+
+    def has_place(self, uri: str) -> bool:
+        """Whether the photograph that stands here was erased before anybody read its bytes."""
+        return bool(self.places) and place_mark(self.salt, uri) in self.places
 
     def has_face(self, face_id: str) -> bool:
         """Whether this face was erased, such as one that a sidecar places in a photograph that stays for others."""
@@ -209,7 +216,7 @@ class Tombstones:
 def bury(
     workspace: str, erasure_id: str, *, photos: Iterable[str], people: Sequence[tuple[str, str, np.ndarray]],
     pictures: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None, face_ids: Iterable[str] = (),
-    salt: bytes | None = None,
+    places: Iterable[str] = (), salt: bytes | None = None,
 ) -> Tombstones:
     """Write one erasure's tombstone; writing the same one again changes nothing.
 
@@ -221,6 +228,7 @@ def bury(
         pictures: embedder -> embeddings [N, D] and perceptual hashes [N] of the erased faces. Where people go, each
             face is a code of theirs too.
         face_ids: faces that must not come back in the photographs that stay.
+        places: uris whose photographs must not come in, of bytes that nobody knows.
         salt: for a workspace without one; drawn from the system's randomness if None.
 
     Returns:
@@ -244,6 +252,7 @@ def bury(
                            _codes(protected_bits(secret, hash_signs(hashes)[0], HASH)), strict=True))
         seen.append({"embedder": embedder, "codes": [code for code, _ in pairs], "hashes": [mark for _, mark in pairs]})
     entry = {"photos": sorted({photo_mark(secret, photo) for photo in photos}), "people": remembered, "pictures": seen,
+             "places": sorted({place_mark(secret, uri) for uri in places}),
              "faces": sorted({face_mark(secret, face) for face in face_ids})}
     write_atomic(join(workspace, FOLDER, f"{erasure_id}.json"), json.dumps(entry, sort_keys=True, indent=1).encode())
     return Tombstones.open(workspace)
@@ -270,6 +279,11 @@ def photo_mark(salt: bytes, sha256_or_photo_id: str) -> str:
     """A photograph's name on its tombstone, 32 hex digits."""
     name = sha256_or_photo_id[:ID_DIGITS].lower()
     return hmac.new(salt, f"photo/{name}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def place_mark(salt: bytes, uri: str) -> str:
+    """A photograph's place on its tombstone, 32 hex digits."""
+    return hmac.new(salt, f"place/{uri}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def face_mark(salt: bytes, face_id: str) -> str:

@@ -41,6 +41,7 @@ PART_ROWS = 128
 LISTING = "listing"
 COMPLAINTS = "sidecars"
 TAKEN_BACK = "consent withdrawn"
+ERASED, KEPT_OUT = "erased", "it was erased here, and is kept out"
 EXAMPLES = 5
 SAID = ("subject", "birth_date", "licence", "consent")
 
@@ -143,9 +144,11 @@ class _Reader:
         if "listing" in payload:
             for row in read_table(join(self._out, payload["listing"])).to_pylist():
                 try:
+                    if self._tombstones.has_place(row["uri"]):
+                        raise PhotoError(ERASED, row["uri"], KEPT_OUT)
                     for uri, info in self._infos(row, payload.get("frame_seconds", 1.0)):
                         if self._tombstones.has_photo(info.sha256):
-                            dropped.append(_dropped(uri, "erased", "it was erased here, and is kept out"))
+                            dropped.append(_dropped(uri, ERASED, KEPT_OUT))
                         else:
                             photo = _photo(uri, info, json.loads(row["metadata"]))
                             if (doubt := _doubted(photo)) is not None:
@@ -165,6 +168,8 @@ class _Reader:
         if row["kind"] == "film":
             film = Film(row["uri"], self._max_pixels)
             try:
+                if self._tombstones.has_photo(film.sha256):
+                    raise PhotoError(ERASED, row["uri"], KEPT_OUT)
                 yield from film.sample(frame_seconds)
             finally:
                 film.close()

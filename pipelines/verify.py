@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.clustering.decisions import read_decisions
 from anchorface.identity_index.tombstones import Tombstones
+from anchorface.pipelines.erasure.old_reports import has_plain_ids
 from anchorface.pipelines.feed.latents import DESCRIPTION, require_part
 from anchorface.pipelines.stages.stage import Marker
 from anchorface.records.checks import Check
 from anchorface.records.dataset import latest_version, require_shard, require_table
 from anchorface.records.erasures import FOLDER as REPORTS
+from anchorface.records.erasures import PENDING
 from anchorface.records.errors import DataError
 from anchorface.records.lineage import manifests
 from anchorface.records.manifest import Manifest
@@ -28,6 +30,7 @@ from anchorface.records.table_stream import sha256_of
 AGAIN = "delete it and run `curate` again: it does what is left"
 COPY = "copy it again from where it is whole; or delete this version's folder and run `shards`"
 RESTORE = "restore it from a copy: nothing can make it again"
+MARK = "run any verb that writes the workspace, or `erase`: it puts salted marks in their place"
 FETCH = 1000
 
 
@@ -47,6 +50,8 @@ def workspace_checks(out: str) -> list[Check]:
     checks.append(Check(place=join(out, "tombstones"), look=partial(Tombstones.open, out), advice=RESTORE))
     for uri in list_files(join(out, REPORTS), (".json",)) if exists(join(out, REPORTS)) else ():
         checks.append(Check(place=uri, look=partial(read_state, uri, dict[str, Any]), advice=RESTORE))
+        if not uri.startswith(join(out, PENDING)):
+            checks.append(Check(place=uri, look=partial(_require_marks, uri), advice=MARK))
     dataset = join(out, "dataset")
     if exists(join(dataset, "latest")):
         checks.append(Check(place=join(dataset, "latest"), look=partial(latest_version, dataset),
@@ -90,6 +95,11 @@ def _part_checks(out: str, uri: str) -> list[Check]:
               advice=AGAIN)
         for path, said in outputs.items() if not path.startswith("building/") or exists(join(out, "building"))
     ]
+
+
+def _require_marks(uri: str) -> None:
+    if has_plain_ids(read_state(uri, dict[str, Any])):
+        raise DataError(f"{uri}: an older version wrote it, with plain ids of those who were erased")
 
 
 def _require(uri: str, sha256: str) -> None:

@@ -104,6 +104,19 @@ def before(workspace: str, manifest_ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def require_settled(manifest_id: str, dataset: str) -> None:
+    """Refuse a version that an erasure is about to replace; `dataset` as for `replaced`.
+
+    Raises:
+        ConfigurationError: an erasure is at work on it, or was stopped.
+    """
+    found = replaced(manifest_id, dataset)
+    if found is not None and not found.successor:
+        raise ConfigurationError(
+            f"{dataset}: faces of version {manifest_id} are being erased (erasure {', '.join(found.erasures)}): wait "
+            "for it, or finish it if it was stopped (`anchorface erase`, or any verb that writes the workspace)")
+
+
 def answer(found: Replaced | None, what: str, policy: str, report: Callable[[str], None]) -> None:
     """Warn or refuse to use what saw erased people.
 

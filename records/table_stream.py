@@ -52,8 +52,8 @@ def write_stream(uri: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> str
     return sink.hash.hexdigest()
 
 
-def sha256_of(uri: str) -> str:
-    """A file's SHA-256, read in pieces.
+def sha256_of(uri: str, offset: int = 0, size: int | None = None) -> str:
+    """The SHA-256 of a file, or of `size` bytes from `offset` on, read in pieces.
 
     Raises:
         StorageError: there is no such file, or it cannot be read.
@@ -61,9 +61,14 @@ def sha256_of(uri: str) -> str:
     system, path = filesystem(uri)
     digest = hashlib.sha256()
     try:
-        with system.open_input_stream(path) as stream:
-            while content := stream.read(CHUNK):
+        with system.open_input_file(path) as file:
+            file.seek(offset)
+            left = file.size() - offset if size is None else size
+            while content := file.read(min(CHUNK, left)):
                 digest.update(content)
+                left -= len(content)
     except OSError as error:
         raise StorageError(f"{uri}: cannot be read: {error}") from error
+    if left:
+        raise StorageError(f"{uri}: cannot be read: it ends {left} bytes early")
     return digest.hexdigest()

@@ -85,6 +85,7 @@ def train(
         dataset = open_dataset(_address(dataset_uri))
         latents = "" if recipe.latents in ("", "dataset") else _address(recipe.latents)
         note_dataset(dataset.uri, "training", folder, report, manifest=dataset.manifest_id, latents=latents)
+        erasures.require_settled(dataset.manifest_id, dataset.uri)
         job, complete = _prepare(recipe, dataset, folder, execution, start, report)
         if complete:
             if track:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
+from anchorface.records.erasures import pending
 from anchorface.records.errors import ConfigurationError
-from anchorface.records.lock import locked
 from anchorface.records.nouns import DECISION_SCHEMA, Decision
 from anchorface.records.storage import exists, join, make_folder, read_table, write_table
+from anchorface.records.workspace import at_work
 
 FILE = "decisions.parquet"
 KINDS = ("merge", "split", "reject", "label")
@@ -50,13 +51,16 @@ def add_decision(
 
     Raises:
         ConfigurationError: an unknown kind, no faces, values that the kind does not have or lacks, or another process
-            that writes the workspace.
+            that writes the workspace; or an erasure was stopped here and is not finished.
         StorageError: the workspace cannot be written.
     """
     faces, rest = tuple(sorted(set(face_ids))), tuple(sorted(set(others)))
     _check(kind, faces, rest, label)
     make_folder(workspace)
-    with locked(workspace, kind):
+    with at_work(workspace, kind):
+        if pending(workspace):
+            raise ConfigurationError(f"{workspace}: an erasure was stopped here, and is finished before anything is "
+                                     "decided: `anchorface erase` or any verb that writes the workspace does it")
         known = read_decisions(workspace)
         decision = Decision(
             number=known[-1].number + 1 if known else 1, kind=kind, face_ids=faces, others=rest, label=label, note=note,

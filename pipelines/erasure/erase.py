@@ -9,15 +9,16 @@ crops, dropped tables, every dataset version, audit pages, half-written files.
     erased/<id>.json           the report: salted marks, counts, files rewritten, versions, runs, what was not searched
 
 Every step can be done twice, so an erasure that was stopped anywhere is finished by `settle`: at the next erasure, and
-before any verb that writes the workspace (`writes`), of which one is at work at a time. Finished parts stay finished
-(see erasure.tables). The photographs at the source are the user's: they are counted and never touched.
+before any verb that writes the workspace (`alone_in`), of which one is at work at a time; no training on a version that
+holds who goes is at work meanwhile. Finished parts stay finished (see erasure.tables). The photographs at the source
+are the user's: they are counted and never touched.
 """
 
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -29,31 +30,33 @@ from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import bury, erasure_mark, face_mark, open_salt, photo_mark
 from anchorface.pipelines.erasure.journal import Erasure, read_journal, write_journal
 from anchorface.pipelines.erasure.likeness import shows_person
-from anchorface.pipelines.erasure.runs import Searched, gone_parents, search, search_folders
+from anchorface.pipelines.erasure.old_reports import has_plain_ids, mark_old_reports
+from anchorface.pipelines.erasure.runs import Searched, search
 from anchorface.pipelines.erasure.selection import Selection
 from anchorface.pipelines.erasure.tables import Markers, forget_subjects, holding
 from anchorface.pipelines.erasure.traces import clean, left_by_ray, traces
+from anchorface.pipelines.erasure.trainings import forebears, held_trainings
 from anchorface.pipelines.erasure.versions import FOLDER as REWRITING
 from anchorface.pipelines.erasure.versions import rewrite_version, versions_with
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
-from anchorface.pipelines.stages.workspace import at_work
 from anchorface.pipelines.versions.plan import ShardSettings, planned
 from anchorface.pipelines.versions.publish import finished, latest_id, name_latest
 from anchorface.records.erasures import FOLDER as REPORTS
-from anchorface.records.erasures import PENDING, before
+from anchorface.records.erasures import PENDING, reports
 from anchorface.records.errors import DataError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.records.lineage import manifests
-from anchorface.records.lock import locked
 from anchorface.records.state import read_state
 from anchorface.records.storage import delete, delete_unfinished, exists, join, list_files, read_table, write_atomic
+from anchorface.records.workspace import at_work
 
 REBUILT = ("listing", "audit", "audit.unfinished", "building")
 IDENTITIES, REPORT = "identities/part-00000.parquet", "identities/report.json"
 NOWHERE = (
     "the photographs at the source, backups, and snapshots of disks and buckets",
+    "photographs that `ingest` had not listed yet: the next one takes them in",
     "copies of dataset versions, pages, run folders and restored pictures that neither the workspace nor --runs names",
     "face tables, spilled objects and logs of Ray on other machines",
     "what checkpoints learned: those listed cannot unsee anybody",
@@ -62,20 +65,27 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def writes(verb: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """For a verb that writes the workspace `out`: it is the only one there, and what was being erased is erased first.
+@contextmanager
+def alone_in(out: str, verb: str) -> Iterator[None]:
+    """Be the one writer of a workspace while inside; what was being erased is erased first.
 
     Raises:
-        ConfigurationError: another verb is at work in the workspace; names it.
+        ConfigurationError: another verb is at work there; names it.
     """
+    with at_work(out, verb):
+        settle(out)
+        yield
+
+
+def writes(verb: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """For a verb that writes the workspace `out`: it is `alone_in` it."""
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
 
         @wraps(function)
         def alone(*args: P.args, **values: P.kwargs) -> R:
             out = signature.bind(*args, **values).arguments["out"]
-            with at_work(out, verb):
-                settle(out)
+            with alone_in(out, verb):
                 return function(*args, **values)
 
         return alone
@@ -109,40 +119,54 @@ def erase(
             training at work on a version that holds who goes.
         StorageError: the workspace cannot be written; the same call goes on from there.
     """
-    if not selection.photo_ids and not selection.face_ids and not selection.shared:
+    if not (selection.photo_ids or selection.face_ids or selection.shared or selection.unread_places):
         raise DataError(f"{out}: nothing is selected, so nothing was erased")
-    with at_work(out, "erase", wait=wait, stop=stop), ExitStack() as trainings:
-        settle(out, progress=progress)
+    with at_work(out, "erase", wait=wait, stop=stop):
+        settle(out, progress=progress, wait=wait, stop=stop)
         secret, versions = open_salt(out, salt), versions_with(out, frozenset(selection.face_ids))
-        saw = [*versions, *before(out, versions), *gone_parents(out, versions)]
-        here = search_folders(out, saw, runs).runs
-        for folder in sorted({run["folder"] for run in here if run["kind"] == "training"}):
-            if exists(folder):
-                trainings.enter_context(locked(folder, "erase", wait=wait, stop=stop))
-        journal = _plan(out, selection, secret, versions, search(out, saw, runs, tracking))
-        people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
-        bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=selection.pictures,
-             face_ids=selection.face_ids)
-        write_journal(out, journal)
-        return _carry_out(out, journal, secret, progress or Progress(quiet=True))
+        saw = forebears(out, versions)
+        with held_trainings(out, wait=wait, stop=stop) as hold:
+            hold(saw, runs)
+            journal = _plan(out, selection, secret, versions, search(out, saw, runs, tracking))
+            people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
+            bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=selection.pictures,
+                 face_ids=selection.face_ids, places=selection.unread_places)
+            write_journal(out, journal)
+            hold(saw, runs)  # what began meanwhile has noted itself; what begins now sees the journal
+            return _carry_out(out, journal, secret, progress or Progress(quiet=True))
 
 
-def settle(out: str, *, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """Finish erasures that were stopped, so that nothing half-erased is read; nothing to do is no error.
+def settle(
+    out: str, *, progress: Progress | None = None, wait: bool = False, stop: bool = False
+) -> list[dict[str, Any]]:
+    """Finish erasures that were stopped, so that nothing half-erased is read, and mark what older versions reported by
+    plain ids (erasure.old_reports); nothing to do is no error.
 
-    It stands first in every verb that reads or writes a workspace.
+    It stands first in every verb that writes a workspace.
+
+    Args:
+        wait, stop: as for `erase`.
 
     Returns:
-        Their reports.
+        The reports of what was finished.
+
+    Raises:
+        ConfigurationError: as `erase`; a training at work on a version that a stopped erasure is to rewrite.
     """
     folder = join(out, PENDING)
-    if not exists(folder) or not list_files(folder, (".json",)):
+    stopped = exists(folder) and bool(list_files(folder, (".json",)))
+    if not stopped and not any(map(has_plain_ids, reports(out))):
         return []
-    with at_work(out, "erase"):
-        return [
-            _carry_out(out, read_journal(out, uri), open_salt(out), progress or Progress(quiet=True))
-            for uri in list_files(folder, (".json",))
-        ]
+    found = []
+    with at_work(out, "erase", wait=wait, stop=stop):
+        for uri in list_files(folder, (".json",)) if exists(folder) else ():
+            journal = read_journal(out, uri)
+            known = [run["folder"] for run in journal.runs if run["kind"] == "training" and exists(run["folder"])]
+            with held_trainings(out, wait=wait, stop=stop) as hold:
+                hold(forebears(out, journal.versions), known)
+                found.append(_carry_out(out, journal, open_salt(out), progress or Progress(quiet=True)))
+        mark_old_reports(out)
+    return found
 
 
 def _plan(out: str, selection: Selection, salt: bytes, versions: list[str], searched: Searched) -> Erasure:
@@ -150,7 +174,8 @@ def _plan(out: str, selection: Selection, salt: bytes, versions: list[str], sear
     from anchorface.pipelines.stages.cluster import delete_left
 
     journal = Erasure(
-        erasure_id=erasure_mark(salt, [*sorted(selection.face_ids), *sorted(selection.photo_ids)]),
+        erasure_id=erasure_mark(
+            salt, [*sorted(selection.face_ids), *sorted(selection.photo_ids), *sorted(selection.unread_places)]),
         kind=selection.kind, face_ids=list(selection.face_ids), photo_ids=list(selection.photo_ids),
         uris=list(selection.uris), places=list(selection.places),
         identities=list(selection.identities), subjects=list(selection.subjects), shared=selection.shared,
@@ -162,7 +187,10 @@ def _plan(out: str, selection: Selection, salt: bytes, versions: list[str], sear
     spilled, running = left_by_ray(erased)
     running += delete_left()
     found = [*traces(searched.folders, [*searched.runs, *searched.pages], erased, shows), *spilled]
-    left = [*searched.left, *([f"faces in restored pictures, but for their names: {blind}"] if blind else []),
+    left = [*searched.left, *selection.left,
+            *([f"copies elsewhere of {len(selection.unread_places)} listed photographs that could not be read: "
+               "these are kept out where they stand"] if selection.unread_places else []),
+            *([f"faces in restored pictures, but for their names: {blind}"] if blind else []),
             *(f"the Ray session {session}, which runs" for session in running), *NOWHERE]
     return replace(journal, files=holding(out, erased), traces=found, not_searched=left)
 

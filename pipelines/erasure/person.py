@@ -32,10 +32,10 @@ from anchorface.pipelines.erasure.rows import (
     identity_rows,
     known_faces,
     near_duplicates,
-    said_to_show,
     stood_with,
 )
 from anchorface.pipelines.erasure.selection import Selection, of_faces
+from anchorface.pipelines.erasure.unread import said_to_show
 from anchorface.records.errors import DataError
 from anchorface.records.nouns import Decision
 

@@ -4,9 +4,7 @@ In: a workspace: not grouped yet, grouped, or stopped in the middle of a stage. 
 faces that no stage's table holds any more (the photograph left the source): those count too.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from anchorface.identity_index.tombstones import ID_DIGITS
 from anchorface.identity_index.unit import unit
 from anchorface.records.lineage import manifests
 from anchorface.records.nouns import FACE_SCHEMA, PHOTO_SCHEMA, Decision
 from anchorface.records.storage import exists, filesystem, join, list_files, read_table
-from anchorface.records.table_stream import sha256_of
 
 FACE_COLUMNS = ("face_id", "photo_id", "uri", "number", "subject", "source", "landmarks", "embedder")
 PHOTO_COLUMNS = ("photo_id", "uri", "source")
@@ -50,56 +46,6 @@ def photo_rows(out: str) -> pa.Table:
     tables = [_read(out, folder, PHOTO_COLUMNS) for folder in ("photos", "scanned")]
     table = pa.concat_tables([*tables, *_versions(out, PHOTO_COLUMNS)])
     return table.group_by(list(PHOTO_COLUMNS)).aggregate([]).sort_by("uri")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """A photograph that a sidecar says shows the person. faces: ids of the faces that the sidecar places and gives to
-    the person. others: it names other faces too. uris: of all its copies."""
-
-    faces: frozenset[str]
-    others: bool
-    uris: frozenset[str]
-
-
-def said_to_show(out: str, labels: frozenset[str]) -> dict[str, Said]:
-    """The photographs, by id, whose sidecars give one of these subjects to the photograph or to a face in it.
-
-    Those that are listed and were not read yet are among them where they are files of their own: they are hashed here.
-    """
-    wanted, found = pa.array(sorted(labels), pa.string()), dict[str, Said]()
-    known: set[str] = set()
-    for folder in ("photos", "scanned"):
-        for uri in _files(out, folder):
-            table = read_table(uri, ("photo_id", "uri", "subject", "given_faces")).combine_chunks()
-            known.update(table["uri"].to_pylist())
-            lists = table["given_faces"].combine_chunks()
-            of_faces = pc.struct_field(pc.list_flatten(lists), "subject")
-            rows = set(pc.list_parent_indices(lists).filter(pc.is_in(of_faces, value_set=wanted)).to_pylist())
-            rows |= set(np.flatnonzero(np.asarray(pc.is_in(table["subject"], value_set=wanted))).tolist())
-            for row in table.take(pa.array(sorted(rows), pa.int64())).to_pylist():
-                _add(found, row["photo_id"], row["uri"], row["given_faces"] or (), labels)
-    for uri in _files(out, "listing"):
-        if "metadata" not in column_names(uri):
-            continue
-        for row in read_table(uri, ("uri", "metadata")).to_pylist():
-            said = json.loads(row["metadata"]) if row["uri"] not in known else {}
-            faces = said.get("faces", ())
-            if {said.get("subject"), *(face.get("subject") for face in faces)} & labels and exists(row["uri"]):
-                _add(found, sha256_of(row["uri"])[:ID_DIGITS], row["uri"], faces, labels)
-    return found
-
-
-def _add(
-    found: dict[str, Said], photo: str, uri: str, given: Sequence[Mapping[str, Any]], labels: frozenset[str]
-) -> None:
-    placed = [face for face in given if face.get("landmarks")]
-    mine = frozenset(f"{photo}-{number}" for number, face in enumerate(placed) if face.get("subject") in labels)
-    before = found.get(photo)
-    found[photo] = Said(
-        faces=mine | (before.faces if before else frozenset()), uris=frozenset({uri, *(before.uris if before else ())}),
-        others=len(given) > max(len(mine), 1) or bool(before and before.others),
-    )
 
 
 def identity_rows(out: str) -> list[dict[str, Any]]:
@@ -148,7 +94,7 @@ def decided_labels(decisions: Sequence[Decision]) -> dict[str, str]:
 def embeddings(out: str) -> Iterator[tuple[np.ndarray, str, np.ndarray]]:
     """Face ids [N], embedder and unit embeddings [N, D] of all known faces, a part at a time."""
     seen: set[str] = set()
-    for uri in _files(out, "faces"):
+    for uri in table_files(out, "faces"):
         table = read_table(uri, ("face_id", "embedder", "embedding"))
         for embedder in pc.unique(table["embedder"]).to_pylist():
             rows = table.filter(pc.equal(table["embedder"], embedder))
@@ -170,7 +116,7 @@ def hashes(out: str, face_ids: frozenset[str]) -> Mapping[str, int]:
     """The perceptual hashes of these faces."""
     wanted, found = pa.array(sorted(face_ids), pa.string()), dict[str, int]()
     columns = ("face_id", "perceptual_hash")
-    for table in [*(read_table(uri, columns) for uri in _files(out, "faces")), *_versions(out, columns)]:
+    for table in [*(read_table(uri, columns) for uri in table_files(out, "faces")), *_versions(out, columns)]:
         rows = table.filter(pc.is_in(table["face_id"], value_set=wanted))
         found |= dict(zip(rows["face_id"].to_pylist(), rows["perceptual_hash"].to_pylist(), strict=True))
     return found
@@ -189,13 +135,14 @@ def _versions(out: str, columns: Sequence[str]) -> Iterator[pa.Table]:
         yield read_table(join(dataset, manifest.manifest_id, "faces.parquet"), columns)
 
 
-def _files(out: str, folder: str) -> list[str]:
+def table_files(out: str, folder: str) -> list[str]:
+    """The Parquet files of a folder of the workspace, none where it is not there."""
     uri = join(out, folder)
     return list_files(uri, (".parquet",)) if exists(uri) else []
 
 
 def _read(out: str, folder: str, columns: Sequence[str]) -> pa.Table:
-    tables = [read_table(uri, columns) for uri in _files(out, folder)]
+    tables = [read_table(uri, columns) for uri in table_files(out, folder)]
     if tables:
         return pa.concat_tables(tables)
     schema = FACE_SCHEMA if folder == "faces" else PHOTO_SCHEMA

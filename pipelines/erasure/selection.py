@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anchorface.identity_index.tombstones import ID_DIGITS
-from anchorface.pipelines.erasure.rows import embeddings, hashes, known_faces, photo_rows, said_to_show
+from anchorface.pipelines.erasure.rows import embeddings, hashes, known_faces, photo_rows
+from anchorface.pipelines.erasure.unread import Unread, film_of, photo_id_of, said_to_show, unread
 from anchorface.pipelines.erasure.withdrawn import withdrawn
 from anchorface.records.errors import DataError
-from anchorface.records.storage import exists
-from anchorface.records.table_stream import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,8 @@ class Selection:
     `landmarks` and `subject` of each erased face. codes: the embeddings to remember the person by, by embedder.
     pictures: embeddings [N, D] and perceptual hashes [N] of the faces, by embedder. why: reason -> how many faces go
     for it. unsure: face that stays -> why it may be the person's. alike: identity -> faces of others that the tombstone
-    would keep out: perhaps the same person.
+    would keep out: perhaps the same person. unread_places: uris of photographs that were not read, remembered by their
+    place. left: what may come back all the same, in words.
     """
 
     kind: str
@@ -47,6 +47,8 @@ class Selection:
     why: dict[str, int] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)
     alike: dict[str, int] = field(default_factory=dict)
+    unread_places: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     @property
     def of_person(self) -> bool:
@@ -55,37 +57,48 @@ class Selection:
 
 
 def by_photo(out: str, photos: Sequence[str]) -> Selection:
-    """Photographs, each a file, a uri of the workspace, a photo id or a SHA-256.
+    """Photographs, each a file, a uri of the workspace (of a film: all of it), a photo id or a SHA-256.
 
     Raises:
         DataError: one that the workspace does not know.
     """
     table = photo_rows(out)
     chosen: set[str] = set()
+    listed: list[Unread] = []
     for name in photos:
-        found = set(table.filter(pc.equal(table["uri"], name))["photo_id"].to_pylist())
-        if not found:
+        here = [uri == name or film_of(uri) == name for uri in table["uri"].to_pylist()]
+        found = set(table.filter(pa.array(here, pa.bool_()))["photo_id"].to_pylist())
+        new = [*unread(out, lambda uri, _, name=name: uri == name)]  # type: ignore[misc]
+        if not found and not new:
             wanted = _photo_id(name)
             found = {wanted} & set(table["photo_id"].to_pylist())
-        if not found:
+        if not found and not new:
             raise DataError(f"{name}: no photograph of {out}: give its file, its uri or its id (24 hex digits)")
         chosen |= found
-    return _of_photos(out, "photo", table, chosen)
+        listed += new
+    return _of_photos(out, "photo", table, chosen, listed)
 
 
 def by_source(out: str, source: str) -> Selection:
-    """All photographs of a source: its name in the `source` column, or the beginning of their uris.
+    """All photographs of a source, read or not: its name in the `source` column, or the beginning of their uris.
 
     Raises:
         DataError: there is none.
     """
     table = photo_rows(out)
     folder = source.rstrip("/") + "/"
-    begins = [uri == source or uri.startswith((folder, f"{source}#")) for uri in table["uri"].to_pylist()]
-    chosen = table.filter(pc.or_(pc.equal(table["source"], source), pa.array(begins, pa.bool_())))
-    if not len(chosen):
+
+    def begins(uri: str) -> bool:
+        return uri == source or uri.startswith((folder, f"{source}#"))
+
+    mine = pa.array([begins(uri) for uri in table["uri"].to_pylist()], pa.bool_())
+    chosen = table.filter(pc.or_(pc.equal(table["source"], source), mine))
+    listed = [*unread(out, lambda uri, says: begins(uri) or says.get("source") == source)]
+    films = {film_of(uri) for uri in chosen["uri"].to_pylist()} - {"", *(each.uri for each in listed)}
+    listed += [Unread(uri=film, photo_id=photo_id_of(film)) for film in sorted(films)]
+    if not len(chosen) and not listed:
         raise DataError(f"{source}: no photograph of {out} has this source, or a uri that begins so")
-    return _of_photos(out, "source", table, set(chosen["photo_id"].to_pylist()))
+    return _of_photos(out, "source", table, set(chosen["photo_id"].to_pylist()), listed)
 
 
 def by_withdrawn(out: str) -> Selection:
@@ -111,37 +124,63 @@ def of_faces(
         table: `known_faces`. why: each face that goes, and the reason. subjects: labels whose photographs go too, even
             where no face was found in them. The rest: see Selection.
     """
+    photos = photo_rows(out)
     chosen = frozenset(why)
     mine = pc.is_in(table["face_id"], value_set=pa.array(sorted(chosen), pa.string()))
     faces, others = table.filter(mine), table.filter(pc.invert(mine))
     said = said_to_show(out, subjects) if subjects else {}
     showing = set(faces["photo_id"].to_pylist()) | said.keys()
     shared_ids = showing & (set(others["photo_id"].to_pylist()) | {photo for photo in said if said[photo].others})
-    named = {face for each in said.values() for face in each.faces} - set(others["face_id"].to_pylist())
+    named = {face for photo, each in said.items() if photo not in each.uris for face in each.faces} - set(
+        others["face_id"].to_pylist())
     whole = showing - shared_ids
-    shared: dict[str, list[dict[str, Any]]] = {photo: [] for photo in shared_ids}
+    films = _films_that_stay(photos, whole)
+    mixed = {photo for photo in whole & said.keys() if said[photo].uris & films}
+    whole -= mixed
+    unknown = {photo for photo in said if photo in said[photo].uris}
+    places = {uri for photo in whole & said.keys() for uri in said[photo].places}
+    shared: dict[str, list[dict[str, Any]]] = {photo: [] for photo in shared_ids - unknown}
     for row in faces.to_pylist():
         if row["photo_id"] in shared_ids:
             shared[row["photo_id"]].append({"landmarks": row["landmarks"], "subject": row["subject"]})
     reasons = list(why.values()) + ["photographs that are said to show the person, without a face"] * len(
         said.keys() - set(faces["photo_id"].to_pylist()))
-    uris = {*_uris(photo_rows(out), whole), *(uri for photo in whole & said.keys() for uri in said[photo].uris)}
+    uris = {*_uris(photos, whole), *(uri for photo in whole & said.keys() for uri in said[photo].uris)}
+    left = (_left(len(mixed), "films that show others too: frames at other times than those read may show the person"),
+            _left(len(shared_ids & unknown), "photographs that show others too, which cannot be read from here: "
+                  "what sidecars say of the person in them"))
     return Selection(
-        kind=kind, face_ids=tuple(sorted(chosen | named)), photo_ids=tuple(sorted(whole)), uris=tuple(sorted(uris)),
+        kind=kind, face_ids=tuple(sorted(chosen | named)), photo_ids=tuple(sorted(whole - unknown)),
+        uris=tuple(sorted(uris)), unread_places=tuple(sorted(places)), left=tuple(filter(None, left)),
         places=_places(faces), identities=tuple(sorted(identities)), subjects=tuple(sorted(subjects)), shared=shared,
         codes=dict(codes or {}), pictures=_pictures(out, chosen), unsure=dict(sorted((unsure or {}).items())),
         why=dict(sorted(Counter(reasons).items())), alike=dict(sorted((alike or {}).items())),
     )
 
 
-def _of_photos(out: str, kind: str, photos: pa.Table, chosen: set[str]) -> Selection:
+def _of_photos(
+    out: str, kind: str, photos: pa.Table, chosen: set[str], listed: Sequence[Unread] = ()
+) -> Selection:
+    """Photographs by their ids, and those that are listed alone."""
+    new = {each.uri: each.photo_id for each in listed}
     faces = known_faces(out)
     faces = faces.filter(pc.is_in(faces["photo_id"], value_set=pa.array(sorted(chosen), pa.string())))
     face_ids = frozenset(faces["face_id"].to_pylist())
     return Selection(
-        kind=kind, face_ids=tuple(sorted(face_ids)), photo_ids=tuple(sorted(chosen)), uris=_uris(photos, chosen),
-        places=_places(faces), pictures=_pictures(out, face_ids),
+        kind=kind, face_ids=tuple(sorted(face_ids)), photo_ids=tuple(sorted({*chosen, *new.values()} - {""})),
+        uris=tuple(sorted({*_uris(photos, chosen), *new})), places=_places(faces), pictures=_pictures(out, face_ids),
+        unread_places=tuple(sorted(each.uri for each in listed if each.by_place)),
     )
+
+
+def _films_that_stay(photos: pa.Table, whole: set[str]) -> set[str]:
+    """The films of which a frame stays."""
+    rows = zip(photos["uri"].to_pylist(), photos["photo_id"].to_pylist(), strict=True)
+    return {film_of(uri) for uri, photo in rows if photo not in whole} - {""}
+
+
+def _left(number: int, what: str) -> str:
+    return f"{number} {what}" if number else ""
 
 
 def _pictures(out: str, face_ids: frozenset[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -169,4 +208,4 @@ def _photo_id(name: str) -> str:
     digits = name.lower()
     if len(digits) >= ID_DIGITS and all(letter in "0123456789abcdef" for letter in digits):
         return digits[:ID_DIGITS]
-    return sha256_of(name)[:ID_DIGITS] if exists(name) else ""
+    return photo_id_of(name)

@@ -48,6 +48,11 @@ class Film:
             raise
         self._frames = self._film.frames()
 
+    @property
+    def sha256(self) -> str:
+        """Of the film's bytes."""
+        return self._digest.hexdigest()
+
     def close(self) -> None:
         """Let the file go."""
         self._film.close()
@@ -89,7 +94,7 @@ class Film:
 
     def _read(self, time: float, frame: Any) -> tuple[NDArray[np.uint8], PhotoInfo]:
         pixels = self._film.pixels(frame)
-        name = hashlib.sha256(f"{self._digest.hexdigest()}#t={time:.3f}".encode()).hexdigest()
+        name = hashlib.sha256(f"{self.sha256}#t={time:.3f}".encode()).hexdigest()
         info = PhotoInfo(
             format=self._film.codec, width=pixels.shape[1], height=pixels.shape[0], byte_size=self._size, sha256=name,
             taken=None,

@@ -27,14 +27,14 @@ from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.shards import shards
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.stage import Part
-from anchorface.pipelines.stages.workspace import at_work
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.lock import held
+from anchorface.records.workspace import at_work
 from tests.forked import Forked
 
 HOLD = """
 import sys, time
-from anchorface.pipelines.stages.workspace import at_work
+from anchorface.records.workspace import at_work
 with at_work(sys.argv[1], "ingest"):
     print("ready", flush=True)
     time.sleep(float(sys.argv[2]))

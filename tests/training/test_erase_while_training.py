@@ -1,5 +1,6 @@
 """A person is erased while a run trains on her: it is refused by name, or ends the run; nothing of hers stays."""
 
+import json
 import shutil
 import time
 from dataclasses import replace
@@ -10,8 +11,10 @@ import pytest
 from anchorface.pipelines.erasure.erase import erase
 from anchorface.pipelines.erasure.person import by_identity
 from anchorface.pipelines.erasure.rows import identity_rows
+from anchorface.records.dataset import open_dataset
 from anchorface.records.errors import ConfigurationError
-from anchorface.records.storage import list_files, read_table
+from anchorface.records.storage import list_files, read_table, write_atomic
+from anchorface.records.uses import noted
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import Recipe
@@ -56,3 +59,16 @@ def test_who_is_erased_while_a_run_trains_is_in_nothing_that_it_leaves(
     assert not list(run.glob("samples/*"))
     (saw,) = [said for said in report["runs"] if said["kind"] == "training"]
     assert saw["folder"] == str(run) and saw["checkpoints"]
+
+
+@pytest.mark.line
+def test_no_training_begins_on_a_version_that_is_being_erased_from(
+    tiny_dataset: str, micro_recipe: Recipe, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(Path(tiny_dataset).parents[1], tmp_path / "out"))
+    version = open_dataset(str(out / "dataset")).manifest_id
+    write_atomic(str(out / "erased" / "pending" / "one.json"),
+                 json.dumps({"erasure_id": "one", "versions": [version]}).encode())
+    with pytest.raises(ConfigurationError, match=rf"faces of version {version} are being erased \(erasure one\)"):
+        train_there(micro_recipe, str(out / "dataset"), str(tmp_path / "run"))
+    assert str(tmp_path / "run") in [use.place for use in noted(str(out))], "the erasure sees that it was there"
