@@ -20,16 +20,41 @@ _PASSWORD = re.compile(rf"({SCHEME})[^\s/?#:@\[\"<>]*:(?!\d*(?:[/?#\s]|$))[^\s@\
 _DATABASE_USER = re.compile(rf"({DATABASE_SCHEME})[^:/\s@]*:[^@\s]*@")  # where SQLAlchemy lets a password have any sign
 _KEYS = rf"(?:[\w.\-]*{SECRET}[\w.\-]*|sig|key|jwt|auth|authorization|pass|odbc_connect)"
 _QUERY = re.compile(rf"([?&;#]{_KEYS}=)[^&;\s'\"<>#]*", re.IGNORECASE)
+LEAST = 6
+"""Letters of a query's value, or of a part of a password with a slash in it, that is a secret wherever it stands: the 1
+of `key=1` is none (our choice)."""
 
 
 def redacted(text: str) -> str:
     """A URI, or any text with URIs in it, without `user:password@` and without the values of secret query keys.
 
+    Where one of them stands in the text again, as in a path or host that a library cut out of the URI, it goes too.
     What is left of a URI still names the place: the credentials come from the environment or are given again.
     """
     if "://" not in text:
         return text
-    return _QUERY.sub(r"\1***", _USER.sub(r"\1", _PASSWORD.sub(r"\1", _DATABASE_USER.sub(r"\1", text))))
+    users, words = set[str](), set[str]()
+
+    def user(found: re.Match[str]) -> str:
+        said = found[0][len(found[1]) : -1]
+        password = said.partition(":")[2]
+        users.update((said, unquote(said)))
+        for way in (password, unquote(password)):
+            words.update((way, *(part for part in way.split("/") if len(part) >= LEAST)))
+        return found[1]
+
+    def value(found: re.Match[str]) -> str:
+        said = found[0][len(found[1]) :].rstrip(":.,")
+        words.update(way for way in (said, unquote(said)) if len(way) >= LEAST)
+        return f"{found[1]}***"
+
+    for pattern, leaves in ((_DATABASE_USER, user), (_PASSWORD, user), (_USER, user), (_QUERY, value)):
+        text = pattern.sub(leaves, text)
+    for each in sorted(users - {""}, key=len, reverse=True):
+        text = text.replace(f"{each}@", "")
+    for each in sorted(words - {"", "***"}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(each)}(?!\w)", "***", text)
+    return text
 
 
 def all_redacted(value: Any) -> Any:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from anchorface.records.addresses import has_secret
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 
 CHUNK = 8 * 2**20
@@ -44,14 +45,29 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
-    try:
-        return fs.FileSystem.from_uri(uri)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    with told(uri, "there is no such place"):
         try:
+            return fs.FileSystem.from_uri(uri)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             other, path = fsspec.core.url_to_fs(uri)
-        except (ValueError, ImportError) as error:
-            raise StorageError(f"{uri}: {error}") from error
-        return fs.PyFileSystem(fs.FSSpecHandler(other)), path
+            return fs.PyFileSystem(fs.FSSpecHandler(other)), path
+
+
+@contextlib.contextmanager
+def told(uri: str, what: str, kind: type[AnchorfaceError] = StorageError) -> Iterator[None]:
+    """Whatever a filesystem raises inside becomes an error of ours that names the URI, and shows no password of it: not
+    in the path that the library says, nor as its cause.
+
+    Args:
+        what: could not be done. kind: of the error.
+    """
+    raised: tuple[type[Exception], ...] = (Exception,) if "://" in uri else (OSError, pa.ArrowException)
+    try:
+        yield
+    except AnchorfaceError:
+        raise
+    except raised as error:  # fsspec's filesystems raise whatever their clients raise
+        raise kind(f"{uri}: {what}: {error}") from (None if has_secret(uri) else error)
 
 
 def is_local(uri: str) -> bool:
@@ -65,9 +81,12 @@ def join(uri: str, *parts: str) -> str:
 
 
 def exists(uri: str) -> bool:
-    """Whether a file or folder stands there."""
-    system, path = filesystem(uri)
-    return system.get_file_info(path).type != fs.FileType.NotFound
+    """Whether a file or folder stands there.
+
+    Raises:
+        StorageError: it cannot be told.
+    """
+    return _info(uri).type != fs.FileType.NotFound
 
 
 def name_fits(uri: str) -> bool:
@@ -82,13 +101,11 @@ def make_folder(uri: str) -> None:
         StorageError: it cannot be written.
     """
     system, path = filesystem(uri)
-    try:
+    with told(uri, "cannot create the folder"):
         if is_local(uri):
             _make_private(path)
         else:
             system.create_dir(path, recursive=True)
-    except OSError as error:
-        raise StorageError(f"{uri}: cannot create the folder: {error}") from error
 
 
 def read_bytes(uri: str) -> bytes:
@@ -98,11 +115,8 @@ def read_bytes(uri: str) -> bytes:
         StorageError: there is no such file, or it cannot be read.
     """
     system, path = filesystem(uri)
-    try:
-        with system.open_input_stream(path) as stream:
-            return stream.read()
-    except OSError as error:
-        raise StorageError(f"{uri}: cannot be read: {error}") from error
+    with told(uri, "cannot be read"), system.open_input_stream(path) as stream:
+        return stream.read()
 
 
 def write_atomic(uri: str, content: bytes | memoryview) -> None:
@@ -116,10 +130,8 @@ def write_atomic(uri: str, content: bytes | memoryview) -> None:
             file.write(content)
         return
     system, path = filesystem(uri)
-    try:
+    with told(uri, "cannot be written"):
         _upload(system, path, [content])
-    except OSError as error:
-        raise StorageError(f"{uri}: cannot be written: {error}") from error
 
 
 @contextlib.contextmanager
@@ -141,11 +153,12 @@ def writing(uri: str) -> Iterator[IO[bytes]]:
             with tempfile.TemporaryFile() as file:
                 yield file
                 file.seek(0)
-                _upload(system, path, iter(lambda: file.read(CHUNK), b""))
+                with told(uri, "cannot be written"):
+                    _upload(system, path, iter(lambda: file.read(CHUNK), b""))
     except OSError as error:
         if isinstance(error, AnchorfaceError):
             raise
-        raise StorageError(f"{uri}: cannot be written: {error}") from error
+        raise StorageError(f"{uri}: cannot be written: {error}") from (None if has_secret(uri) else error)
 
 
 def move(source: str, target: str) -> None:
@@ -157,14 +170,12 @@ def move(source: str, target: str) -> None:
     system, path = filesystem(source)
     place = filesystem(target)[1]
     make_folder(target.rpartition("/")[0])
-    try:
+    with told(target, "cannot be written"):
         if is_local(source):
             os.replace(path, place)
             _sync(os.path.dirname(place))
         else:
             system.move(path, place)
-    except OSError as error:
-        raise StorageError(f"{target}: cannot be written: {error}") from error
 
 
 def sync(uri: str) -> None:
@@ -175,13 +186,11 @@ def sync(uri: str) -> None:
     """
     if not is_local(uri):
         return
-    try:
+    with told(uri, "cannot be brought to the disk"):
         for folder, _, names in os.walk(filesystem(uri)[1]):
             for name in names:
                 _sync(os.path.join(folder, name))
             _sync(folder)
-    except OSError as error:
-        raise StorageError(f"{uri}: cannot be brought to the disk: {error}") from error
 
 
 def write_table(uri: str, table: pa.Table) -> None:
@@ -198,26 +207,25 @@ def read_table(uri: str, columns: Iterable[str] | None = None, where: pc.Express
         DataError: there is no such file, or it is damaged.
     """
     system, path = filesystem(uri)
-    try:
+    with told(uri, "not a readable table", DataError):
         return pq.read_table(path, filesystem=system, columns=list(columns) if columns is not None else None,
                              filters=where)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{uri}: not a readable table: {error}") from error
 
 
 def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[str]:
     """The URIs of all files under a folder, sorted; only those that end in one of `suffixes` (lower case) if given.
 
     Raises:
-        StorageError: there is no such folder, or a name in it is not UTF-8.
+        StorageError: there is no such folder, it cannot be read, or a name in it is not UTF-8.
     """
-    system, path = filesystem(uri)
-    info = system.get_file_info(path)
+    info = _info(uri)
     if info.type == fs.FileType.NotFound:
         raise StorageError(f"{uri}: there is no such folder")
     if info.type == fs.FileType.File:
         return [uri]
-    found = system.get_file_info(fs.FileSelector(path, recursive=True))
+    system, path = filesystem(uri)
+    with told(uri, "cannot be read"):
+        found = system.get_file_info(fs.FileSelector(path, recursive=True))
     root = path.rstrip("/")
     try:
         names = sorted(f.path[len(root) + 1 :] for f in found if f.type == fs.FileType.File)
@@ -242,10 +250,11 @@ def list_sources(source: str, out: str) -> list[str]:
 
 def list_folders(uri: str) -> list[str]:
     """The URIs of the folders right below a folder, sorted; none where there is no such folder."""
-    system, path = filesystem(uri)
-    if system.get_file_info(path).type != fs.FileType.Directory:
+    if _info(uri).type != fs.FileType.Directory:
         return []
-    found = system.get_file_info(fs.FileSelector(path))
+    system, path = filesystem(uri)
+    with told(uri, "cannot be read"):
+        found = system.get_file_info(fs.FileSelector(path))
     return [join(uri, f.base_name) for f in sorted(found, key=lambda f: f.path) if f.type == fs.FileType.Directory]
 
 
@@ -258,7 +267,7 @@ def delete(uri: str) -> None:
         StorageError: it cannot be deleted.
     """
     system, path = filesystem(uri)
-    try:
+    with told(uri, "cannot be deleted"), contextlib.suppress(FileNotFoundError):  # another process was quicker
         if not isinstance(system, fs.LocalFileSystem):
             kind = system.get_file_info(path).type
             if kind == fs.FileType.Directory:
@@ -271,10 +280,6 @@ def delete(uri: str) -> None:
             else:
                 os.unlink(path)
             _sync(os.path.dirname(path))
-    except FileNotFoundError:
-        return  # another process was quicker
-    except OSError as error:
-        raise StorageError(f"{uri}: cannot be deleted: {error}") from error
 
 
 def delete_unfinished(uri: str) -> None:
@@ -290,6 +295,12 @@ def delete_unfinished(uri: str) -> None:
             except OSError:
                 continue
             delete(left)
+
+
+def _info(uri: str) -> fs.FileInfo:
+    system, path = filesystem(uri)
+    with told(uri, "cannot be read"):
+        return system.get_file_info(path)
 
 
 def private(path: str, flags: int) -> int:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anchorface.records.errors import StorageError
-from anchorface.records.storage import CHUNK, filesystem, writing
+from anchorface.records.storage import CHUNK, filesystem, told, writing
 
 
 class _Hashing(io.RawIOBase):
@@ -60,15 +60,12 @@ def sha256_of(uri: str, offset: int = 0, size: int | None = None) -> str:
     """
     system, path = filesystem(uri)
     digest = hashlib.sha256()
-    try:
-        with system.open_input_file(path) as file:
-            file.seek(offset)
-            left = file.size() - offset if size is None else size
-            while content := file.read(min(CHUNK, left)):
-                digest.update(content)
-                left -= len(content)
-    except OSError as error:
-        raise StorageError(f"{uri}: cannot be read: {error}") from error
+    with told(uri, "cannot be read"), system.open_input_file(path) as file:
+        file.seek(offset)
+        left = file.size() - offset if size is None else size
+        while content := file.read(min(CHUNK, left)):
+            digest.update(content)
+            left -= len(content)
     if left:
         raise StorageError(f"{uri}: cannot be read: it ends {left} bytes early")
     return digest.hexdigest()

@@ -66,3 +66,20 @@ def test_any_file_name_goes_into_an_address_and_back(name: str) -> None:
 def test_what_is_no_file_has_no_path() -> None:
     assert sqlite_file("sqlite:///:memory:") is sqlite_file("sqlite://") is sqlite_file("http://host/a") is None
     assert local_path("s3://bucket/a") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("memory://me:s3cret@box/a: cannot be read: /me:s3cret@box/a", "memory://box/a: cannot be read: /box/a"),
+        ("s3://KEY:a%2Fs3cret@bucket: no host 's3cret@bucket', no key a/s3cret", "s3://bucket: no host '***@bucket', "
+                                                                                 "no key ***"),
+        ("http://a/b?sig=s3cret: 403 for /b with s3cret", "http://a/b?sig=*** 403 for /b with ***"),
+        ("ftp://me:a@host/a: not a file", "ftp://host/***: not *** file"),
+        ("ssh://git@host/x: git says no to git@host", "ssh://host/x: git says no to host"),
+        ("http://a/b?key=1: 1 try", "http://a/b?key=*** 1 try"),
+    ],
+)
+def test_what_a_library_cut_out_of_an_address_shows_no_password_either(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+    assert redacted(shown) == shown

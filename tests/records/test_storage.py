@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from anchorface.records import storage
-from anchorface.records.errors import StorageError
+from anchorface.records.errors import AnchorfaceError, StorageError
 from anchorface.records.lines import Lines
 from anchorface.records.lock import locked
-from anchorface.records.table_stream import write_stream
+from anchorface.records.table_stream import sha256_of, write_stream
 
 TABLE = pa.table({"x": [1, 2]})
 
@@ -128,3 +129,40 @@ def test_of_a_link_the_link_is_deleted(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "kept")
     storage.delete(str(tmp_path / "link"))
     assert not (tmp_path / "link").is_symlink() and (tmp_path / "kept" / "file").exists()
+
+
+PLACES = {
+    "memory": "memory://me:s3cret@box/{}", "nowhere": "http://me:s3cret@127.0.0.1:9/{}?sig=s1gned1",
+    "unknown": "nosuch://KEY:s3cret/s3cret@bucket/{}", "no bucket": "s3://KEY:s3cret@no.bucket/{}?endpoint_override="
+    "127.0.0.1:9&scheme=http&connect_timeout=1&request_timeout=1&retry_strategy=standard:1",
+    "a folder is in the way": "memory://me:s3cret@full/taken/{}",
+}
+CALLS: dict[str, Callable[[str], object]] = {
+    **WRITERS, "filesystem": storage.filesystem, "is_local": storage.is_local, "exists": storage.exists,
+    "make_folder": storage.make_folder, "read_bytes": storage.read_bytes, "read_table": storage.read_table,
+    "move": lambda uri: storage.move(uri, uri + "2"), "sync": storage.sync, "list_files": storage.list_files,
+    "list_sources": lambda uri: storage.list_sources(uri, uri + "/out"), "list_folders": storage.list_folders,
+    "real_place": storage.real_place, "delete": storage.delete, "delete_unfinished": storage.delete_unfinished,
+    "sha256_of": sha256_of,
+}
+SILENT = {"join", "name_fits", "private", "private_files", "told"}
+"""Of these none asks a filesystem."""
+
+
+def test_every_function_of_storage_is_among_those_that_are_tried() -> None:
+    own = {name for name, each in vars(storage).items()
+           if callable(each) and getattr(each, "__module__", "") == storage.__name__ and not name.startswith("_")}
+    assert own == (CALLS.keys() & own) | SILENT
+
+
+@pytest.mark.parametrize("place", [*PLACES])
+@pytest.mark.parametrize("name", [*CALLS])
+def test_no_function_of_storage_shows_the_password_of_an_address(name: str, place: str) -> None:
+    storage.write_atomic("memory://me:s3cret@full/taken", b"a file where a folder is expected")
+    try:
+        CALLS[name](PLACES[place].format("deep/file"))
+    except Exception as error:
+        assert isinstance(error, AnchorfaceError), repr(error)
+        shown = "".join(traceback.format_exception(error))
+        for secret in ("s3cret", "s1gned1"):
+            assert secret not in shown.replace(PLACES[place], "")

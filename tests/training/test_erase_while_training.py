@@ -11,7 +11,7 @@ import pytest
 from anchorface.pipelines.erasure.erase import erase
 from anchorface.pipelines.erasure.person import by_identity
 from anchorface.pipelines.erasure.rows import identity_rows
-from anchorface.records.dataset import open_dataset
+from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.storage import list_files, read_table, write_atomic
 from anchorface.records.uses import noted
