@@ -12,7 +12,7 @@ from typing import Self
 import lance
 import pyarrow as pa
 
-from anchorface.identity_index.lance_store import conditions, erase, index_column, location
+from anchorface.identity_index.lance_store import conditions, erase, index_column, location, reading
 from anchorface.records.errors import DataError
 from anchorface.records.storage import exists, join
 
@@ -40,10 +40,8 @@ class CropStore:
         """
         if not exists(join(uri, TABLE)):
             return None
-        try:
+        with reading(uri, "the crop store cannot be read"):
             return cls(uri, lance.dataset(location(uri, TABLE)))
-        except (ValueError, OSError) as error:
-            raise DataError(f"{uri}: the crop store cannot be read: {error}") from error
 
     @classmethod
     def update(cls, uri: str, face_ids: pa.ChunkedArray, batches: Iterable[pa.RecordBatch]) -> Self:
@@ -98,7 +96,8 @@ class CropStore:
         """
         found: dict[str, bytes] = {}
         for condition in conditions("face_id", list(dict.fromkeys(face_ids)), FETCH):
-            table = self._dataset.to_table(columns=["face_id", "crop"], filter=condition)
+            with reading(self.uri, "crops"):
+                table = self._dataset.to_table(columns=["face_id", "crop"], filter=condition)
             found |= zip(table["face_id"].to_pylist(), table["crop"].to_pylist(), strict=True)
         for face_id in face_ids:
             if face_id not in found:

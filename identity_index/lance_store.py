@@ -5,10 +5,12 @@ writes to a table at a time; readers of an older version may lose it when a writ
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import lance
 
+from anchorface.records.errors import DataError
 from anchorface.records.storage import filesystem, join
 
 AT_ONCE = 2000
@@ -19,6 +21,21 @@ def location(uri: str, table: str) -> str:
     """Where Lance finds a table of the index: object-store URIs as they are, plain paths for local files."""
     place = join(uri, table)
     return filesystem(place)[1] if uri.startswith("file:") or "://" not in uri else place
+
+
+@contextmanager
+def reading(uri: str, what: str) -> Iterator[None]:
+    """What Lance raises inside becomes a DataError that says what was read. A table opened here is one version, so a
+    reader meets the rows of that version or, once a writer has cleaned it up, this error.
+    """
+    try:
+        yield
+    except (ValueError, OSError, KeyError) as error:
+        if isinstance(error, DataError):
+            raise
+        gone = "not found" in str(error).lower()
+        hint = "; another process has replaced the index meanwhile: try again" if gone else ""
+        raise DataError(f"{uri}: {what}: {error}{hint}") from error
 
 
 def quoted(text: str) -> str:

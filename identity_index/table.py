@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from anchorface.identity_index.crops import CropStore
 from anchorface.identity_index.directory import Directory
-from anchorface.identity_index.lance_store import conditions, erase, forget, index_column, location
+from anchorface.identity_index.lance_store import conditions, erase, forget, index_column, location, reading
 from anchorface.identity_index.retrieval.album import Album
 from anchorface.identity_index.retrieval.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
 from anchorface.identity_index.rows import BATCH, INDEX_SCHEMA, by_identity, index_rows, outside
@@ -54,7 +54,8 @@ class IdentityIndex:
         return f"IdentityIndex({self.uri!r}, {len(self)} faces, version {self.version})"
 
     def __len__(self) -> int:
-        return self._dataset.count_rows()
+        with reading(self.uri, "the face index cannot be read"):
+            return self._dataset.count_rows()
 
     @property
     def version(self) -> int:
@@ -119,10 +120,8 @@ class IdentityIndex:
         """
         if not exists(join(uri, TABLE)):
             raise DataError(f"{uri}: no face index here (no {TABLE}); `anchorface group` makes one")
-        try:
+        with reading(uri, "the face index cannot be read"):
             return cls(uri, lance.dataset(location(uri, TABLE)))
-        except (ValueError, OSError) as error:
-            raise DataError(f"{uri}: the face index cannot be read: {error}") from error
 
     def append(self, faces: pa.Table, crops: Iterable[pa.RecordBatch] | None = None) -> None:
         """Add faces; they are found at once.
@@ -178,10 +177,8 @@ class IdentityIndex:
 
     def batches(self, columns: Sequence[str], filter: str | None = None) -> Iterator[pa.RecordBatch]:
         """Rows as `faces` gives them, a few thousand at a time; embeddings are fixed-size lists."""
-        try:
+        with reading(self.uri, f"columns {columns}, filter {filter!r}"):
             yield from self._dataset.to_batches(columns=list(columns), filter=filter, batch_size=BATCH)
-        except (ValueError, OSError, KeyError) as error:
-            raise DataError(f"{self.uri}: columns {columns}, filter {filter!r}: {error}") from error
 
     def crops(self, face_ids: Sequence[str]) -> dict[str, bytes]:
         """JPEG bytes of the faces' aligned crops, by face id in the order asked.
@@ -225,7 +222,8 @@ class IdentityIndex:
         rows, cosines = nearest(queries, self._blocks(None if filter is None else names, filter), k)
         places, number = np.unique(rows, return_inverse=True)
         if filter is None:
-            found = self._dataset.take(places.tolist(), columns=["face_id"])["face_id"]
+            with reading(self.uri, "nearest faces"):
+                found = self._dataset.take(places.tolist(), columns=["face_id"])["face_id"]
         else:
             found = pa.chunked_array(names, pa.string()).take(pa.array(places))
         said = np.array(found.to_pylist(), np.object_)
@@ -240,19 +238,19 @@ class IdentityIndex:
             DataError: there is no such face.
         """
         if self._directory is None or self._directory[0] != self.version:
-            self._directory = self.version, Directory.of(self._dataset)
+            with reading(self.uri, "who stands where"):
+                self._directory = self.version, Directory.of(self._dataset)
         found = self._directory[1].person(face_id)
         if found is None:
             raise DataError(f"{self.uri}: no face {face_id}")
         rows, target = found
-        album = Album.of_table(self._dataset.take(rows.tolist(), columns=list(REFERENCE_KEYS)))
+        with reading(self.uri, f"the faces beside {face_id}"):
+            album = Album.of_table(self._dataset.take(rows.tolist(), columns=list(REFERENCE_KEYS)))
         return select(album, target, policy, k, rng).references(album)
 
     def _read(self, columns: Sequence[str] | None, filter: str | None) -> pa.Table:
-        try:
+        with reading(self.uri, f"columns {columns}, filter {filter!r}"):
             return self._dataset.to_table(columns=list(columns) if columns is not None else None, filter=filter)
-        except (ValueError, OSError, KeyError) as error:
-            raise DataError(f"{self.uri}: columns {columns}, filter {filter!r}: {error}") from error
 
     def _blocks(self, names: list[pa.Array] | None, filter: str | None) -> Iterable[np.ndarray]:
         """The embeddings in blocks; the rows' face ids are added to `names` on the way, where that is wanted."""
@@ -263,22 +261,21 @@ class IdentityIndex:
 
     def _partitions(self) -> int:
         """How many partitions the vector index has; 0 where there is none."""
-        for index in self._dataset.describe_indices():
-            if "embedding" in index.field_names:
-                return math.ceil(index.num_rows_indexed / ROWS_PER_PARTITION)
+        with reading(self.uri, "its indexes"):
+            for index in self._dataset.describe_indices():
+                if "embedding" in index.field_names:
+                    return math.ceil(index.num_rows_indexed / ROWS_PER_PARTITION)
         return 0
 
     def _approximate(
         self, queries: NDArray[np.float32], k: int, filter: str | None
     ) -> tuple[list[list[str]], NDArray[np.float32]]:
         probes = max(1, math.ceil(self._partitions() * PROBED))
-        try:
+        with reading(self.uri, f"nearest faces, filter {filter!r}"):
             found = self._dataset.to_table(
                 columns=["face_id", "_distance"], filter=filter, prefilter=filter is not None, nearest={
                     "column": "embedding", "q": queries, "k": k, "metric": "cosine", "minimum_nprobes": probes,
                     "refine_factor": REFINED if filter is None else REFINED_FILTERED})
-        except (ValueError, OSError) as error:
-            raise DataError(f"{self.uri}: nearest faces, filter {filter!r}: {error}") from error
         asked = found["query_index"].to_numpy()
         names, cosines = found["face_id"].to_pylist(), 1.0 - found["_distance"].to_numpy()
         ends = np.searchsorted(asked, np.arange(len(queries) + 1))

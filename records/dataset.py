@@ -146,6 +146,8 @@ def find_version(uri: str) -> tuple[str, Manifest]:
     if not exists(join(uri, "manifest.json")) and exists(join(uri, "latest")):
         named = latest_version(uri)
         if not exists(join(uri, named, "manifest.json")):
+            if latest_version(uri) != named:
+                return find_version(uri)  # an erasure has just put another in its place
             raise DataError(f"{join(uri, 'latest')}: names version {named}, and none of that name stands here")
         uri = join(uri, named)
     if not exists(join(uri, "manifest.json")):

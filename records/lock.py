@@ -98,6 +98,30 @@ def held(folder: str) -> bool:
 
 
 @contextlib.contextmanager
+def unwritten(folder: str) -> Iterator[None]:
+    """Read a folder that nobody writes meanwhile, without keeping anybody from it: whether somebody came is seen at the
+    end. On a bucket one who came and went in between is not seen.
+
+    Raises:
+        ConfigurationError: somebody is at work there, or was; names host, process, verb and time where he still is.
+    """
+    place = join(folder, NAME)
+
+    def touched() -> int | None:
+        system, path = filesystem(place)
+        return system.get_file_info(path).mtime_ns
+
+    before = touched()
+    if held(folder):
+        raise _taken(folder, _read(place))
+    yield
+    if held(folder):
+        raise _taken(folder, _read(place))
+    if touched() != before:
+        raise ConfigurationError(f"{folder} was written while it was read: read it again")
+
+
+@contextlib.contextmanager
 def _flocked(folder: str, holder: dict[str, Any]) -> Iterator[None]:
     place = os.path.join(filesystem(folder)[1], NAME)
     try:

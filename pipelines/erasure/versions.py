@@ -64,6 +64,8 @@ def rewrite_version(out: str, manifest_id: str, face_ids: frozenset[str], subjec
     manifest = Manifest.read(building)
     move(building, dataset, manifest)
     _pass_on(out, manifest_id, manifest.manifest_id)
+    # First the table, so that no reader maps it anew after it is forgotten.
+    delete(join(old, "faces.parquet"))
     forget(Manifest.read(old).faces_sha256)
     # The manifest goes first: a folder without one is no version, and a second attempt knows how far this one came.
     delete(join(old, "manifest.json"))
