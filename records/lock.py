@@ -114,11 +114,13 @@ def unwritten(folder: str) -> Iterator[None]:
     before = touched()
     if held(folder):
         raise _taken(folder, _read(place))
-    yield
-    if held(folder):
-        raise _taken(folder, _read(place))
-    if touched() != before:
-        raise ConfigurationError(f"{folder} was written while it was read: read it again")
+    try:
+        yield
+    finally:  # what went wrong meanwhile may be its work too
+        if held(folder):
+            raise _taken(folder, _read(place))
+        if touched() != before:
+            raise ConfigurationError(f"{folder} was written while it was read: read it again")
 
 
 @contextlib.contextmanager
