@@ -64,18 +64,19 @@ def by_photo(out: str, photos: Sequence[str]) -> Selection:
     """
     table = photo_rows(out)
     chosen: set[str] = set()
-    listed: list[Unread] = []
+    names = frozenset(photos)
+    listed = [*unread(out, lambda uri, _: uri in names)]
+    films = pa.array([film_of(uri) for uri in table["uri"].to_pylist()], pa.string())
     for name in photos:
-        here = [uri == name or film_of(uri) == name for uri in table["uri"].to_pylist()]
-        found = set(table.filter(pa.array(here, pa.bool_()))["photo_id"].to_pylist())
-        new = [*unread(out, lambda uri, _, name=name: uri == name)]  # type: ignore[misc]
+        found = set(table.filter(pc.or_(pc.equal(table["uri"], name), pc.equal(films, name)))["photo_id"].to_pylist())
+        new = any(each.uri == name for each in listed)
         if not found and not new:
             wanted = _photo_id(name)
             found = {wanted} & set(table["photo_id"].to_pylist())
         if not found and not new:
             raise DataError(f"{name}: no photograph of {out}: give its file, its uri or its id (24 hex digits)")
         chosen |= found
-        listed += new
+    listed += _film_files({*films.to_pylist()} & names, listed)
     return _of_photos(out, "photo", table, chosen, listed)
 
 
@@ -94,8 +95,7 @@ def by_source(out: str, source: str) -> Selection:
     mine = pa.array([begins(uri) for uri in table["uri"].to_pylist()], pa.bool_())
     chosen = table.filter(pc.or_(pc.equal(table["source"], source), mine))
     listed = [*unread(out, lambda uri, says: begins(uri) or says.get("source") == source)]
-    films = {film_of(uri) for uri in chosen["uri"].to_pylist()} - {"", *(each.uri for each in listed)}
-    listed += [Unread(uri=film, photo_id=photo_id_of(film)) for film in sorted(films)]
+    listed += _film_files({film_of(uri) for uri in chosen["uri"].to_pylist()} - {""}, listed)
     if not len(chosen) and not listed:
         raise DataError(f"{source}: no photograph of {out} has this source, or a uri that begins so")
     return _of_photos(out, "source", table, set(chosen["photo_id"].to_pylist()), listed)
@@ -171,6 +171,11 @@ def _of_photos(
         uris=tuple(sorted({*_uris(photos, chosen), *new})), places=_places(faces), pictures=_pictures(out, face_ids),
         unread_places=tuple(sorted(each.uri for each in listed if each.by_place)),
     )
+
+
+def _film_files(films: set[str], listed: Sequence[Unread]) -> list[Unread]:
+    """Films that go with all their frames, read or not, but for those listed."""
+    return [Unread(uri=film, photo_id=photo_id_of(film)) for film in sorted(films - {each.uri for each in listed})]
 
 
 def _films_that_stay(photos: pa.Table, whole: set[str]) -> set[str]:

@@ -70,8 +70,8 @@ def photo_id_of(uri: str) -> str:
 
 def film_of(uri: str) -> str:
     """The film that a uri is a frame of; empty if it is none."""
-    address = parse_address(uri)
-    return address.file if address.kind == "frame" else ""
+    address = parse_address(uri) if "#t=" in uri else None
+    return address.file if address is not None and address.kind == "frame" else ""
 
 
 @dataclass(frozen=True, kw_only=True)
