@@ -161,7 +161,7 @@ def settle(
     with at_work(out, "erase", wait=wait, stop=stop):
         for uri in list_files(folder, (".json",)) if exists(folder) else ():
             journal = read_journal(out, uri)
-            known = [run["folder"] for run in journal.runs if run["kind"] == "training" and exists(run["folder"])]
+            known = [place for run in journal.runs if isinstance(place := run.get("folder"), str) and exists(place)]
             with held_trainings(out, wait=wait, stop=stop) as hold:
                 hold(forebears(out, journal.versions), known)
                 found.append(_carry_out(out, journal, open_salt(out), progress or Progress(quiet=True)))

@@ -2,7 +2,8 @@
 
 In: a workspace and ids of dataset versions. Out: the locks of the run folders, held. A training notes itself in the
 workspace before it looks for erasures (records.erasures.require_settled), an erasure looks for notes after its journal
-is written: so of two that begin at once one sees the other.
+is written: so of two that begin at once one sees the other. Notes and journals may come from anybody: nothing is
+written in a folder that they name unless a lock stands there, which is where trainings are or were at work.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 from anchorface.pipelines.erasure.runs import gone_parents, search_folders
 from anchorface.records.erasures import before
 from anchorface.records.errors import ConfigurationError
+from anchorface.records.lock import NAME as LOCK
 from anchorface.records.lock import locked
-from anchorface.records.storage import exists
+from anchorface.records.storage import exists, join
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def held_trainings(
         def hold(versions: Sequence[str], runs: Sequence[str]) -> None:
             found = {run["folder"] for run in search_folders(out, versions, runs).runs if run["kind"] == "training"}
             for folder in sorted(found - held):
-                if not exists(folder):
+                if not exists(join(folder, LOCK)):
                     continue
                 try:
                     locks.enter_context(locked(folder, "erase", wait=wait, stop=stop))

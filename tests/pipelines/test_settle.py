@@ -4,6 +4,7 @@ whom it takes, and reports of older versions that name people by plain ids."""
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,14 +27,15 @@ from anchorface.records.uses import note
 
 PHOTO, OTHER = "a" * 24, "b" * 24
 FACE = f"{PHOTO}-0"
+ERASURE = Erasure(
+    erasure_id="one", kind="photo", face_ids=[FACE], photo_ids=[PHOTO], uris=[], places=[], identities=[], subjects=[],
+    shared={}, alike={}, codes=0, files=[], versions=[], settings=None)
 
 
 def stopped(out: Path, versions: tuple[str, ...] = ()) -> None:
     """A workspace with an erasure that was stopped before its first step."""
     bury(str(out), "one", photos=[PHOTO], people=[])
-    write_journal(str(out), Erasure(
-        erasure_id="one", kind="photo", face_ids=[FACE], photo_ids=[PHOTO], uris=[], places=[], identities=[],
-        subjects=[], shared={}, alike={}, codes=0, files=[], versions=list(versions), settings=None))
+    write_journal(str(out), replace(ERASURE, versions=list(versions)))
     (out / "dataset").mkdir()
 
 
@@ -117,5 +119,12 @@ def test_a_stopped_erasure_is_finished_while_nobody_trains_on_whom_it_takes(tmp_
     finally:
         training.kill()
         training.wait()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "draft.tmp").write_text("not ours")
+    (out / "dataset").mkdir(exist_ok=True)
+    write_journal(str(out), replace(ERASURE, versions=["v3"], runs=[
+        {"kind": "training", "folder": str(elsewhere), "manifest": "v3"}]))
+    settle(str(out))
+    assert [path.name for path in elsewhere.iterdir()] == ["draft.tmp"], "no training was ever at work there"
     require_settled("v2", str(out / "dataset" / "v2"))
     assert not pending(str(out))
