@@ -19,7 +19,6 @@ from anchorface.pipelines.sources.opening import fetch, open_file
 from anchorface.pipelines.sources.table_child import TableChild
 from anchorface.pipelines.sources.tables import TableCells
 from anchorface.records.decoding.child import decoder
-from anchorface.records.decoding.film import LOST
 from anchorface.records.errors import PhotoError
 
 
@@ -49,15 +48,9 @@ class PhotoReader:
             PhotoError: `unreadable`, `too large`, `no such frame`, or a cause of faces.images.read_photo.
         """
         address = parse_address(uri)
-        if address.kind != "frame":
-            return read_photo(self._content(uri, address), max_pixels, uri)
-        try:
+        if address.kind == "frame":
             return self._film(address, max_pixels).at(address.second)
-        except PhotoError as error:
-            if error.cause != LOST:
-                raise
-        self._let_go()  # another file ended the process that decoded it
-        return self._film(address, max_pixels).at(address.second)
+        return read_photo(self._content(uri, address), max_pixels, uri)
 
     def info(self, uri: str, max_pixels: int = 100_000_000) -> PhotoInfo:
         """What a photograph that is no film's frame says of itself; it is decoded whole. Raises as `read`."""

@@ -1,4 +1,4 @@
-"""Parquet tables, read in the process that may die of them (records.decoding.child): a few bytes may stand for gigabytes.
+"""Parquet tables, read in the process that may die of them (records.decoding.child): a few bytes may be gigabytes.
 
 A filesystem that only this process knows (`memory://`) is read without it, through pipelines.sources.tables.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from anchorface.pipelines.sources.address import parse_address
 from anchorface.pipelines.sources.tables import TableCells, TableRow, names_places, table_photos
-from anchorface.records.decoding.child import Child
+from anchorface.records.decoding.child import Child, Died
 from anchorface.records.decoding.inside import Inside
 from anchorface.records.errors import PhotoError
 from anchorface.records.nouns import Dropped
@@ -29,7 +29,7 @@ class TableChild:
 
     def __init__(self, child: Child) -> None:
         self._child = child
-        self._died: dict[str, PhotoError] = {}
+        self._died: dict[str, Died] = {}
 
     def cell(self, uri: str, largest: int) -> bytes | str:
         """The bytes in a table's row, or the text there.
@@ -43,9 +43,8 @@ class TableChild:
         try:
             said, content, _ = self._child.ask(f"{__name__}:cell", {"uri": uri, "largest": largest}, uri)
             return content.decode() if said["text"] else content
-        except PhotoError as error:
-            if self._child.pid is None:
-                self._died[table] = error  # each of its rows would end a process
+        except Died as error:
+            self._died[table] = error  # each of its rows would end a process
             raise
 
     def names_places(self, uri: str) -> bool:

@@ -3,8 +3,9 @@
 Into it go all pictures, films and Parquet tables, since a decoder may end its process, and a few bytes may ask for any
 amount of memory or time. It is started once, by the first of them, and again if it died; each process has its own
 (`decoder`). Its memory is bounded by the system (RLIMIT_AS), and a request of more than SECONDS ends it: that costs the
-file that it read, as a PhotoError. Pixels are written where both processes see them (records.decoding.lending). It stands in
-`records` because degradation, faces and pipelines, which may not import one another, all read what came from outside.
+file that it read, as a PhotoError. Pixels are written where both processes see them (records.decoding.lending). It
+stands in `records` because degradation, faces and pipelines, which may not import one another, all read what came from
+outside.
 """
 
 import os
@@ -36,6 +37,10 @@ START = "from anchorface.records.decoding.inside import main; main()"
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "1000000000",
                "MALLOC_MMAP_THRESHOLD_": "1000000000"}
 """Memory that was a picture's is kept for the next: asking the system for it anew costs a third of the time."""
+
+
+class Died(PhotoError):
+    """`unreadable`: what a file says that ended the process, or took too long."""
 
 
 class Answer(NamedTuple):
@@ -74,7 +79,8 @@ class Child:
                 read of, at any place.
 
         Raises:
-            PhotoError: what the work raises, and `unreadable` where it ends the process or takes too long.
+            PhotoError: what the work raises, and `unreadable` where it needs too much memory. Died: where it ends the
+                process or takes too long.
         """
         with self._lock, self._in_step():
             self._send(work, said, uri, content, max_pixels)
@@ -142,6 +148,8 @@ class Child:
             raise self._dead(uri) from error
         lent = answer.said.pop("lent", None)
         pixels = self._borrower.array(lent, answer.descriptor) if lent is not None else None
+        if answer.said.get("full"):
+            self.close()
         if "cause" in answer.said:
             raise PhotoError(answer.said["cause"], uri, answer.said["detail"])
         return Answer(answer.said, answer.content, pixels)
@@ -149,7 +157,7 @@ class Child:
     def _until(self) -> float:
         return time.monotonic() + self._seconds + GRACE
 
-    def _dead(self, uri: str) -> PhotoError:
+    def _dead(self, uri: str) -> Died:
         """What the end of the process says of what it read."""
         assert self._process is not None
         process = self._process
@@ -158,7 +166,7 @@ class Child:
             detail = f"reading it took more than {self._seconds} seconds, or more memory than there is"
         else:
             detail = f"reading it ended the process that read it ({process.returncode})"
-        return PhotoError("unreadable", uri, detail)
+        return Died("unreadable", uri, detail)
 
 
 def _part(file: BinaryIO, place: int, size: int) -> tuple[dict[str, Any], bytes]:

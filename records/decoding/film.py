@@ -18,8 +18,8 @@ from anchorface.records.decoding.inside import Inside
 from anchorface.records.errors import PhotoError
 from anchorface.records.films import FilmLimits, FilmReader
 
-LOST = "lost"
-"""The cause where the process ended over another file: the film may be opened again."""
+_LOST = "lost"
+"""The cause where the process ended over another file: the film is opened again."""
 AHEAD = 2**20
 """Bytes of the file that are read at once."""
 SKIPPING = 5.0
@@ -39,13 +39,10 @@ class Frames:
         PhotoError: as records.films.FilmReader, or `unreadable` where it ends the process that decodes it.
     """
 
-    def __init__(self, file: BinaryIO, uri: str, limits: FilmLimits = FilmLimits()) -> None:
-        self._file, self._uri, self._number, self._pid = file, uri, next(_NUMBERS), 0
+    def __init__(self, file: BinaryIO, uri: str, limits: FilmLimits) -> None:
+        self._file, self._uri, self._limits, self._number = file, uri, limits, next(_NUMBERS)
         self.second = -1.0
-        size = file.seek(0, os.SEEK_END)
-        said = self._ask("open_film", {"size": size, "limits": asdict(limits)}, limits.pixels)
-        self._pid = decoder().pid
-        self.codec: str = said[0]["codec"]
+        self.codec = self._open()
 
     def next(self, second: float = 0.0) -> tuple[float, NDArray[np.uint8]] | None:
         """The next frame at this time or later, to a thousandth of a second; None behind the end.
@@ -54,10 +51,17 @@ class Frames:
             Its time, and uint8 [H, W, 3] RGB, upright.
 
         Raises:
-            PhotoError: as records.films.FilmReader, `unreadable`, LOST.
+            PhotoError: as records.films.FilmReader, or `unreadable`.
         """
         while True:
-            said, pixels = self._ask("next_frame", {"second": second})
+            wanted = {"second": second, "after": self.second}
+            try:
+                said, pixels = self._ask("next_frame", wanted)
+            except PhotoError as error:
+                if error.cause != _LOST:
+                    raise
+                self._open()
+                said, pixels = self._ask("next_frame", wanted)
             self.second = said["last"]
             if "failed" in said:
                 raise PhotoError(said["failed"]["cause"], self._uri, said["failed"]["detail"])
@@ -70,6 +74,12 @@ class Frames:
         """Let the decoder go."""
         if decoder().pid == self._pid:
             self._ask("close_film", {})
+
+    def _open(self) -> str:
+        said = {"size": self._file.seek(0, os.SEEK_END), "limits": asdict(self._limits)}
+        codec: str = self._ask("open_film", said, self._limits.pixels)[0]["codec"]
+        self._pid = decoder().pid
+        return codec
 
     def _ask(self, work: str, said: dict[str, Any], pixels: int = 0) -> tuple[dict[str, Any], Any]:
         answer = decoder().ask(f"{__name__}:{work}", said | {"film": f"film {self._number}"}, self._uri,
@@ -86,22 +96,24 @@ def open_film(inside: Inside, said: dict[str, Any], content: bytes) -> None:
 
 
 def next_frame(inside: Inside, said: dict[str, Any], content: bytes) -> None:
-    """Work: decode up to the first frame at `second` or later, or for SKIPPING seconds."""
+    """Work: decode up to the first frame after `after`, at `second` or later, or for SKIPPING seconds."""
     if said["film"] not in inside.kept:
-        raise PhotoError(LOST, said["name"], "the process that decoded it ended")
+        raise PhotoError(_LOST, said["name"], "the process that decoded it ended")
     film, frames, last = inside.kept[said["film"]]
     begun = time.monotonic()
     try:
         for last, frame in frames:
             inside.go_on()
             inside.kept[said["film"]] = film, frames, last
-            if round(last, 3) >= said["second"]:
+            if last > said["after"] and round(last, 3) >= said["second"]:
                 inside.answer({"last": last}, pixels=film.pixels(frame))
                 return
             if time.monotonic() - begun > SKIPPING:
                 inside.answer({"last": last, "end": False})
                 return
     except PhotoError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise
         last = inside.kept[said["film"]][2]
         inside.answer({"last": last, "failed": {"cause": error.cause, "detail": error.detail}})
         return

@@ -78,10 +78,12 @@ class Inside:
             self._lender.take_back(request.said["unused"])
             try:
                 pkgutil.resolve_name(request.said["do"])(self, request.said, request.content)
-            except PhotoError as error:
-                self.answer({"cause": error.cause, "detail": error.detail})
-            except MemoryError:
-                self.answer({"cause": "unreadable", "detail": f"reading it needs more than {limit} bytes of memory"})
+            except (PhotoError, MemoryError) as error:
+                if isinstance(error, PhotoError) and not isinstance(error.__cause__, MemoryError):
+                    self.answer({"cause": error.cause, "detail": error.detail})
+                else:  # what it keeps would be missed by the next one: `full` asks for an end
+                    detail = f"reading it needs more than {limit} bytes of memory"
+                    self.answer({"cause": "unreadable", "detail": detail, "full": True})
             finally:
                 signal.alarm(0)
 

@@ -31,7 +31,9 @@ class Messages:
         """End it: the other end reads an EOFError."""
         self._socket.close()
 
-    def send(self, said: dict[str, Any], content: bytes = b"", descriptor: int = -1, until: float | None = None) -> None:
+    def send(
+        self, said: dict[str, Any], content: bytes = b"", descriptor: int = -1, until: float | None = None
+    ) -> None:
         """Say something, with a file where `descriptor` is one.
 
         Raises:
