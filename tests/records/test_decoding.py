@@ -52,19 +52,6 @@ def slow_jpeg(scans: int) -> bytes:
     return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * scans + b"\xff\xd9"
 
 
-def slow_film() -> bytes:
-    file = io.BytesIO()
-    frame = np.zeros((1080, 1920, 3), np.uint8)
-    with av.open(file, "w", format="avi") as out:
-        stream = out.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
-        for number in range(100):
-            frame[:, : 10 * number] = number
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        out.mux(stream.encode())
-    return file.getvalue()
-
-
 def used(pid: int) -> float:
     """CPU seconds of a process."""
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -201,17 +188,15 @@ def test_a_crash_costs_ingest_its_photograph(tmp_path: Path) -> None:
     assert row["uri"].endswith("/b.jpg") and row["cause"] == "unreadable" and "(-11)" in row["detail"]
 
 
-def test_a_crash_costs_degrade_its_picture_or_film(tmp_path: Path) -> None:
+def test_a_crash_costs_degrade_its_picture(tmp_path: Path) -> None:
     film = film_bytes(np.stack([NOISE] * 3), 5)
     names = put(tmp_path / "in", {"a.png": encoded("PNG"), "b.jpg": slow_jpeg(400), "c.mp4": film})
-    films = put(tmp_path / "films", {"a.avi": slow_film(), "b.mp4": film})
-    for source, bad, made in ((names, "b.jpg", 2), (films, "a.avi", 1)):
-        out = f"{source} worse"
-        with crashed_after():
-            counts = degrade_files([source], out, read=lambda uri: read_photo(uri)[0], settings=Settings())
-        assert counts == {"made": made, "there": 0, "dropped": 1}
-        row = json.loads(Path(out, "dropped.jsonl").read_text())
-        assert (row["file"], row["cause"]) == (bad, "unreadable") and "(-11)" in row["detail"]
+    with crashed_after():
+        counts = degrade_files([names], str(tmp_path / "out"), read=lambda uri: read_photo(uri)[0],
+                               settings=Settings())
+    assert counts == {"made": 2, "there": 0, "dropped": 1}
+    row = json.loads((tmp_path / "out" / "dropped.jsonl").read_text())
+    assert (row["file"], row["cause"]) == ("b.jpg", "unreadable") and "(-11)" in row["detail"]
 
 
 def test_a_crash_costs_restore_its_photograph_or_reference(
@@ -234,13 +219,31 @@ def test_a_crash_costs_restore_its_photograph_or_reference(
         assert row["uri"].endswith(".jpg") and row["cause"].endswith("unreadable") and "(-11)" in row["detail"]
 
 
-def test_a_crash_costs_ingest_its_film_and_no_frame_before_it(tmp_path: Path) -> None:
-    names = put(tmp_path / "in", {"a.avi": slow_film(), "b.mp4": film_bytes(np.stack([NOISE] * 3), 5)})
-    with crashed_after():
-        counts = ingest(names, str(tmp_path / "out"), frame_seconds=0.2, concurrency=0)
-    told = dropped(str(tmp_path / "out")).to_pylist()
-    assert [(Path(row["uri"]).name, row["cause"]) for row in told] == [("a.avi", "unreadable")]
-    assert 3 <= counts["photos"] < 23
+def test_a_crash_costs_a_film_and_leaves_its_frames_before_it() -> None:
+    class Crashing(io.BytesIO):
+        left = 1_500_000
+
+        def read(self, size: int | None = -1) -> bytes:
+            found = super().read(size)
+            self.left -= len(found)
+            if self.left < 0 and (pid := decoder().pid) is not None:
+                os.kill(pid, signal.SIGSEGV)
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            return found
+
+    generator, file = rng(3, "frames"), io.BytesIO()
+    with av.open(file, "w", format="avi") as out:
+        stream = out.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 256, 192, "bgr24"
+        for _ in range(30):
+            frame = generator.integers(0, 256, (192, 256, 3), dtype=np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode())
+    film, count = Frames(Crashing(file.getvalue()), "film.avi", FilmLimits()), 0
+    with pytest.raises(PhotoError, match=r"film\.avi: unreadable \(.*\(-11\)"):
+        while film.next() is not None:
+            count += 1
+    assert 3 <= count < 30 and read_photo(encoded("PNG"))[1].width == 56
 
 
 def test_a_film_goes_on_where_another_file_ended_its_process(tmp_path: Path) -> None:
