@@ -9,8 +9,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from anchorface.records.decoding.film import Frames
 from anchorface.records.errors import PhotoError, StorageError
-from anchorface.records.films import USUAL_RATE, FilmLimits, FilmReader
+from anchorface.records.films import USUAL_RATE, FilmLimits
 from anchorface.records.storage import filesystem
 
 MOST_BYTES = 2**31
@@ -27,7 +28,7 @@ def read_film(uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
         uint8 [T, H, W, 3], RGB, and float64 [T]: seconds from the first frame, rising.
 
     Raises:
-        PhotoError: `unreadable`, `size changes`, `too many frames`, or a cause of records.films.FilmReader.
+        PhotoError: `unreadable`, `size changes`, `too many frames`, or a cause of records.decoding.film.Frames.
     """
     try:
         system, path = filesystem(uri)
@@ -39,19 +40,19 @@ def read_film(uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
 
 
 def _read(file: Any, uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
-    film = FilmReader(file, uri, LIMITS)
+    film = Frames(file, uri, LIMITS)
     frames: list[np.ndarray] = []
     seconds, total = [], 0
     try:
-        for second, frame in film.frames():
-            picture = film.pixels(frame)
+        while (found := film.next()) is not None:
+            second, picture = found
             total += picture.nbytes
             if frames and picture.shape != frames[0].shape:
                 before = list(frames[0].shape[:2])
                 raise PhotoError("size changes", uri, f"from {before} to {list(picture.shape[:2])}")
             if total > MOST_BYTES:
                 raise PhotoError("too many frames", uri, f"more than {MOST_BYTES // 2**30} GiB of pixels; cut it first")
-            frames.append(picture)
+            frames.append(picture.copy())  # the memory of the original is filled again
             seconds.append(second)
     finally:
         film.close()

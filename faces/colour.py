@@ -41,6 +41,12 @@ def to_srgb(picture: PillowImage.Image) -> PillowImage.Image:
     return converted or picture
 
 
+def is_srgb(picture: PillowImage.Image) -> bool:
+    """Whether `to_srgb` leaves an RGB picture as it is."""
+    profile = picture.info.get("icc_profile")
+    return not isinstance(profile, bytes) or not 0 < len(profile) <= LARGEST_PROFILE or _change(profile, "RGB") is None
+
+
 @lru_cache(maxsize=1)
 def srgb_profile() -> bytes:
     """The sRGB profile for pictures that are written: the same bytes at any time."""

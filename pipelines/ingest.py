@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from anchorface.faces.images import PhotoInfo
+from anchorface.faces.decoding import PhotoInfo
 from anchorface.identity_index.tombstones import Tombstones
 from anchorface.pipelines.erasure.erase import writes
 from anchorface.pipelines.sources.films import Film

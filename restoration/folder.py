@@ -99,6 +99,7 @@ def restore_folder(restorer: Restorer, photos: str, out: str, *, detector: Detec
             photo, info = read_photo(content, uri=uri)
             result = restore_photo(restorer, photo, opened[own], detector=detector, faces=faces, uri=uri,
                                    seed=derive(seed, f"photo {name}"), settings=settings)
+            restored = png_bytes(result.image, content, uri)
         except PhotoError as error:
             dropped.append(_row(uri, error.cause, error.detail))
             counts["dropped"] += 1
@@ -108,7 +109,7 @@ def restore_folder(restorer: Restorer, photos: str, out: str, *, detector: Detec
             dropped.append(_row(uri, info.more, "the file holds more of them; one was restored"))
         told = [{"photo": name, "face": n, "box": list(face.detection.box), "references": face.references,
                  "enlarged": face.enlarged} for n, face in enumerate(result.faces)]
-        storage.write_atomic(f"{target}.png", png_bytes(result.image, content))
+        storage.write_atomic(f"{target}.png", restored)
         storage.write_atomic(f"{target}.json", json.dumps({"made_from": made_from, "faces": told}).encode())
         rows += told
         counts["restored"] += 1

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "anchorface"
 MAX_LINES = 450
 FOLDERS: dict[str, set[str]] = {
-    "records": set(),
+    "records": {"decoding"},
     "degradation": {"batch", "operations", "profiles"},
     "faces": set(),
     "synthetic": set(),

@@ -8,18 +8,20 @@ before its place means a new `Film`. What is read at all, and how far, is `recor
 import hashlib
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anchorface.faces.images import PhotoInfo
+from anchorface.faces.decoding import PhotoInfo
 from anchorface.pipelines.sources.address import frame_uri
 from anchorface.pipelines.sources.opening import open_file
+from anchorface.records.decoding.film import Frames
 from anchorface.records.errors import PhotoError
-from anchorface.records.films import FilmLimits, FilmReader
+from anchorface.records.films import FilmLimits
 
 CHUNK = 2**20
+TICK = 1e-3
+"""Seconds between two times of a frame that are told apart."""
 
 
 class Film:
@@ -29,7 +31,7 @@ class Film:
         uri: of the film. max_pixels: of a frame.
 
     Raises:
-        PhotoError: `unreadable`, or a cause of records.films.FilmReader.
+        PhotoError: `unreadable`, or a cause of records.decoding.film.Frames.
     """
 
     def __init__(self, uri: str, max_pixels: int) -> None:
@@ -39,14 +41,16 @@ class Film:
         while content := self._file.read(CHUNK):
             self._digest.update(content)
             self._size += len(content)
-        self._file.seek(0)
-        self.second = -1.0
         try:
-            self._film = FilmReader(self._file, uri, FilmLimits(pixels=max_pixels))
+            self._film = Frames(self._file, uri, FilmLimits(pixels=max_pixels))
         except PhotoError:
             self._file.close()
             raise
-        self._frames = self._film.frames()
+
+    @property
+    def second(self) -> float:
+        """Of the last frame that was decoded; -1 before the first."""
+        return round(self._film.second, 3)
 
     @property
     def sha256(self) -> str:
@@ -67,10 +71,9 @@ class Film:
         Raises:
             PhotoError: `no such frame` behind the end; `truncated` where the film is damaged.
         """
-        for time, frame in self._forward():
-            if time >= second:
-                return self._read(time, frame)
-        raise PhotoError("no such frame", frame_uri(self._uri, second), f"the film ends after {self.second:.3f} s")
+        if (found := self._next(second)) is None:
+            raise PhotoError("no such frame", frame_uri(self._uri, second), f"the film ends after {self.second:.3f} s")
+        return found[1:]
 
     def sample(self, every: float) -> Iterator[tuple[str, PhotoInfo]]:
         """The uri of one frame in every so many seconds, beginning with the first.
@@ -79,24 +82,19 @@ class Film:
             PhotoError: as `at`; frames before the damage have been given.
         """
         wanted = 0.0
-        for time, frame in self._forward():
-            if time >= wanted:
-                yield frame_uri(self._uri, time), self._read(time, frame)[1]
-                wanted = every * (math.floor(time / every + 1e-9) + 1)
+        while (found := self._next(wanted)) is not None:
+            time, _, info = found
+            yield frame_uri(self._uri, time), info
+            wanted = every * (math.floor(time / every + 1e-9) + 1)
 
-    def _forward(self) -> Iterator[tuple[float, Any]]:
-        """Frames from here on with their time, in rising order."""
-        for exact, frame in self._frames:
-            time = round(exact, 3)
-            if time > self.second:
-                self.second = time
-                yield time, frame
-
-    def _read(self, time: float, frame: Any) -> tuple[NDArray[np.uint8], PhotoInfo]:
-        pixels = self._film.pixels(frame)
+    def _next(self, second: float) -> tuple[float, NDArray[np.uint8], PhotoInfo] | None:
+        """The first frame at this time or later that lies ahead, with its own time; None behind the end."""
+        found = self._film.next(max(second, self.second + TICK / 2))
+        if found is None:
+            return None
+        time, pixels = self.second, found[1]
         name = hashlib.sha256(f"{self.sha256}#t={time:.3f}".encode()).hexdigest()
-        info = PhotoInfo(
+        return time, pixels, PhotoInfo(
             format=self._film.codec, width=pixels.shape[1], height=pixels.shape[0], byte_size=self._size, sha256=name,
             taken=None,
         )
-        return pixels, info

@@ -31,15 +31,16 @@ from anchorface.pipelines.sources.address import (
     local_path,
     printable,
 )
-from anchorface.pipelines.sources.child import Child
 from anchorface.pipelines.sources.layouts import Layout, find_layout
 from anchorface.pipelines.sources.opening import file_size, open_file
 from anchorface.pipelines.sources.sidecars import BAD_ROW, file_of, is_sidecar, normal, said_rows
 from anchorface.pipelines.sources.spill import Spill, by_bucket, spelling
+from anchorface.pipelines.sources.table_child import TableChild
 from anchorface.pipelines.sources.tables import TableRow, names_places, table_photos
 from anchorface.pipelines.sources.tars import tar_photos
 from anchorface.pipelines.sources.walk import Found, Root, find_root, link_problem, matches, walk
 from anchorface.records.addresses import has_secret, redacted
+from anchorface.records.decoding.child import Child
 from anchorface.records.errors import DataError, PhotoError
 from anchorface.records.kinds import HIDDEN, PICTURES, UNPACK, Others, not_read
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
@@ -120,6 +121,7 @@ class Listing:
         self._roots = _roots(self._folder)
         self._loose = self._named = 0
         self._others, self._child = Others(), Child()
+        self._tables = TableChild(self._child)
 
     def parts(self, part_rows: int) -> Iterator[tuple[str, pa.Table]]:
         """The parts, each with its name; `complaints` is whole when they are through.
@@ -220,13 +222,13 @@ class Listing:
 
     def _is_places(self, table: Found) -> bool:
         """Whether a table says where photographs are, and does not hold them."""
-        return names_places(table.uri) if table.uri.startswith(IN_MEMORY) else self._child.names_places(table.uri)
+        return names_places(table.uri) if table.uri.startswith(IN_MEMORY) else self._tables.names_places(table.uri)
 
     def _table_rows(self, table: Found) -> Iterator[TableRow | Dropped]:
         """The rows of a table, read by a process that may die of it."""
         if table.uri.startswith(IN_MEMORY):
             return table_photos(table.uri, self._labels)
-        return self._child.rows(table.uri, self._labels, table.byte_size)
+        return self._tables.rows(table.uri, self._labels, table.byte_size)
 
     def _places(self, table: Found, spill: Spill) -> None:
         folder = table.place.rpartition("/")[0]

@@ -2,7 +2,7 @@
 
 In: the uri of a Photo row. Out: uint8 [H, W, 3] RGB, upright, and what the bytes say of themselves. The last container
 stays open, so that reading in the order of a photo table is reading forward. What may end the process that reads it is
-read in another (pipelines.sources.child).
+read in another (records.decoding.child).
 """
 
 from typing import Any, BinaryIO
@@ -11,16 +11,15 @@ from urllib.parse import urldefrag
 import numpy as np
 from numpy.typing import NDArray
 
-from anchorface.faces.images import PhotoInfo, read_photo
+from anchorface.faces.decoding import PhotoInfo
+from anchorface.faces.images import LARGEST, read_info, read_photo
 from anchorface.pipelines.sources.address import IN_MEMORY, Address, is_web, parse_address, printable
-from anchorface.pipelines.sources.child import Child, is_ordinary
 from anchorface.pipelines.sources.films import Film
 from anchorface.pipelines.sources.opening import fetch, open_file
+from anchorface.pipelines.sources.table_child import TableChild
 from anchorface.pipelines.sources.tables import TableCells
+from anchorface.records.decoding.child import decoder
 from anchorface.records.errors import PhotoError
-
-LARGEST = 2**29
-"""Bytes of one encoded photograph, at most: 512 MiB (our choice)."""
 
 
 class PhotoReader:
@@ -34,7 +33,7 @@ class PhotoReader:
         self._largest = largest
         self._name: tuple[str, str] = ("", "")
         self._open: Any = None
-        self._child, self._cells = Child(), TableCells()
+        self._tables, self._cells = TableChild(decoder()), TableCells()
 
     def read(self, uri: str, max_pixels: int = 100_000_000) -> tuple[NDArray[np.uint8], PhotoInfo]:
         """One photograph.
@@ -51,15 +50,11 @@ class PhotoReader:
         address = parse_address(uri)
         if address.kind == "frame":
             return self._film(address, max_pixels).at(address.second)
-        content = self._content(uri, address)
-        return (read_photo if is_ordinary(content) else self._child.picture)(content, max_pixels, uri)
+        return read_photo(self._content(uri, address), max_pixels, uri)
 
     def info(self, uri: str, max_pixels: int = 100_000_000) -> PhotoInfo:
         """What a photograph that is no film's frame says of itself; it is decoded whole. Raises as `read`."""
-        content = self._content(uri, parse_address(uri))
-        if is_ordinary(content):
-            return read_photo(content, max_pixels, uri)[1]
-        return self._child.info(content, max_pixels, uri)
+        return read_info(self._content(uri, parse_address(uri)), max_pixels, uri)
 
     def close(self) -> None:
         """Let the last container go."""
@@ -74,7 +69,7 @@ class PhotoReader:
     def _content(self, uri: str, address: Address) -> bytes:
         if address.kind == "row":
             here = address.file.startswith(IN_MEMORY)
-            cells = self._cells.content if here else self._child.cell
+            cells = self._cells.content if here else self._tables.cell
             found = cells(uri, self._largest)
             return found if isinstance(found, bytes) else _fetched(found, uri)
         if address.kind == "member":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from anchorface.faces import images
+from anchorface.faces import decoding
 from anchorface.faces.colour import srgb_profile, to_srgb
 from anchorface.faces.images import read_photo
 from anchorface.pipelines.ingest import ingest
@@ -133,8 +133,9 @@ def test_a_jpeg_of_very_many_scans_is_not_decoded(monkeypatch: pytest.MonkeyPatc
     bomb = as_bytes(Image.fromarray(NOISE), "JPEG", progressive=True)
     scan = bomb[bomb.rindex(b"\xff\xda") : -2]
     bomb = bomb[:-2] + scan * 500 + b"\xff\xd9"
-    monkeypatch.setattr(images, "MOST_SCANNED", 10**6)
-    assert cause(bomb) == "too many scans"
+    monkeypatch.setattr(decoding, "MOST_SCANNED", 10**6)
+    with pytest.raises(PhotoError, match="too many scans"):
+        decoding.decode_photo(bomb, 10**6, "bomb")
 
 
 def test_a_raw_is_told_and_not_read_as_its_preview(shared_data: Path, tmp_path: Path) -> None:
