@@ -109,6 +109,10 @@ def train(
         newest = layout.latest(folder)
     if newest is None:
         raise TrainingError(f"{folder}: the run ended without a checkpoint")
+    found = read_description(newest)
+    if not _is_over(recipe, found):
+        raise TrainingError(f"{folder}: the run ended at {found.clock:,} of {recipe.positions:,} samples and did not "
+                            "say why; the same command goes on from there")
     return newest
 
 
@@ -137,9 +141,13 @@ def _prepare(recipe: Recipe, dataset: Dataset, folder: str, execution: Execution
     found = described[newest]
     continued = resume.continued(found, fresh(job, execution.world), newest, recipe.defaults(), _descends(dataset))
     _tell_changes(found, continued, report)
+    return job, newest if _is_over(recipe, found) else ""
+
+
+def _is_over(recipe: Recipe, found: Description) -> bool:
+    """Whether a checkpoint is a run's last one: at its end, or where validation had not become better for too long."""
     best = Best.of(recipe.validation, found.extra.get("best"))
-    over = found.clock // recipe.feed.batch >= recipe.steps or best.exhausted(recipe.validation.patience)
-    return job, newest if over else ""
+    return found.clock // recipe.feed.batch >= recipe.steps or best.exhausted(recipe.validation.patience)
 
 
 def _begin(job: Job, dataset: Dataset, uri: str, experiment: str, parent: str,

@@ -136,7 +136,7 @@ class Run:
         self.observer.begin(clock, extra)
         with closing(self._feed(clock // self.job.recipe.feed.batch, extra.get("order", 0))) as feed:
             clock = self._steps(feed, description, self.observer)
-        self._finish(clock, self.wishes.stop if self.rank == 0 else None)
+        self._finish(clock)
 
     def _steps(self, feed: Iterator[Batch], description: Description, observer: Observer) -> int:
         """A step for each batch; the clock at which they end."""
@@ -301,7 +301,7 @@ class Run:
         self.writer.save(self.state, description, step, self.observer.flush)
         self.observer.paused("checkpoint", self.writer.paused - before)
 
-    def _finish(self, clock: int, stop: str | None) -> None:
+    def _finish(self, clock: int) -> None:
         self.watch.doing(clock // self.job.recipe.feed.batch, "writing the last checkpoint",
                          STARTING + self.job.execution.patience)
         self.writer.wait()
@@ -311,7 +311,7 @@ class Run:
         assert self.observer is not None
         self.observer.close()
         done = self.job.recipe.steps * self.job.recipe.feed.batch
-        why = resume.agreed(stop)
+        why = resume.heard(self.wishes.stop)
         if why is not None and clock < done:
             raise Interrupted(f"{why}: the run ended in good order at {clock:,} of {done:,} samples; its newest "
                               f"checkpoint is {layout.latest(self.job.run_folder)}, the same command goes "

@@ -133,7 +133,7 @@ class Child:
         limit = self._memory + PIXEL_BYTES * self._max_pixels
         with there:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START, str(limit), str(self._seconds)], stdin=there,
+                [sys.executable, "-P", "-c", START, str(limit), str(self._seconds)], stdin=there.fileno(),
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT,
                 process_group=0,  # what a terminal sends to end the verb in good order is not for it
             )

@@ -14,13 +14,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch.distributed as dist
 
 from anchorface.cli.app import INTERRUPTED
 from anchorface.models.checkpoint import read_description
 from anchorface.training.checkpoints.layout import complete, latest
+from anchorface.training.checkpoints.resume import heard
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import Recipe
+from tests.forked import Forked, finished
+from tests.training.ranks import begin
 
 pytestmark = pytest.mark.line
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,3 +75,17 @@ def test_a_run_ends_in_good_order_and_goes_on(micro_recipe: Recipe, tiny_dataset
     newest = latest(str(run))
     assert newest is not None
     assert read_description(newest).digest == read_description(expected).digest
+
+
+def hear(rank: int, meeting: str) -> None:
+    begin(rank, 2, meeting)
+    assert heard(None) is None
+    assert heard("SIGTERM" if rank == 1 else None) == "SIGTERM"
+    assert heard(f"rank {rank}") == "rank 0"
+    dist.destroy_process_group()
+
+
+def test_a_wish_that_one_rank_alone_has_seen_is_every_ranks(tmp_path: Path) -> None:
+    """Ranks look for it at their own times; a run that ended by it must not seem to have ended by itself."""
+    finished([Forked(tmp_path / f"rank-{rank}.log", hear, rank, f"file://{tmp_path / 'meeting'}") for rank in (0, 1)],
+             120)

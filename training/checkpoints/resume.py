@@ -121,6 +121,13 @@ def agreed(folder: str | None) -> str | None:
     return word[0]
 
 
+def heard(word: str | None) -> str | None:
+    """The word of the first rank that has one, for all ranks: they look for it at their own times."""
+    words: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(words, word)
+    return next((said for said in words if said is not None), None)
+
+
 def _shaping(description: Description) -> dict[str, Any]:
     """What shaped a checkpoint, under today's names."""
     extra = description.extra
