@@ -1,14 +1,15 @@
-"""AdaFace networks in plain torch: the official IR networks and two small ones of our own.
+"""AdaFace networks in plain torch: the official IR networks and three small ones of our own.
 
 In: images float [B, 3, 112, 112], BGR in [-1, 1], ArcFace alignment (`faces.align.arcface_matrix`).
 Out: unit embedding [B, D] and the raw embedding's length [B, 1], AdaFace's quality proxy.
-On CPU, `small` and `judge` train about a third faster with network and images in `torch.channels_last`.
+On CPU, `small`, `medium` and `judge` train about a third faster with network and images in `torch.channels_last`.
 
 `ir_18`, `ir_50`, `ir_101` (D = 512) carry the parameter names of the official checkpoints. `small` (D = 256) is the
-thin residual network that this repository trains and carries; `judge` (D = 128) is an inverted bottleneck network
+thin residual network that this repository trains and carries, `medium` (D = 256) one of its kind with 2.3 million
+parameters; `judge` (D = 128) is an inverted bottleneck network
 of another design, so that the network that judges shares nothing with the one that guides.
 
-Source: AdaFace (Kim et al., CVPR 2022) and its published code; `small` and `judge` are our choice.
+Source: AdaFace (Kim et al., CVPR 2022) and its published code; `small`, `medium` and `judge` are our choice.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,10 @@ OFFICIAL_UNITS: Mapping[str, tuple[int, int, int, int]] = {
     "ir_18": (2, 2, 2, 2), "ir_34": (3, 4, 6, 3), "ir_50": (3, 4, 14, 3), "ir_101": (3, 13, 30, 3),
 }
 OFFICIAL_WIDTHS = (64, 128, 256, 512)
-SMALL_STEM, SMALL_STAGES = 24, ((48, 2), (96, 2), (144, 1))
+THIN_STEM = 24
+THIN_STAGES: Mapping[str, tuple[tuple[int, int], ...]] = {
+    "small": ((48, 2), (96, 2), (144, 1)), "medium": ((48, 2), (112, 3), (208, 2)),
+}
 JUDGE_STEM, JUDGE_STAGES, JUDGE_EXPANSION = (16, 32), ((48, 1), (96, 3), (144, 2)), 3
 
 
@@ -30,7 +34,7 @@ class AdaFaceNet(nn.Module):
     """A face embedder.
 
     Args:
-        architecture: `ir_18`, `ir_34`, `ir_50`, `ir_101`, `small` or `judge`.
+        architecture: `ir_18`, `ir_34`, `ir_50`, `ir_101`, `small`, `medium` or `judge`.
 
     Raises:
         ConfigurationError: an unknown architecture.
@@ -41,12 +45,12 @@ class AdaFaceNet(nn.Module):
         self.architecture = architecture
         if architecture in OFFICIAL_UNITS:
             parts = _official(OFFICIAL_UNITS[architecture])
-        elif architecture == "small":
-            parts = _small()
+        elif architecture in THIN_STAGES:
+            parts = _thin(THIN_STAGES[architecture])
         elif architecture == "judge":
             parts = _judge()
         else:
-            known = ", ".join([*OFFICIAL_UNITS, "small", "judge"])
+            known = ", ".join([*OFFICIAL_UNITS, *THIN_STAGES, "judge"])
             raise ConfigurationError(f"unknown AdaFace architecture {architecture!r}; known: {known}")
         self.input_layer, self.body, self.output_layer, self.dimension = parts
 
@@ -155,11 +159,11 @@ def _official(units: tuple[int, int, int, int]) -> Parts:
     return stem, nn.Sequential(*body), head, 512
 
 
-def _small() -> Parts:
-    stem = nn.Sequential(nn.Conv2d(3, SMALL_STEM, 3, 2, 1, bias=False), nn.BatchNorm2d(SMALL_STEM), nn.ReLU())
+def _thin(stages: tuple[tuple[int, int], ...]) -> Parts:
+    stem = nn.Sequential(nn.Conv2d(3, THIN_STEM, 3, 2, 1, bias=False), nn.BatchNorm2d(THIN_STEM), nn.ReLU())
     body: list[nn.Module] = []
-    width_in = SMALL_STEM
-    for width, count in SMALL_STAGES:
+    width_in = THIN_STEM
+    for width, count in stages:
         for number in range(count):
             body.append(ThinUnit(width_in, width, 2 if number == 0 else 1))
             width_in = width

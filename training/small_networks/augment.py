@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from anchorface.degradation import apply, draw
+from anchorface.degradation import Operation, Plan, apply, draw
 from anchorface.faces.align import arcface_matrix
 
 CROP = 112
@@ -63,6 +63,32 @@ def augmented(image: np.ndarray, landmarks: np.ndarray, settings: Augmentation, 
         top, left = g.integers(0, CROP - 12, 2)
         crop[top : top + height, left : left + width] = g.integers(0, 256, 3)
     return crop
+
+
+PROFILES = ("gfpgan", "codeformer", "refldm-moderate", "refldm-train", "refldm-severe", "iconface")
+SINGLE = ("blur", "resize", "jpeg", "noise")
+GRADED_SHARE = 0.45
+"""Of the damages: one kind alone, of any strength, as in the ladders that norms are measured on; else a profile."""
+
+
+def damaged(crop: np.ndarray, g: np.random.Generator) -> np.ndarray:
+    """A crop of any size made worse, from hardly to beyond recognition."""
+    side = len(crop)
+    if g.random() >= GRADED_SHARE:
+        return apply(np.ascontiguousarray(crop), draw(PROFILES[int(g.integers(len(PROFILES)))], g, side))
+    kind, strength = SINGLE[int(g.integers(len(SINGLE)))], float(g.random())
+    if kind == "blur":
+        sigma = side / 112 * 0.2 * 25.0**strength
+        steps = (Operation.of("blur", sigma_x=sigma, sigma_y=sigma, angle=0.0, kernel=2 * int(np.ceil(3 * sigma)) + 1),)
+    elif kind == "resize":
+        small = int(side / 20.0**strength)
+        steps = (Operation.of("resize", side=small, interpolation="area"),
+                 Operation.of("resize", side=side, interpolation="cubic"))
+    elif kind == "jpeg":
+        steps = (Operation.of("jpeg", quality=int(90 - 87 * strength)),)
+    else:
+        steps = (Operation.of("noise", level=2.0 * 25.0**strength, seed=int(g.integers(2**31))),)
+    return apply(np.ascontiguousarray(crop), Plan(profile=kind, size=side, operations=steps))
 
 
 def plain(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

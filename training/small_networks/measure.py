@@ -5,6 +5,7 @@ In: a trained network and held-out `Faces`. Out: flat dictionaries name -> numbe
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from anchorface.degradation import apply, draw
@@ -25,7 +26,7 @@ from anchorface.training.small_networks.autoencoder import (
 from anchorface.training.small_networks.base import restore
 from anchorface.training.small_networks.embedder import embed, plain_crops
 from anchorface.training.small_networks.people import SIDE, SOURCES, Faces
-from anchorface.training.small_networks.verification import between_roles, within
+from anchorface.training.small_networks.verification import between_roles, found_at, within
 
 STRENGTHS = ("refldm-moderate", "refldm-train", "refldm-severe")
 
@@ -45,19 +46,40 @@ def embedder_numbers(network: AdaFaceNet, synthetic: Faces, people: Faces) -> di
     crops = plain_crops(synthetic)
     units, norms = embed(network, crops)
     auc, same, other = within(units, synthetic.person)
-    numbers |= {"auc synthetic": auc, "cosine same synthetic": same.mean(), "cosine other synthetic": other.mean()}
+    numbers |= {"auc synthetic": auc, "found synthetic": found_at(same, other), "cosine same synthetic": same.mean(),
+                "cosine other synthetic": other.mean()}
     for source, roles in SOURCES.items():
         chosen = real_of(people, source)
         found, real_norms = embed(network, plain_crops(chosen))
         auc, same, other = between_roles(found, chosen.person, chosen.role, roles)
-        numbers |= {f"auc {source}": auc, f"cosine same {source}": same.mean(), f"cosine other {source}": other.mean(),
+        numbers |= {f"auc {source}": auc, f"found {source}": found_at(same, other),
+                    f"cosine same {source}": same.mean(), f"cosine other {source}": other.mean(),
                     f"norm {source}": real_norms.mean()}
     numbers["norm clean synthetic"] = norms.mean()
-    for profile in STRENGTHS:
-        damaged = np.stack([apply(crop, draw(profile, rng(1, "norm against damage", k), CROP))
-                            for k, crop in enumerate(crops)])
-        numbers[f"norm {profile} synthetic"] = embed(network, damaged)[1].mean()
+    for kind, faces in (("synthetic", synthetic), ("real", people)):
+        followed, means = norm_and_quality(network, plain_crops(faces))
+        numbers[f"norm follows quality {kind}"] = followed
+        numbers |= {f"norm {profile} {kind}": mean for profile, mean in means.items()}
     return {name: round(float(value), 4) for name, value in numbers.items()}
+
+
+def norm_and_quality(network: AdaFaceNet, crops: np.ndarray) -> tuple[float, dict[str, float]]:
+    """Spearman's rank correlation of the norm with the cosine to the clean crop, clean and damaged crops together;
+    and the mean norm by damage.
+
+    Args:
+        crops: clean, uint8 [N, 112, 112, 3].
+    """
+    units, norms = embed(network, crops)
+    lengths, cosines, means = [norms], [np.ones(len(norms))], {}
+    for profile in STRENGTHS:
+        worse = np.stack([apply(crop, draw(profile, rng(1, "norm against damage", k), CROP))
+                          for k, crop in enumerate(crops)])
+        found, length = embed(network, worse)
+        lengths.append(length)
+        cosines.append((found * units).sum(1))
+        means[profile] = float(length.mean())
+    return float(spearmanr(np.concatenate(lengths), np.concatenate(cosines)).statistic), means
 
 
 def autoencoder_numbers(model: Autoencoder, synthetic: Faces, people: Faces) -> dict[str, float]:

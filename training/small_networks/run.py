@@ -17,10 +17,15 @@ from torch import distributed, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long: at most `steps`, and at most `minutes` of wall clock; whichever ends first."""
+    """How long: at most `steps`, and at most `minutes` of wall clock; whichever ends first.
+
+    sitting: minutes after which this process, having taken a step, saves and ends, for the next one to go on; None for
+    no such limit. A run that its steps end takes the same ones in one sitting as in many.
+    """
 
     steps: int
     minutes: float
+    sitting: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,7 @@ class Run:
         self._since = self._saved = self._told = time.monotonic()
         if self.state_file.is_file():
             self._resume()
+        self._began = self.step
 
     @property
     def elapsed(self) -> float:
@@ -80,13 +86,28 @@ class Run:
         return max(self.step / self.budget.steps, self.elapsed / 60 / self.budget.minutes)
 
     def going(self) -> bool:
-        """Whether there is budget left; settles the share of it that all processes use in this step."""
-        self._share = self.share
+        """Whether there is budget left; settles the share of it that all processes use in this step.
+
+        Raises:
+            SystemExit: the sitting is over and the budget is not; the state is saved.
+        """
+        minutes = (time.monotonic() - self._since) / 60
+        sat = self.budget.sitting is not None and self.step > self._began and minutes > self.budget.sitting
+        agreed = torch.tensor([self.share, sat], dtype=torch.float64)
         if distributed.is_initialized():
-            agreed = torch.tensor(self._share, dtype=torch.float64)
             distributed.broadcast(agreed, 0)
-            self._share = float(agreed)
+        self._share = float(agreed[0])
+        if self._share < 1.0 and agreed[1]:
+            self.save()
+            print(f"{self.name}  sitting over at step {self.step}, {100 * self._share:.0f} %: the same command goes on",
+                  flush=True)
+            raise SystemExit(0)
         return self._share < 1.0
+
+    @property
+    def settled(self) -> float:
+        """The share of the budget, 0..1, that `going` settled for this step: the same in every process."""
+        return self._share
 
     def update(self, loss: torch.Tensor, clip: float = 1.0, **values: float) -> None:
         """One optimiser step, the weight average, a line of progress each half minute, the state each two minutes."""

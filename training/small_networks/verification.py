@@ -18,6 +18,11 @@ def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
     return float((below + upto).sum() / (2.0 * len(positive) * len(negative)))
 
 
+def found_at(positive: np.ndarray, negative: np.ndarray, rate: float = 1e-3) -> float:
+    """Share of the positive scores above the score that `rate` of the negative ones exceed."""
+    return float((positive > np.quantile(negative, 1.0 - rate)).mean())
+
+
 def pair_scores(first: np.ndarray, second: np.ndarray, first_person: np.ndarray,
                 second_person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cosines of all same-person pairs and of all other-person pairs between two sets."""
