@@ -41,7 +41,7 @@ def _faces(persons: int, seed: int = 0) -> Faces:
 
 def _pictures(count: int = 40) -> Pictures:
     """Pictures with codes that are random, but one for each person."""
-    inventor, g = Inventor(_faces(6), Variety()), rng(4, "codes")
+    inventor, g = Inventor(_faces(6), Variety(own=0.4)), rng(4, "codes")
     drawn = [inventor.picture(number) for number in range(count)]
     images = np.zeros((BLOCK, PICTURE, PICTURE, 3), np.uint8)
     images[:count] = [picture.image for picture in drawn]
@@ -51,7 +51,7 @@ def _pictures(count: int = 40) -> Pictures:
                     np.array([picture.person for picture in drawn]), codes)
 
 
-RECIPE = DistilRecipe(architecture="small", batch=8, synthetic=3, budget=Budget(steps=4, minutes=1e6))
+RECIPE = DistilRecipe(architecture="small", batch=9, own=2, synthetic=3, budget=Budget(steps=4, minutes=1e6))
 
 
 def test_a_picture_depends_on_its_number_alone_and_its_views_share_a_person() -> None:
@@ -145,12 +145,10 @@ def test_a_missing_or_wrong_teacher_says_so_and_how_to_get_it(tmp_path: Path) ->
         Teachers(tmp_path / "dlib.dat")
 
 
-class _Looks:
-    """Codes from a picture's mean colour: what the cache needs of teachers."""
-
-    def codes(self, images: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
-        colour = images.mean((1, 2), dtype=np.float32)
-        return {name: np.resize(colour, (len(images), size)) for name, size in TEACHERS.items()}
+def _colours(images: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
+    """A picture's mean colour as its code."""
+    colour = images.mean((1, 2), dtype=np.float32)
+    return {name: np.resize(colour, (len(images), size)) for name, size in TEACHERS.items()}
 
 
 def test_blocks_of_pictures_are_made_once_and_checked_when_read(
@@ -158,10 +156,10 @@ def test_blocks_of_pictures_are_made_once_and_checked_when_read(
     monkeypatch.setattr(teachers, "BLOCK", 8)
     inventor = Inventor(_faces(5), Variety())
     for block in (0, 1):
-        make_block(inventor, _Looks(), tmp_path, block)  # type: ignore[arg-type]
+        make_block(inventor, _colours, tmp_path, block)
     first = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert sorted(first) == ["00000.npy", "00000.npz", "00001.npy", "00001.npz"]
-    make_block(inventor, _Looks(), tmp_path, 0)  # type: ignore[arg-type]
+    make_block(inventor, _colours, tmp_path, 0)
     assert first == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     found = read_pictures(tmp_path, 16, Variety())
     assert len(found) == 16 and np.array_equal(found.image(11), inventor.picture(11).image)
@@ -176,9 +174,10 @@ def test_a_batch_depends_on_its_step_alone_and_holds_pictures_then_synthetic_per
     chooser = Chooser(_pictures(), _faces(7, seed=2), RECIPE)
     one, again, other = chooser.batch(3), chooser.batch(3), chooser.batch(4)
     assert np.array_equal(one.crops, again.crops) and not np.array_equal(one.crops, other.crops)
-    assert one.crops.shape == (16, 112, 112, 3) and len(one.numbers) == 5
-    assert (one.labels[:5] >= 7).all() and (one.labels[5:] < 7).all()
-    assert one.labels[0] == one.labels[1], "two views of a person"
+    assert one.crops.shape == (18, 112, 112, 3) and len(one.numbers) == 6
+    assert one.labels[0] == one.labels[1] >= 7, "two views of a training person"
+    assert (one.labels[2:6] == -1).all() and (one.numbers[2:6:2] // VIEWS == one.numbers[3:6:2] // VIEWS).all()
+    assert (one.labels[6:] >= 0).all() and (one.labels[6:] < 7).all()
 
 
 def test_the_loss_has_its_parts_and_the_norm_is_ranked_by_correlation() -> None:

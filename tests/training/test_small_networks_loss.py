@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anchorface.training.small_networks.adaface_loss import AdaFaceLoss, MarginSettings, margin_logits, quality
-from anchorface.training.small_networks.verification import area_under_curve, between_roles, within
+from anchorface.training.small_networks.verification import area_under_curve, between_roles, found_at, within
 
 ANGLE = 1.0  # radians between the feature and its class centre
 
@@ -67,6 +67,11 @@ def test_running_statistics_follow_the_norms_only_in_training() -> None:
 def test_area_under_curve_of_known_scores() -> None:
     assert area_under_curve(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1.0
     assert area_under_curve(np.array([0.5]), np.array([0.5, 0.1, 0.9])) == pytest.approx(0.5)
+
+
+def test_found_is_the_share_above_what_one_stranger_in_a_thousand_reaches() -> None:
+    strangers = np.arange(10_000) / 10_000
+    assert found_at(np.array([0.9985, 0.9995, 0.5, 1.0]), strangers) == 0.5
 
 
 def test_between_roles_takes_every_cross_pair_once() -> None:

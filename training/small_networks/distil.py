@@ -12,7 +12,8 @@ clean version (without gradient; 1 for the clean ones), the loss is the sum of
     certainty   |W f - t|^2: what cannot be seen is answered by less, so features of bad pictures shrink
     relations   (u_i . u_j - t_i . t_j)^2 over pairs of pictures, clean and damaged, by the first teacher
     quality     1 - correlation(|f|, q) over the batch: the norm follows quality
-    identity    AdaFace's loss over all persons, invented ones too; it weighs most towards the end
+    identity    AdaFace's loss over the training persons, real and synthetic; it weighs most towards the end (centres
+                of thousands of invented persons, each seen once in hundreds of steps, would only drift)
 
 Sources: linear heads and cosines as usual for face embedders (EmbedDistill, 2023, for the heads); relations after
 Relational Knowledge Distillation (CVPR 2019); AdaFace (CVPR 2022), whose norm follows quality by the loss alone in
@@ -36,7 +37,7 @@ from anchorface.training.small_networks.embedder import rows_of, to_network
 from anchorface.training.small_networks.people import Faces
 from anchorface.training.small_networks.run import Budget, Run, Schedule
 from anchorface.training.small_networks.teachers import Pictures
-from anchorface.training.small_networks.variety import VIEWS, Variety
+from anchorface.training.small_networks.variety import INVENTED, VIEWS, Variety
 
 CLEAN = Augmentation(turn=4.0, zoom=0.04, shift=1.5, point=0.7, grey=0.2, light=0.6, colour=0.4, low_resolution=0.0,
                      blur=0.0, noise=0.0, damage=0.0, cover=0.0)
@@ -52,7 +53,7 @@ class Weights:
     certainty: tuple[float, float] = (0.5, 0.15)
     relations: float = 10.0
     quality: float = 0.3
-    identity: tuple[float, float] = (0.1, 0.4)
+    identity: tuple[float, float] = (0.2, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,10 @@ class DistilRecipe:
     """How the network is distilled.
 
     pictures: how many invented ones; variety: how they are drawn. identities: range of synthetic identity numbers.
-    synthetic: pictures of each step that are synthetic; batch: all of them; each goes in twice. ramp: share of the run
-    over which AdaFace's margin grows; finish: after which AdaFace's loss weighs more. damage_finer: share of the
-    damages that are done at twice the crop's resolution.
+    batch: pictures of each step, each of which goes in twice; own, synthetic: how many of them are photographs of
+    training persons unchanged but for turn and light, and synthetic. ramp: share of the run over which AdaFace's margin
+    grows; finish: after which AdaFace's loss weighs more. damage_finer: share of the damages that are done at twice the
+    crop's resolution.
     """
 
     name: str = "adaface_distilled"
@@ -72,11 +74,12 @@ class DistilRecipe:
     variety: Variety = field(default=Variety())
     identities: tuple[int, int] = (0, 600)
     batch: int = 64
+    own: int = 12
     synthetic: int = 16
     ramp: float = 0.3
     finish: float = 0.7
     damage_finer: float = 0.3
-    budget: Budget = field(default=Budget(steps=10_000, minutes=100_000.0))
+    budget: Budget = field(default=Budget(steps=7_000, minutes=100_000.0))
     schedule: Schedule = field(default=Schedule(peak=2e-3, warmup=200))
     weight_decay: float = 0.05
     weights: Weights = field(default=Weights())
@@ -100,8 +103,8 @@ class Student(nn.Module):
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's pictures, the clean crops before the damaged ones: crops uint8 [2 B, 112, 112, 3]; labels int64 [B];
-    numbers [T] of the T pictures that teachers have seen, which come first.
+    """One step's pictures, the clean crops before the damaged ones: crops uint8 [2 B, 112, 112, 3]; labels int64 [B],
+    -1 for invented persons; numbers [T] of the T pictures that teachers have seen, which come first.
     """
 
     crops: np.ndarray
@@ -110,25 +113,30 @@ class Batch:
 
 
 class Chooser:
-    """Draws batches: of each invented person two views, of synthetic persons one photograph."""
+    """Draws batches: of each invented and each training person two views, of synthetic persons one photograph."""
 
     def __init__(self, pictures: Pictures, synthetic: Faces, recipe: DistilRecipe) -> None:
         self.pictures, self.synthetic, self.recipe = pictures, synthetic, recipe
         self.rows = rows_of(synthetic)
         self.names = list(self.rows)
-        persons, self.label = np.unique(pictures.person, return_inverse=True)
-        self.classes = len(self.names) + len(persons)
+        real = [str(name) for name in np.unique(pictures.person) if not name.startswith(INVENTED)]
+        number = {name: len(self.names) + k for k, name in enumerate(real)}
+        self.labels = np.array([number.get(str(name), -1) for name in pictures.person])
+        self.classes = len(self.names) + len(real)
+        own = self.labels[::VIEWS] >= 0
+        self.groups = np.flatnonzero(own), np.flatnonzero(~own)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: the same at every call."""
         recipe, crops, labels = self.recipe, [], []
         g = rng(recipe.seed, "distil batch", step)
-        seen = recipe.batch - recipe.synthetic
-        groups = g.choice(len(self.pictures) // VIEWS, -(-seen // 2), replace=False)
-        numbers = np.concatenate([VIEWS * group + g.permutation(VIEWS)[:2] for group in groups])[:seen]
+        wanted = recipe.own, recipe.batch - recipe.synthetic - recipe.own
+        groups = np.concatenate([g.choice(among, count // 2, replace=False)
+                                 for among, count in zip(self.groups, wanted, strict=True)])
+        numbers = np.concatenate([VIEWS * group + g.permutation(VIEWS)[:2] for group in groups])
         for number in numbers:
             crops.append(self._versions(self.pictures.image(number), self.pictures.landmarks[number], g))
-            labels.append(len(self.names) + int(self.label[number]))
+            labels.append(int(self.labels[number]))
         for person in g.choice(len(self.names), recipe.synthetic, replace=False):
             row = int(g.choice(self.rows[self.names[person]]))
             crops.append(self._versions(self.synthetic.images[row], self.synthetic.landmarks[row], g))
@@ -182,9 +190,11 @@ def parts_of(student: Student, batch: Batch, codes: tuple[Tensor, ...], recipe: 
     found["relations"] = weights.relations * (alike.square() * other).sum() / other.sum()
     quality = torch.cat([torch.ones(half), (worse * clean).sum(1)]).detach()
     found["quality"] = weights.quality * (1 - correlation(norm, quality))
-    labels = torch.from_numpy(batch.labels)
+    labels = torch.from_numpy(batch.labels).repeat(2)
+    known = labels >= 0
     weight = weights.identity[int(share >= recipe.finish)]
-    found["identity"] = weight * student.identity(unit, norm[:, None], labels.repeat(2), min(1.0, share / recipe.ramp))
+    found["identity"] = weight * student.identity(
+        unit[known], norm[known, None], labels[known], min(1.0, share / recipe.ramp))
     return found
 
 

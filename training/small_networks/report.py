@@ -105,11 +105,11 @@ def make_pictures(recipe: distil.DistilRecipe, options: Namespace) -> None:
     Raises:
         WeightsError: a teacher's file is missing or another one.
     """
-    looking = teachers.Teachers(options.dlib)
+    look = teachers.Teachers(options.dlib).codes
     inventor = Inventor(split(read_people(options.photos))[0], recipe.variety)
     blocks = range(options.part, recipe.pictures // teachers.BLOCK, options.parts)
     for block in blocks:
-        teachers.make_block(inventor, looking, options.work / "pictures", block)
+        teachers.make_block(inventor, look, options.work / "pictures", block)
         print(f"pictures  block {block} of {blocks.stop}", flush=True)
 
 

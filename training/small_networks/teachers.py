@@ -9,6 +9,7 @@ In: pictures by number from `variety`. Out: `<work>/pictures/<block>.npy` (uint8
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,7 +83,11 @@ class Pictures:
         return self.images[number // BLOCK][number % BLOCK]
 
 
-def make_block(inventor: Inventor, teachers: Teachers, folder: Path, block: int) -> None:
+Look = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+"""Images and landmarks to unit codes by teacher: `Teachers.codes`."""
+
+
+def make_block(inventor: Inventor, look: Look, folder: Path, block: int) -> None:
     """Draw the pictures of a block, let the teachers look at them, store both; nothing to do where it is stored."""
     images_file, codes_file = folder / f"{block:05d}.npy", folder / f"{block:05d}.npz"
     if codes_file.is_file():
@@ -96,7 +101,7 @@ def make_block(inventor: Inventor, teachers: Teachers, folder: Path, block: int)
     draft.rename(images_file)
     draft = folder / f"{block:05d}.part.npz"
     np.savez(draft, landmarks=landmarks, person=np.array([picture.person for picture in drawn]),
-             recipe=np.array(_recipe(inventor.settings)), **teachers.codes(images, landmarks))
+             recipe=np.array(_recipe(inventor.settings)), **look(images, landmarks))
     draft.rename(codes_file)
 
 

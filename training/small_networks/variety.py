@@ -20,6 +20,8 @@ from anchorface.training.small_networks.composites import WAYS, join
 from anchorface.training.small_networks.people import SIDE, Faces
 
 VIEWS = 4
+INVENTED = "invented-"
+"""How the labels of invented persons begin."""
 BORDER = 16
 PICTURE = 112 + 2 * BORDER
 TO_PICTURE = np.array([[1.0, 0.0, BORDER], [0.0, 1.0, BORDER]])
@@ -83,7 +85,7 @@ class Inventor:
         moved = shape + displacement(view, chosen.expression)
         turn = np.clip(view.normal(0, (chosen.yaw, chosen.pitch)), -chosen.farthest, chosen.farthest)
         crop, points = photographed(image, landmarks, moved, np.radians(turn), view.normal(0, chosen.light, 2))
-        return Picture(crop, points, names[0] if own else f"invented-{chosen.seed}-{number // VIEWS}")
+        return Picture(crop, points, names[0] if own else f"{INVENTED}{chosen.seed}-{number // VIEWS}")
 
 
 def displacement(g: np.random.Generator, deviation: float) -> np.ndarray:
