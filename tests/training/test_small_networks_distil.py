@@ -51,7 +51,7 @@ def _pictures(count: int = 40) -> Pictures:
                     np.array([picture.person for picture in drawn]), codes)
 
 
-RECIPE = DistilRecipe(architecture="small", batch=9, own=2, synthetic=3, budget=Budget(steps=4, minutes=1e6))
+RECIPE = DistilRecipe(architecture="small", batch=9, own=2, synthetic=3, budget=Budget(steps=3, minutes=1e6))
 
 
 def test_a_picture_depends_on_its_number_alone_and_its_views_share_a_person() -> None:
@@ -63,7 +63,7 @@ def test_a_picture_depends_on_its_number_alone_and_its_views_share_a_person() ->
     views = [inventor.picture(VIEWS + view) for view in range(VIEWS)]
     assert len({view.person for view in views}) == 1
     assert not np.array_equal(views[0].image, views[1].image)
-    persons = {inventor.picture(VIEWS * k).person for k in range(200)}
+    persons = {inventor.picture(VIEWS * k).person for k in range(50)}
     assert 0 < len([person for person in persons if not person.startswith("invented")]) <= 6
 
 

@@ -77,6 +77,7 @@ def damaged(crop: np.ndarray, g: np.random.Generator) -> np.ndarray:
     if g.random() >= GRADED_SHARE:
         return apply(np.ascontiguousarray(crop), draw(PROFILES[int(g.integers(len(PROFILES)))], g, side))
     kind, strength = SINGLE[int(g.integers(len(SINGLE)))], float(g.random())
+    steps: tuple[Operation, ...]
     if kind == "blur":
         sigma = side / 112 * 0.2 * 25.0**strength
         steps = (Operation.of("blur", sigma_x=sigma, sigma_y=sigma, angle=0.0, kernel=2 * int(np.ceil(3 * sigma)) + 1),)

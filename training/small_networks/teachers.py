@@ -101,7 +101,8 @@ def make_block(inventor: Inventor, look: Look, folder: Path, block: int) -> None
     draft.rename(images_file)
     draft = folder / f"{block:05d}.part.npz"
     np.savez(draft, landmarks=landmarks, person=np.array([picture.person for picture in drawn]),
-             recipe=np.array(_recipe(inventor.settings)), **look(images, landmarks))
+             recipe=np.array(_recipe(inventor.settings)),
+             **look(images, landmarks))  # type: ignore[arg-type]
     draft.rename(codes_file)
 
 
