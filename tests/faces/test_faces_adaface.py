@@ -40,7 +40,8 @@ def test_official_networks_carry_the_official_names_and_shapes() -> None:
     assert "output_layer.4.weight" not in shapes and "body.24.res_layer.0.weight" not in shapes
 
 
-@pytest.mark.parametrize(("architecture", "dimension", "most"), [("small", 256, 1.0e6), ("judge", 128, 0.7e6)])
+@pytest.mark.parametrize(("architecture", "dimension", "most"), [
+    ("small", 256, 1.0e6), ("medium", 256, 2.5e6), ("judge", 128, 0.7e6)])
 def test_own_networks_are_small_and_give_unit_vectors_with_their_length(
     architecture: str, dimension: int, most: float
 ) -> None:
