@@ -3,5 +3,5 @@
     encode ─▶ Conditions ─▶ a system: its pathways beside the frozen backbone (adapter, stream) ─▶ velocity ─▶ sampler
 
 `conditions` is the one contract between data, networks and use; a system is a folder (`iconface`, `rg_ipfr`) and
-`build` makes it from its settings. Beside them: autoencoder, backbone, LoRA, flow matching, checkpoints and weight files.
+`build` makes it from its settings. Beside them: autoencoder, backbone, LoRA, flow matching, checkpoints, weight files.
 """

@@ -78,7 +78,7 @@ class Conditions:
         return replace(self, degraded=zeroed(self.degraded, degraded), identity=identity, heard=heard,
                        references=tuple(zeroed(tokens, references) for tokens in self.references))
 
-    def rows(self, chosen: slice) -> Self:
+    def rows(self, chosen: slice) -> "Conditions":
         """Some of the pictures."""
         return _combined(lambda parts: parts[0][chosen], (self,))
 

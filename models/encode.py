@@ -28,7 +28,8 @@ class Encoders:
 
     embedder: crops [B, 3, 112, 112] BGR in [-1, 1] to unit embeddings [B, D] and norms (faces.adaface). temperature,
     quality: how the anchor weighs references (models.anchor). face_encoder: pictures to face tokens [B, N, E]
-    (faces.face_encoder), for systems that read them.
+    (faces.face_encoder), for systems that read them. concatenates: whether references stand in the system's sequence;
+    otherwise they are not encoded.
     """
 
     autoencoder: Autoencoder
@@ -37,6 +38,7 @@ class Encoders:
     temperature: float = 1.0
     quality: Quality | None = None
     face_encoder: nn.Module | None = None
+    concatenates: bool = True
 
 
 @torch.no_grad()
@@ -59,9 +61,10 @@ def conditions(encoders: Encoders, degraded: Tensor, references: Sequence[Tensor
 
     Source: IConFace eq. 2-5.
     """
-    tokens = encoders.autoencoder.encode(torch.cat([degraded, *references])).float().split(len(degraded))
+    encoded = references if encoders.concatenates else ()
+    tokens = encoders.autoencoder.encode(torch.cat([degraded, *encoded])).float().split(len(degraded))
     shown = (*tokens[1:], *reference_tokens)
-    if shown:
+    if references or reference_tokens:
         assert raw_embeddings is not None, "references come with their embeddings"
         identity = anchor(raw_embeddings, encoders.temperature, encoders.quality).float()
         faces = face_tokens(encoders, references, raw_embeddings)

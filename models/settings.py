@@ -89,6 +89,11 @@ class SystemSettings(Settings):
         return 0, 0
 
     @property
+    def concatenates(self) -> bool:
+        """Whether the references' tokens stand in its sequence."""
+        return True
+
+    @property
     def scales(self) -> tuple[float, float] | None:
         """s_i and s_c of multi-reference guidance where a sampler is told no others; None: references are shown all at
         once, without it.

@@ -144,6 +144,7 @@ class Restorer:
             embedder=self.embedder.network, temperature=self.description.anchor.temperature,
             quality=NormCalibration.from_json(calibration).quality if calibration else None,
             face_encoder=face_encoder(reader.name).to(self.device) if reader else None,
+            concatenates=self.settings.system.concatenates,
         )
 
     @property

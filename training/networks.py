@@ -65,6 +65,7 @@ def load_networks(recipe: Recipe, device: torch.device, execution: Execution | N
         autoencoder=autoencoder.to(device), text=text.to(device),
         embedder=embedder.to(device, memory_format=torch.channels_last), temperature=recipe.anchor.temperature,
         quality=calibration.quality if calibration else None, face_encoder=reader.to(device) if reader else None,
+        concatenates=model.system.concatenates,
     )
     return Networks(encoders=encoders, network=network.to(device))
 

@@ -61,8 +61,8 @@ class Counted:
     backbone, adapters, others: parameters (others: autoencoder, embedder, face encoder, prompts; all frozen).
     activations: bytes kept for the backward pass, at the execution's checkpointing; identity: those of decoding and
     embedding. forward, training: floating point operations of one sample: of the velocity alone, and of everything in
-    a training step (encoding, velocity forward and backward with what checkpointing computes again, decoding and embedding for the
-    identity loss).
+    a training step (encoding, velocity forward and backward with what checkpointing computes again, decoding and
+    embedding for the identity loss).
     """
 
     recipe: Recipe
@@ -154,13 +154,14 @@ def count(recipe: Recipe, references: int = 3, execution: Execution | None = Non
     again = forward if execution.checkpointing else 0
     decoded = [part.fraction for part in recipe.losses if isinstance(part, Identity | HardExample) and part.weight]
     share = max(decoded, default=0.0) if references else 0.0
+    shown = references if recipe.model.system.concatenates else 0
     return Counted(
         recipe=recipe, execution=execution, references=references, adapters=adapters,
         backbone=sum(p.numel() for p in network.parameters()) - adapters,
         others=sum(p.numel() for net in (autoencoder, embedder, *readers) for p in net.parameters()) + text,
         activations=parts.kept_bytes(execution.checkpointing), identity=seen.bytes if share else 0,
         forward=forward,
-        training=int((2 + references) * encode + references * read + forward + again + backward
+        training=int((2 + shown) * encode + references * read + forward + again + backward
                      + share * (decode + embed)),
     )
 

@@ -54,7 +54,7 @@ class RGIPFR(IConFace):
 
     def forward(self, z: Tensor, sigma: Tensor, given: Conditions, cache: Cache | None = None) -> Tensor:
         """The velocity of the scene tokens, as `Adapter.forward` says."""
-        shown = given if self.settings.concatenation else replace(given, references=())
+        shown = given if self.settings.concatenates else replace(given, references=())
         return super().forward(z, sigma, shown, cache)
 
     def additions(self, z: Tensor, given: Conditions, layout: Layout, kept: Cache) -> tuple[Tensor, Hooks]:

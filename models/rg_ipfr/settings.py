@@ -53,6 +53,11 @@ class RGIPFRSettings(IConFaceSettings):
         return (self.face_tokens, self.face_width) if self.context == "composite" else (0, 0)
 
     @property
+    def concatenates(self) -> bool:
+        """As the recipe says."""
+        return self.concatenation
+
+    @property
     def scales(self) -> tuple[float, float]:
         """s_i and s_c."""
         return self.input_scale, self.context_scale

@@ -75,7 +75,7 @@ def estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction:
     chosen = selected(batch["position"], fraction)
     if given.heard is not None:
         chosen &= given.heard.cpu().numpy()
-    if not given.references or given.identity is None or not chosen.any():
+    if not given.faces or given.identity is None or not chosen.any():
         return None
     rows = torch.from_numpy(np.flatnonzero(chosen)).to(prediction.sigma.device)
     found = prediction.embeddings(prediction.images(rows), batch["landmarks"][chosen])

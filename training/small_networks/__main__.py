@@ -24,10 +24,11 @@ from anchorface.training.small_networks.autoencoder import AutoencoderRecipe
 from anchorface.training.small_networks.base import BaseRecipe
 from anchorface.training.small_networks.decoder import DecoderRecipe
 from anchorface.training.small_networks.embedder import recipe_of
+from anchorface.training.small_networks.face_encoder import FaceEncoderRecipe
 from anchorface.training.small_networks.run import begin_again, place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NETWORKS = ("autoencoder", "adaface", "judge", "base", "decoder")
+NETWORKS = ("autoencoder", "adaface", "judge", "face_encoder", "base", "decoder")
 
 
 def main() -> None:
@@ -52,7 +53,8 @@ def main() -> None:
         arguments.part, arguments.parts = place()
     cv2.setNumThreads(1)
     torch.set_num_threads(arguments.threads)
-    recipe: Any = {"autoencoder": AutoencoderRecipe, "base": BaseRecipe, "decoder": DecoderRecipe}.get(
+    recipe: Any = {"autoencoder": AutoencoderRecipe, "face_encoder": FaceEncoderRecipe, "base": BaseRecipe,
+                   "decoder": DecoderRecipe}.get(
         arguments.network, lambda: recipe_of(arguments.network))()
     if arguments.minutes is not None:
         recipe = replace(recipe, budget=replace(recipe.budget, minutes=arguments.minutes))
