@@ -235,7 +235,7 @@ def test_n_references_in_one_batch_are_as_many_single_calls(settings, references
     for most in (64, 4):
         asked = []
         speed = multi_reference(counting(model, asked), given, own, input_scale=s_i, context_scale=s_c, most=most)
-        assert torch.allclose(speed(z, sigma), expected, atol=2e-5)
+        assert torch.allclose(speed(z, sigma), expected, atol=1e-4)
         assert sum(asked) == calls * BATCH and max(asked) <= most
         assert len(asked) == -(-calls * BATCH // most)
 

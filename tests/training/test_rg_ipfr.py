@@ -34,7 +34,8 @@ def short() -> Recipe:
     return recipe("rg_ipfr_tiny", **{
         "positions": STEPS * BATCH, "feed.batch": BATCH, "checkpoint_every": STEPS // 2 * BATCH, "log_every": BATCH,
         "grid_every": STEPS * BATCH, "grid_images": 1, "grid_steps": 1, "learning_rate": 0.01, "warmup": 0,
-        "cooldown": 0, "precision": "fp32", "validation.samples": 2, "validation.pictures": 1, "validation.steps": 1,
+        "cooldown": 0, "ema_half_life": 2, "precision": "fp32", "validation.samples": 2, "validation.pictures": 1,
+        "validation.steps": 1,
         "input_dropout": 0.2, "context_dropout": 0.2, "losses.hard_example.ramp": STEPS * BATCH})
 
 
