@@ -72,15 +72,16 @@ def face_encoder_numbers(network: FaceEncoder, synthetic: Faces, people: Faces) 
         size = network.shape.patch
         patches = images.reshape(-1, IMAGE // size, size, IMAGE // size, size, 3).transpose(0, 1, 3, 2, 4, 5)
         pixels = patches.reshape(len(images), -1, 3 * size**2).astype(np.float32) / 127.5 - 1
-        asked = tuple(array[rows].reshape(-1, array.shape[-1]) for rows in (half, ~half)
-                      for array in (tokens[:, 1:], pixels))
-        guessed = _ridge(*asked[:3])
-        missed = np.square(guessed - asked[3]).mean() / asked[3].var(axis=0).mean()
+        known, asked = (tokens[rows, 1:].reshape(-1, tokens.shape[-1]) for rows in (half, ~half))
+        shown, truth = (pixels[rows].reshape(-1, pixels.shape[-1]) for rows in (half, ~half))
+        missed = np.square(_ridge(known, shown, asked) - truth).mean() / truth.var(axis=0).mean()
         numbers[f"pixels explained {name}"] = 1 - float(missed)
         pooled = tokens[:, 1:].mean(axis=1)
         if name == "synthetic":
             yaw = faces.role.astype(np.float32)[:, None]
-            found = _ridge(pooled[half], yaw[half], pooled[~half])
+            side = IMAGE // size
+            columns = tokens[:, 1:].reshape(len(tokens), side, side, -1).mean(axis=1).reshape(len(tokens), -1)
+            found = _ridge(columns[half], yaw[half], columns[~half], strength=0.3)
             numbers |= {"yaw error synthetic": float(np.abs(found - yaw[~half]).mean()),
                         "yaw error of the mean": float(np.abs(yaw[half].mean() - yaw[~half]).mean())}
             numbers["auc synthetic"] = within(_units(pooled), faces.person)[0]

@@ -178,8 +178,9 @@ TEXTS: dict[str, dict[str, str]] = {
                 "other 216 real persons; no labels.",
         "notes": "Each is a ridge regression or a mean over tokens, learned from one half of the held-out persons and "
                  "measured on the other. Pixels explained: the share of a patch's variance within faces that its token "
-                 "gives back in a linear way. Yaw: mean error in degrees, beside that of guessing the mean. AUC: "
-                 "persons told apart by the mean token's cosine, without any training for it.",
+                 "gives back in a linear way. Yaw: mean error in degrees, by mean tokens of the columns of patches, "
+                 "and that of guessing the mean. AUC: persons told apart by the mean token's cosine, without any "
+                 "training for it.",
         "limits": "It was never told who anybody is, and saw few real persons, all nearly frontal. It says what a face "
                   "looks like, at 128 px; for real work name FaRL's weights.",
     },
