@@ -23,6 +23,12 @@ def restore(
     faces: Annotated[str, typer.Option(help="`all`, or `largest` for the largest face alone.")] = "all",
     steps: Annotated[int, typer.Option(help="Euler steps.")] = 12,
     guidance: Annotated[float, typer.Option(help="Guidance; 1 is none.")] = 1.0,
+    input_guidance: Annotated[
+        float | None, typer.Option(help="RG-IPFR's s_i; the checkpoint's system decides if not given.")
+    ] = None,
+    context_guidance: Annotated[
+        float | None, typer.Option(help="RG-IPFR's s_c, of references shown one at a time; likewise.")
+    ] = None,
     fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed; a photograph's name and this decide its noise.")] = 42,
     erased: Annotated[
@@ -38,8 +44,9 @@ def restore(
     heed_erasures(checkpoint, erased, console.print, out)
     counts = restore_folder(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
-        faces=faces, seed=seed, settings=SamplerSettings(steps=steps, guidance=guidance, fidelity=fidelity),
-        progress=console.print,
+        faces=faces, seed=seed, progress=console.print, settings=SamplerSettings(
+            steps=steps, guidance=guidance, input_guidance=input_guidance, context_guidance=context_guidance,
+            fidelity=fidelity),
     )
     console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")
 

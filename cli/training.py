@@ -186,6 +186,12 @@ def evaluate(
     reference_guidance: Annotated[
         float, typer.Option(help="Push along 'with minus without references'; 1 is none.")
     ] = 1.0,
+    input_guidance: Annotated[
+        float | None, typer.Option(help="RG-IPFR's s_i: push along 'with minus without the degraded picture'.")
+    ] = None,
+    context_guidance: Annotated[
+        float | None, typer.Option(help="RG-IPFR's s_c: push along the references, each shown alone.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, or bf16: velocities under autocast.")] = "fp32",
     erased: Annotated[
         str, typer.Option(help="Where people whom the checkpoint saw were erased since: warn or refuse.")
@@ -197,7 +203,8 @@ def evaluate(
     from anchorface.restoration import SamplerSettings
 
     settings = SamplerSettings(
-        steps=steps, guidance=guidance, reference_guidance=reference_guidance, precision=precision
+        steps=steps, guidance=guidance, reference_guidance=reference_guidance, input_guidance=input_guidance,
+        context_guidance=context_guidance, precision=precision,
     )
     judge_it(
         checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed, settings=settings,

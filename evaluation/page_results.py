@@ -147,9 +147,11 @@ def sampler(table: dict[str, Any]) -> str:
     settings = table.get("settings")
     if not settings:
         return ""
+    scales = {word: settings.get(f"{word}_guidance") for word in ("input", "context")}
+    own = "".join(f", {word} guidance {scale:g}" for word, scale in scales.items() if scale is not None)
     return (f"Samples: Euler steps {settings['steps']}, guidance {settings['guidance']:g}, reference guidance "
-            f"{settings['reference_guidance']:g}, {settings['precision']}; mean estimates: {settings['mean_draws']} "
-            "draws, one step each, no guidance.")
+            f"{settings['reference_guidance']:g}{own}, {settings['precision']}; mean estimates: "
+            f"{settings['mean_draws']} draws, one step each, no guidance.")
 
 
 def comparisons(table: dict[str, Any]) -> str:

@@ -26,8 +26,8 @@ class Weight:
     names every byte of it.
     sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
     commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
-    kind: `embedder`, `detector`, `age`, `pose`, `autoencoder` or `base`. network: the AdaFace architecture, or how an
-    ONNX embedder wants its input: `rgb 0..255` or `rgb -1..1`.
+    kind: `embedder`, `face encoder`, `detector`, `age`, `pose`, `autoencoder` or `base`. network: an AdaFace network's
+    or a face encoder's architecture, or how an ONNX embedder wants its input: `rgb 0..255` or `rgb -1..1`.
     """
 
     name: str
@@ -67,6 +67,12 @@ def _adaface(name: str, network: str, note: str) -> Weight:
                   url_hint="github.com/mk-minchul/AdaFace", network=network, note=note)
 
 
+def _farl(epochs: int, note: str) -> Weight:
+    return Weight(name=f"farl_b16_ep{epochs}", file=f"FaRL-Base-Patch16-LAIONFace20M-ep{epochs}.pth",
+                  kind="face encoder", licence="MIT", commercial=True, url_hint="github.com/FacePerceiver/FaRL",
+                  network="farl", note=note)
+
+
 def _insightface(name: str, file: str, kind: str, url_hint: str, sha256: str | None, network: str = "",
                  note: str = "") -> Weight:
     return Weight(name=name, file=file, kind=kind, licence="InsightFace: non-commercial research", commercial=False,
@@ -85,6 +91,7 @@ _PACKS = "github.com/deepinsight/insightface, model zoo"
 WEIGHTS: tuple[Weight, ...] = (
     _carried("adaface_small", "embedder", "small", "the embedded default's identity network"),
     _carried("judge_small", "embedder", "judge", "the embedded default's judge, trained apart on other identities"),
+    _carried("face_encoder_small", "face encoder", "small", "the embedded default's face-image encoder"),
     _carried("autoencoder_tiny", "autoencoder", "", "128 px autoencoder of the tiny model"),
     _carried("base_tiny", "base", "", "blind base restorer of the tiny model"),
     _klein("flux2_klein_base_4b", "transformer", "base", "the real backbone, 4 B parameters"),
@@ -97,6 +104,8 @@ WEIGHTS: tuple[Weight, ...] = (
     _adaface("adaface_ir50_webface4m", "ir_50", ""),
     _adaface("adaface_ir101_webface12m", "ir_101", "the strongest of the official networks"),
     _adaface("adaface_ir18_webface4m", "ir_18", ""),
+    _farl(16, "the face-image encoder that RG-IPFR names"),
+    _farl(64, ""),
     _insightface("scrfd_2.5g_kps", "scrfd_2.5g_kps.onnx", "detector", "github.com/hpc203/scrfd-opencv",
                  "846c13e2488b23a43228901c3732c5d40a6ca1ca8c1255d48c65db869d1e3d9d", note="the default detector"),
     _insightface("scrfd_500m_kps", "scrfd_500m_kps.onnx", "detector", "github.com/hpc203/scrfd-opencv",

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-import anchorface.models.iconface.network  # noqa: F401  ours; another module's is found once that is imported
+import anchorface.models.iconface.network
+import anchorface.models.rg_ipfr.network  # noqa: F401  ours; another module's is found once that is imported
 from anchorface.models.adapter import Adapter
-from anchorface.models.settings import SystemSettings
+from anchorface.models.settings import SystemSettings, descendants
 from anchorface.records import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def build(settings: SystemSettings, backbone: "Flux2Transformer2DModel", seed: i
     Raises:
         ConfigurationError: no imported system has settings of this class.
     """
-    for system in Adapter.__subclasses__():
+    for system in descendants(Adapter):
         if system.settings_type is type(settings):
             return system(backbone, settings, seed)
     raise ConfigurationError(f"no system takes {type(settings).__name__} ({settings.kind!r})")

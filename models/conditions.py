@@ -1,18 +1,23 @@
 """What a network is told about a batch of degraded faces: one value from the data to every system, in training and use.
 
 B pictures; L tokens of C = 128 channels each; R references; T prompt tokens of D_text numbers; D numbers of a face
-embedding.
+embedding; N tokens of E numbers from a face-image encoder.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceTokens:
-    """What a face-image encoder says of one reference of each picture: `whole` [B, E], `tokens` [B, N, E]."""
+    """What is known of the face in one reference of each picture.
+
+    whole: the identity network's unit vectors [B, D]. tokens: a face-image encoder's [B, N, E]; N = 0 without one.
+    """
 
     whole: Tensor
     tokens: Tensor
@@ -25,7 +30,8 @@ class Conditions:
     text: prompt embeddings [B, T, D_text]. degraded: clean tokens of the degraded pictures [B, L, C]. references: clean
     tokens [B, L, C] each; an empty tuple is the no-reference mode: the segment is not there, nothing is padded or
     masked. identity: unit vectors [B, D], the anchor of the references or the degraded faces' own embedding; None
-    leaves it out. faces: of each reference, for systems that read face tokens. frames: of a clip; B = clips * frames.
+    leaves it out. faces: of each reference. heard: bool [B], pictures whose faces count; None: all. frames: of a clip;
+    B = clips * frames.
     """
 
     text: Tensor
@@ -33,6 +39,7 @@ class Conditions:
     references: tuple[Tensor, ...] = ()
     identity: Tensor | None = None
     faces: tuple[FaceTokens, ...] = ()
+    heard: Tensor | None = None
     frames: int = 1
 
     def with_text(self, text: Tensor) -> Self:
@@ -42,3 +49,58 @@ class Conditions:
     def without_references(self, identity: Tensor | None) -> Self:
         """The same pictures without references; identity: the degraded faces' own [B, D]."""
         return replace(self, references=(), faces=(), identity=identity)
+
+    def with_one(self, number: int) -> Self:
+        """The same pictures with one of their references alone, whose embedding is then the identity."""
+        if len(self.faces) == 1:
+            return self
+        face = self.faces[number]
+        return replace(self, references=self.references[number : number + 1], faces=(face,), identity=face.whole)
+
+    def dropped(self, degraded: Tensor, references: Tensor, own: Tensor | None) -> Self:
+        """Some pictures without their degraded picture, some without what is known of their references: tokens are
+        zero, faces are not heard.
+
+        Args:
+            degraded, references: bool [B], whose is dropped.
+            own: the degraded faces' own embeddings [B, D], which stand in where references are dropped alone.
+
+        Source: ReF-LDM drops conditions as zeros; unheard faces are our choice.
+        """
+        def zeroed(tokens: Tensor, rows: Tensor) -> Tensor:
+            return tokens.masked_fill(rows[:, None, None], 0)
+
+        identity = self.identity
+        if identity is not None and own is not None:
+            stood_in = own.to(identity.dtype).masked_fill(degraded[:, None], 0)
+            identity = torch.where(references[:, None], stood_in, identity)
+        heard = ~references if self.heard is None else self.heard & ~references
+        return replace(self, degraded=zeroed(self.degraded, degraded), identity=identity, heard=heard,
+                       references=tuple(zeroed(tokens, references) for tokens in self.references))
+
+    def rows(self, chosen: slice) -> "Conditions":
+        """Some of the pictures."""
+        return _combined(lambda parts: parts[0][chosen], (self,))
+
+
+def joined(parts: Sequence[Conditions]) -> Conditions:
+    """The pictures of several conditions, one after another; all have equally many references."""
+    every = [replace(part, heard=torch.ones(len(part.text), dtype=torch.bool, device=part.text.device))
+             if part.heard is None else part for part in parts]
+    return _combined(torch.cat, every)
+
+
+def _combined(function: Callable[[list[Tensor]], Tensor], parts: Sequence[Conditions]) -> Conditions:
+    """One conditions whose every tensor is made of the same tensors of several."""
+    def of(values: Sequence[Tensor | None]) -> Tensor | None:
+        given = [value for value in values if value is not None]
+        return function(given) if given else None
+
+    return replace(
+        parts[0], text=function([part.text for part in parts]), degraded=function([part.degraded for part in parts]),
+        references=tuple(function(list(same)) for same in zip(*(part.references for part in parts), strict=True)),
+        identity=of([part.identity for part in parts]), heard=of([part.heard for part in parts]),
+        faces=tuple(FaceTokens(whole=function([face.whole for face in same]),
+                               tokens=function([face.tokens for face in same]))
+                    for same in zip(*(part.faces for part in parts), strict=True)),
+    )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from anchorface.models.anchor import Quality, anchor
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import TextMemory
-from anchorface.models.conditions import Conditions
+from anchorface.models.conditions import Conditions, FaceTokens
 
 CROP = 112
 """Side of the crops that face embedders take, px."""
@@ -27,7 +27,9 @@ class Encoders:
     """The frozen networks that conditions are made with.
 
     embedder: crops [B, 3, 112, 112] BGR in [-1, 1] to unit embeddings [B, D] and norms (faces.adaface). temperature,
-    quality: how the anchor weighs references (models.anchor).
+    quality: how the anchor weighs references (models.anchor). face_encoder: pictures to face tokens [B, N, E]
+    (faces.face_encoder), for systems that read them. concatenates: whether references stand in the system's sequence;
+    otherwise they are not encoded.
     """
 
     autoencoder: Autoencoder
@@ -35,6 +37,8 @@ class Encoders:
     embedder: nn.Module
     temperature: float = 1.0
     quality: Quality | None = None
+    face_encoder: nn.Module | None = None
+    concatenates: bool = True
 
 
 @torch.no_grad()
@@ -57,15 +61,31 @@ def conditions(encoders: Encoders, degraded: Tensor, references: Sequence[Tensor
 
     Source: IConFace eq. 2-5.
     """
-    tokens = encoders.autoencoder.encode(torch.cat([degraded, *references])).float().split(len(degraded))
+    encoded = references if encoders.concatenates else ()
+    tokens = encoders.autoencoder.encode(torch.cat([degraded, *encoded])).float().split(len(degraded))
     shown = (*tokens[1:], *reference_tokens)
-    if shown:
+    if references or reference_tokens:
         assert raw_embeddings is not None, "references come with their embeddings"
         identity = anchor(raw_embeddings, encoders.temperature, encoders.quality).float()
+        faces = face_tokens(encoders, references, raw_embeddings)
     else:
-        identity = identity_embedding(encoders, degraded, matrices)
+        identity, faces = identity_embedding(encoders, degraded, matrices), ()
     return Conditions(text=encoders.text(len(degraded), empty), degraded=tokens[0], references=shown,
-                      identity=identity)
+                      identity=identity, faces=faces)
+
+
+def face_tokens(encoders: Encoders, references: Sequence[Tensor], raw_embeddings: Tensor) -> tuple[FaceTokens, ...]:
+    """What is known of each reference's face.
+
+    Args:
+        references: R times [B, 3, S, S]; only a face-image encoder asks for them. raw_embeddings: [B, R, D].
+    """
+    wholes = functional.normalize(raw_embeddings.float(), dim=-1).unbind(1)
+    if encoders.face_encoder is None:
+        return tuple(FaceTokens(whole=whole, tokens=whole.new_empty(len(whole), 0, 0)) for whole in wholes)
+    assert len(references) == len(wholes), "a face-image encoder needs the references' pictures"
+    seen = encoders.face_encoder(torch.cat(list(references))).float().split(len(references[0]))
+    return tuple(FaceTokens(whole=whole, tokens=tokens) for whole, tokens in zip(wholes, seen, strict=True))
 
 
 def identity_embedding(encoders: Encoders, images: Tensor, matrices: NDArray) -> Tensor:

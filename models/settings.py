@@ -1,6 +1,7 @@
 """What all settings share: frozen values with a dictionary form for checkpoints."""
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Self
 
@@ -50,6 +51,13 @@ def choice(name: str, value: str, known: tuple[str, ...]) -> None:
     require(value in known, f"{name} is {value!r}; it must be one of {', '.join(known)}")
 
 
+def descendants(kind: type[Any]) -> Iterator[type[Any]]:
+    """The imported classes below one, at any depth."""
+    for below in kind.__subclasses__():
+        yield below
+        yield from descendants(below)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SystemSettings(Settings):
     """What shapes one system: the base of each system's own settings.
@@ -75,6 +83,23 @@ class SystemSettings(Settings):
         require(self.kind == own, f"kind {self.kind!r}: the settings are those of {own!r}; choose another recipe")
         check(self, "model.system.")
 
+    @property
+    def face_shape(self) -> tuple[int, int]:
+        """Tokens and numbers of each that the system reads of a face-image encoder; 0, 0 if it reads none."""
+        return 0, 0
+
+    @property
+    def concatenates(self) -> bool:
+        """Whether the references' tokens stand in its sequence."""
+        return True
+
+    @property
+    def scales(self) -> tuple[float, float] | None:
+        """s_i and s_c of multi-reference guidance where a sampler is told no others; None: references are shown all at
+        once, without it.
+        """
+        return None
+
     @classmethod
     def own_kind(cls) -> str:
         """The name of the system that this class is of."""
@@ -89,7 +114,7 @@ class SystemSettings(Settings):
         """
         if cls is not SystemSettings:
             return super().from_dict(values)
-        known = {system.own_kind(): system for system in cls.__subclasses__()}
+        known = {system.own_kind(): system for system in descendants(cls)}
         kind = str(values.get("kind"))
         require(kind in known, f"unknown system {kind!r}; known are {', '.join(sorted(known))}")
         return known[kind].from_dict(values)  # type: ignore[return-value]

@@ -19,6 +19,7 @@ from torch import Tensor
 from anchorface.faces import weights
 from anchorface.faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_matrix, warp
 from anchorface.faces.embed import TorchEmbedder
+from anchorface.faces.face_encoder import face_encoder
 from anchorface.faces.quality import NormCalibration
 from anchorface.models.anchor import require_embeddings
 from anchorface.models.cache import Cache
@@ -27,10 +28,14 @@ from anchorface.models.conditions import Conditions
 from anchorface.models.encode import Encoders, conditions, identity_embedding
 from anchorface.models.flow import VelocityFunction, shift_schedule
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
+from anchorface.models.rg_ipfr.guidance import multi_reference
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
+from anchorface.models.settings import SystemSettings
 from anchorface.records import ConfigurationError, DataError, derive
 
 EMBEDDING_SIZE = 112
+UNGUIDED = (1.0, 1.0)
+"""s_i and s_c of the plain mean over references."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class SamplerSettings:
 
     steps: Euler steps. guidance: classifier-free, 1 = none (IConFace: 4 on the 4B backbone).
     reference_guidance: pushes along "with minus without references", 1 = none (our choice).
+    input_guidance, context_guidance: s_i and s_c of multi-reference guidance, which shows the network each reference
+    alone (models.rg_ipfr.guidance); None = the system's own, and where it has none, no such guidance.
     fidelity: 0 = a sample; 1 = the one-step mean estimate from pure noise, averaged over `mean_draws` noises;
     between them the clean tokens are blended in a line. Blending the mean and a sample is the best trade between
     distortion and realism for squared error (Freirich et al. 2021); that it is done on tokens is our choice.
@@ -65,6 +72,8 @@ class SamplerSettings:
     steps: int = 12
     guidance: float = 1.0
     reference_guidance: float = 1.0
+    input_guidance: float | None = None
+    context_guidance: float | None = None
     fidelity: float = 0.0
     mean_draws: int = 4
     mu: float | None = None
@@ -80,6 +89,21 @@ class SamplerSettings:
             raise ConfigurationError(f"steps {self.steps}, mean_draws {self.mean_draws}: both must be at least 1")
         if not 0.0 <= self.fidelity <= 1.0:
             raise ConfigurationError(f"fidelity {self.fidelity}: from 0 (sample) to 1 (mean estimate)")
+
+    def scales(self, system: SystemSettings) -> tuple[float, float] | None:
+        """s_i and s_c for a system; None: it is shown its references at once.
+
+        Raises:
+            ConfigurationError: `reference_guidance` as well, which is another form of the same.
+        """
+        own, given = system.scales, (self.input_guidance, self.context_guidance)
+        if own is None and given == (None, None):
+            return None
+        if self.reference_guidance != 1.0:
+            raise ConfigurationError(f"reference_guidance {self.reference_guidance} beside multi-reference guidance: "
+                                     f"leave it at 1 and set context_guidance")
+        s_i, s_c = (one if one is not None else other for one, other in zip(given, own or (1.0, 1.0), strict=True))
+        return s_i, s_c
 
 
 class Restorer:
@@ -113,11 +137,14 @@ class Restorer:
         if takes not in (0, self.embedder.dimension):
             raise ConfigurationError(f"{checkpoint} takes embeddings of {takes} numbers, but its embedder "
                                      f"{self.embedder_name} gives {self.embedder.dimension}")
+        reader = self.description.weights.get("face_encoder")
         calibration = self.description.extra.get("norm_calibration")
         self.encoders = Encoders(
             autoencoder=loaded.autoencoder.to(self.device).eval(), text=loaded.text.to(self.device),
             embedder=self.embedder.network, temperature=self.description.anchor.temperature,
             quality=NormCalibration.from_json(calibration).quality if calibration else None,
+            face_encoder=face_encoder(reader.name).to(self.device) if reader else None,
+            concatenates=self.settings.system.concatenates,
         )
 
     @property
@@ -201,28 +228,34 @@ class Restorer:
                  for r in range(len(references[0]))]
         given = conditions(self.encoders, images, shown, matrices, self._raw_embeddings(references) if shown else None)
 
-        def velocity(of: Conditions) -> VelocityFunction:
-            cache = Cache(reuse=settings.reuse_context)
+        scales = settings.scales(self.settings.system)
+        unlike = scales is not None or settings.reference_guidance != 1.0
+        own = identity_embedding(self.encoders, images, matrices) if unlike else None
 
-            def predicted(z: Tensor, sigma: Tensor) -> Tensor:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                    return self.network(z, sigma, of, cache).float()
+        def predict(z: Tensor, sigma: Tensor, of: Conditions, cache: Cache) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                return self.network(z, sigma, of, cache).float()
 
-            return predicted
+        def velocity(of: Conditions, scales: tuple[float, float] | None = scales) -> VelocityFunction:
+            if scales is None:
+                cache = Cache(reuse=settings.reuse_context)
+                return lambda z, sigma: predict(z, sigma, of, cache)
+            return multi_reference(predict, of, own, input_scale=scales[0], context_scale=scales[1], most=self.batch,
+                                   reuse=settings.reuse_context)
 
         clean = torch.zeros_like(given.degraded)
         if settings.fidelity > 0:
             for draw in range(settings.mean_draws):
                 noise = self._noise([derive(seed, "mean estimate", draw) for seed in seeds], clean)
-                clean += settings.fidelity * mean_estimate(velocity(given), noise) / settings.mean_draws
+                mean = velocity(given, scales and UNGUIDED)
+                clean += settings.fidelity * mean_estimate(mean, noise) / settings.mean_draws
         if settings.fidelity < 1:
             branches = []
             if settings.guidance != 1.0:
                 empty = given.with_text(self.encoders.text(count, empty=True))
                 branches.append((settings.guidance - 1.0, velocity(empty)))
             if settings.reference_guidance != 1.0 and shown:
-                own = given.without_references(identity_embedding(self.encoders, images, matrices))
-                branches.append((settings.reference_guidance - 1.0, velocity(own)))
+                branches.append((settings.reference_guidance - 1.0, velocity(given.without_references(own))))
             levels = shift_schedule(settings.steps, clean.shape[1], settings.mu)
             drawn = sample(guided(velocity(given), branches), self._noise(seeds, clean), levels)
             clean += (1 - settings.fidelity) * drawn

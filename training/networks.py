@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from anchorface.faces.embed import adaface_network
+from anchorface.faces.face_encoder import FaceEncoder, face_encoder
 from anchorface.faces.quality import NormCalibration, read_calibration
 from anchorface.faces.weights import find
 from anchorface.models.adapter import Adapter
@@ -39,7 +40,7 @@ def load_networks(recipe: Recipe, device: torch.device, execution: Execution | N
 
     Raises:
         WeightsError, CheckpointError: a weight file that is missing, unsafe or of another shape.
-        ConfigurationError: an embedder of another dimension than the system takes.
+        ConfigurationError: an embedder of another dimension than the system takes, or a face encoder of other tokens.
     """
     model, execution = recipe.model, execution or Execution()
     embedder = adaface_network(recipe.embedder)
@@ -59,13 +60,25 @@ def load_networks(recipe: Recipe, device: torch.device, execution: Execution | N
     network.gradient_checkpointing = execution.checkpointing
     if execution.compile:
         network.compile_parts()
-    calibration = norm_calibration(recipe)
+    calibration, reader = norm_calibration(recipe), _face_encoder(recipe)
     encoders = Encoders(
         autoencoder=autoencoder.to(device), text=text.to(device),
         embedder=embedder.to(device, memory_format=torch.channels_last), temperature=recipe.anchor.temperature,
-        quality=calibration.quality if calibration else None,
+        quality=calibration.quality if calibration else None, face_encoder=reader.to(device) if reader else None,
+        concatenates=model.system.concatenates,
     )
     return Networks(encoders=encoders, network=network.to(device))
+
+
+def _face_encoder(recipe: Recipe) -> FaceEncoder | None:
+    if not recipe.face_encoder:
+        return None
+    found, wanted = face_encoder(recipe.face_encoder), recipe.model.system.face_shape
+    if (found.shape.tokens, found.shape.width) != wanted:
+        raise ConfigurationError(f"face_encoder {recipe.face_encoder} gives {found.shape.tokens} tokens of "
+                                 f"{found.shape.width} numbers; set model.system.face_tokens and face_width, {wanted}, "
+                                 "to those")
+    return found
 
 
 def norm_calibration(recipe: Recipe) -> NormCalibration | None:
@@ -80,5 +93,5 @@ def norm_calibration(recipe: Recipe) -> NormCalibration | None:
 def base_weights(recipe: Recipe) -> dict[str, BaseWeight]:
     """Role -> name and SHA-256 of every frozen weight file, for the checkpoint and for MLflow."""
     named = {"autoencoder": recipe.autoencoder, "backbone": recipe.backbone, "text": recipe.text,
-             "embedder": recipe.embedder}
+             "embedder": recipe.embedder, "face_encoder": recipe.face_encoder}
     return {role: BaseWeight(name=name, sha256=sha256(find(name))) for role, name in named.items() if name}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anchorface.models.conditions import Conditions
-from anchorface.models.encode import conditions
+from anchorface.models.encode import conditions, identity_embedding
 from anchorface.models.flow import logit_normal_sigma, mix, mode_sigma, uniform_sigma
 from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.sample import Batch
@@ -68,6 +68,25 @@ def empty_prompts(recipe: Recipe, positions: NDArray[np.int64]) -> Tensor:
     return torch.tensor(drawn)
 
 
+def dropped(recipe: Recipe, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Which samples lose their degraded picture, and which what is known of their references, bool [b] each: who loses
+    the first loses the second as well, since guidance asks for no other pair (our choice)."""
+    drawn = np.array([rng(recipe.seed, "dropout", int(p)).random(2) for p in positions]).reshape(-1, 2)
+    degraded = drawn[:, 0] < recipe.input_dropout
+    return torch.from_numpy(degraded), torch.from_numpy(degraded | (drawn[:, 1] < recipe.context_dropout))
+
+
+def _thinned(recipe: Recipe, networks: Networks, batch: Batch, given: Conditions, device: torch.device) -> Conditions:
+    """The conditions that training shows: some samples without a part of theirs."""
+    if not (recipe.input_dropout or recipe.context_dropout):
+        return given
+    degraded, references = (rows.to(device) for rows in dropped(recipe, batch["position"]))
+    with torch.no_grad(), autocast(recipe.precision, device):
+        own = identity_embedding(networks.encoders, levels_to_tensor(batch["degraded"], device),
+                                 crop_matrices(batch["landmarks"]))
+    return given.dropped(degraded, references, own)
+
+
 def objective(recipe: Recipe, networks: Networks, velocity_of: Velocity, batch: Batch,
               device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of each sample of a batch.
@@ -82,6 +101,7 @@ def objective(recipe: Recipe, networks: Networks, velocity_of: Velocity, batch: 
     """
     positions = batch["position"]
     target, given = encode(recipe, networks, batch, device, empty_prompts(recipe, positions).to(device))
+    given = _thinned(recipe, networks, batch, given, device)
     noise = noise_of(recipe, positions, tuple(target.shape[1:])).to(device)
     sigma = sigma_of(recipe, positions).to(device)
     noisy = mix(target, noise, sigma)

@@ -21,17 +21,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from anchorface.faces.adaface import AdaFaceNet
+from anchorface.faces.face_encoder import SHAPES, FaceEncoder
 from anchorface.faces.weights import weight
 from anchorface.models.adapter import Adapter
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import build_backbone
 from anchorface.models.build import build
 from anchorface.models.checkpoint import DTYPES
-from anchorface.models.conditions import Conditions
+from anchorface.models.conditions import Conditions, FaceTokens
 from anchorface.models.encode import CROP
 from anchorface.records import ConfigurationError
 from anchorface.training.buckets import bucket_size, live_size
 from anchorface.training.execution import STAGES, Execution
+from anchorface.training.objectives.hard_example import HardExample
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.recipes import Recipe
 
@@ -56,11 +58,11 @@ ATTENTION = {
 class Counted:
     """What one sample of a recipe costs on one device, and how large its networks are.
 
-    backbone, adapters, others: parameters (others: autoencoder, embedder, prompts; all frozen). activations: bytes
-    kept for the backward pass, at the execution's checkpointing; identity: those of decoding and embedding. forward,
-    training: floating point operations of one sample: of the velocity alone, and of everything in a training step
-    (encoding, velocity forward and backward with what checkpointing computes again, decoding and embedding for the
-    identity loss).
+    backbone, adapters, others: parameters (others: autoencoder, embedder, face encoder, prompts; all frozen).
+    activations: bytes kept for the backward pass, at the execution's checkpointing; identity: those of decoding and
+    embedding. forward, training: floating point operations of one sample: of the velocity alone, and of everything in
+    a training step (encoding, velocity forward and backward with what checkpointing computes again, decoding and
+    embedding for the identity loss).
     """
 
     recipe: Recipe
@@ -78,8 +80,9 @@ class Counted:
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """Bytes on one GPU. `bucket` is what gradients are reduced in; `gathered` the weights that stage 3 holds whole at
-    most while it computes. `others` are the autoencoder, the embedder and the stored prompts; `activations` those of
-    the network or of the identity loss after it, both of which stand when the backward pass begins."""
+    most while it computes. `others` are the autoencoder, the embedder, the face encoder and the stored prompts;
+    `activations` those of the network or of the identity loss after it, both of which stand when the backward pass
+    begins."""
 
     backbone: int
     adapters: int
@@ -138,6 +141,8 @@ def count(recipe: Recipe, references: int = 3, execution: Execution | None = Non
         forward, backward = _velocity(network, parts, recipe, references)
         image = torch.empty(1, 3, recipe.model.image_size, recipe.model.image_size)
         encoded, encode = _operations(lambda: autoencoder.encode(image))
+        readers = _face_encoders(recipe)
+        _, read = _operations(lambda: [reader(image) for reader in readers])
         tokens, side = encoded.detach().requires_grad_(True), recipe.model.tokens_per_side
         crop = torch.empty(1, 3, CROP, CROP, requires_grad=True)
         seen = _Kept(autoencoder, embedder)
@@ -147,15 +152,17 @@ def count(recipe: Recipe, references: int = 3, execution: Execution | None = Non
     adapters = sum(p.numel() for p in network.trainable_parameters())
     text = 2 * recipe.model.backbone.text_tokens * recipe.model.backbone.joint_attention_dim
     again = forward if execution.checkpointing else 0
-    decoded = [part.fraction for part in recipe.losses if isinstance(part, Identity) and part.weight]
+    decoded = [part.fraction for part in recipe.losses if isinstance(part, Identity | HardExample) and part.weight]
     share = max(decoded, default=0.0) if references else 0.0
+    shown = references if recipe.model.system.concatenates else 0
     return Counted(
         recipe=recipe, execution=execution, references=references, adapters=adapters,
         backbone=sum(p.numel() for p in network.parameters()) - adapters,
-        others=sum(p.numel() for net in (autoencoder, embedder) for p in net.parameters()) + text,
+        others=sum(p.numel() for net in (autoencoder, embedder, *readers) for p in net.parameters()) + text,
         activations=parts.kept_bytes(execution.checkpointing), identity=seen.bytes if share else 0,
         forward=forward,
-        training=int((2 + references) * encode + forward + again + backward + share * (decode + embed)),
+        training=int((2 + shown) * encode + references * read + forward + again + backward
+                     + share * (decode + embed)),
     )
 
 
@@ -270,14 +277,22 @@ def _velocity(network: Adapter, parts: _Parts, recipe: Recipe, references: int) 
     """Operations of one sample's velocity, forward and backward; what is kept stays noted in `parts`."""
     backbone, side = recipe.model.backbone, recipe.model.tokens_per_side
     scene, degraded, *shown = (torch.empty(1, side * side, backbone.in_channels) for _ in range(2 + references))
+    identity = torch.empty(1, recipe.model.system.identity_dimension)
+    face = FaceTokens(whole=identity, tokens=torch.empty(1, *recipe.model.system.face_shape))
     given = Conditions(
         text=torch.empty(1, backbone.text_tokens, backbone.joint_attention_dim), degraded=degraded,
-        references=tuple(shown), identity=torch.empty(1, recipe.model.system.identity_dimension),
+        references=tuple(shown), identity=identity, faces=(face,) * references,
     )
     with parts.kept.watched():
         output, forward = _operations(lambda: network(scene, torch.empty(1), given))
     _, backward = _operations(lambda: output.sum().backward())
     return forward, backward
+
+
+def _face_encoders(recipe: Recipe) -> list[FaceEncoder]:
+    """The recipe's, if it has one."""
+    names = [recipe.face_encoder] if recipe.face_encoder else []
+    return [FaceEncoder(SHAPES[weight(name, "face encoder").network]).requires_grad_(False) for name in names]
 
 
 @contextmanager

@@ -15,12 +15,14 @@ from typing import Annotated, Any
 from anchorface.faces.weights import WEIGHTS
 from anchorface.models.anchor import AnchorSettings
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
+from anchorface.models.rg_ipfr.settings import RGIPFRSettings
 from anchorface.pipelines.feed.settings import FeedSettings, MismatchPolicy
 from anchorface.records import ConfigurationError
 from anchorface.records.bounds import AMOUNT, COUNT, COUNT_OR_NONE, SHARE, Bounds, check
 from anchorface.training.checkpoints.layout import Retention
 from anchorface.training.degrade import require_on_device
 from anchorface.training.objectives.flow import Flow
+from anchorface.training.objectives.hard_example import HardExample
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.objectives.prediction import Objective
 from anchorface.training.overrides import defaults, hint, keys, replaced
@@ -35,13 +37,16 @@ class Recipe:
     """One run's configuration.
 
     model: the networks. autoencoder, backbone, text: names of frozen weight files; empty means fresh weights from
-    the seed (tests), or the tiny twin's fixed prompt. embedder: the AdaFace network of anchor and loss.
+    the seed (tests), or the tiny twin's fixed prompt. embedder: the AdaFace network of anchor and loss. face_encoder:
+    of the references' face tokens; empty for a system that reads none.
     anchor: how it weighs references. losses: the objectives, whose parts add up.
     feed: what decides a sample; its `batch` is the samples of one optimiser step over all workers, its `seed` the
     run's, its `dataset` is given at launch, its `size` and `embedder` are the model's and the recipe's (`fed`).
     positions: length of the run in samples.
     learning_rate: its peak; warmup, cooldown: positions of linear rise and of cosine fall to `final_rate` of it.
     sigma_sampler: `logit-normal`, `uniform` or `mode`. prompt_dropout: share of samples with the empty prompt.
+    input_dropout: share without their degraded picture and without what is known of their references, context_dropout:
+    share of the others without that alone (models.conditions): what guidance asks a network for at use.
     precision: `bf16` computes under autocast with float32 master adapters, `fp32` does not.
     base_precision: type of the frozen backbone's weights in memory. ema_half_life: positions. gradient_clip: 0 is none.
     latents: where the tokens of clean pictures are kept, so that each is encoded once (training.latents): `dataset` for
@@ -59,6 +64,7 @@ class Recipe:
     backbone: str = "base_tiny"
     text: str = ""
     embedder: str = "adaface_small"
+    face_encoder: str = ""
     learning_rate: Annotated[float, Bounds(0, 1, above=True)] = 1e-5
     warmup: Annotated[int, COUNT_OR_NONE] = 0
     cooldown: Annotated[int, COUNT_OR_NONE] = 0
@@ -68,6 +74,8 @@ class Recipe:
     gradient_clip: Annotated[float, AMOUNT] = 1.0
     sigma_sampler: str = "logit-normal"
     prompt_dropout: Annotated[float, SHARE] = 0.0
+    input_dropout: Annotated[float, SHARE] = 0.0
+    context_dropout: Annotated[float, SHARE] = 0.0
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     losses: tuple[Objective, ...] = (Flow(), Identity())
     precision: str = "bf16"
@@ -118,11 +126,16 @@ class Recipe:
         gradients, so it is none of the ONNX networks; it is the only one that cannot be left empty.
         """
         for role, kind in (("autoencoder", "autoencoder"), ("backbone", "base"), ("text", "text"),
-                           ("embedder", "embedder")):
+                           ("embedder", "embedder"), ("face_encoder", "face encoder")):
             name = getattr(self, role)
             known = [entry.name for entry in WEIGHTS if entry.kind == kind and not entry.file.endswith(".onnx")]
             _require(name in known or (not name and role != "embedder"),
                      f"{role} {name!r} is no network that training knows as such{hint(str(name), known)}")
+        reads = self.model.system.face_shape != (0, 0)
+        _require(reads == bool(self.face_encoder), f"face_encoder {self.face_encoder!r}: this system reads "
+                 + ("a face-image encoder's tokens, name one" if reads else "none, leave it empty"))
+        _require(not (self.face_encoder and self.latents), f"latents {self.latents!r}: cached, references have no "
+                 "pictures, and a face encoder needs them; leave latents empty")
 
     @property
     def steps(self) -> int:
@@ -225,7 +238,37 @@ def iconface() -> Recipe:
     )
 
 
-RECIPES: tuple[Callable[[], Recipe], ...] = (iconface_tiny, iconface_tiny_short, iconface)
+def rg_ipfr_tiny() -> Recipe:
+    """RG-IPFR on the tiny twin: the carried face encoder, one reference a sample, the data of `iconface_tiny`.
+
+    `--set model.system.memory=two` and its like switch IConFace's pathways on beside the context.
+    """
+    made = iconface_tiny()
+    system = RGIPFRSettings(identity_dimension=256, face_tokens=65, face_width=128, context_rank=16,
+                            context_query_rank=32, context_heads=6, base_tokens=16, detail_tokens=16, pooler_heads=6,
+                            cross_query_rank=32, cross_heads=6)
+    return replace(made, name="rg_ipfr_tiny", model=replace(made.model, system=system), **RG_IPFR,
+                   face_encoder="face_encoder_small",
+                   feed=replace(made.feed, reference_count_probabilities=(0.0, 1.0)))
+
+
+def rg_ipfr() -> Recipe:
+    """RG-IPFR on FLUX.2-klein-base-4B at 512 px with FaRL's tokens, trained with one reference a sample.
+
+    Its base model, steps, rates and batch are not published: the rate and the warm-up are ReF-LDM's, which it extends;
+    the rest is our choice, as in `iconface`, AdaFace in ArcFace's place included.
+    """
+    made = iconface()
+    system = RGIPFRSettings(context_width=768, context_heads=24, memory_width=512, cross_heads=24)
+    return replace(made, name="rg_ipfr", model=replace(made.model, system=system), **RG_IPFR,
+                   face_encoder="farl_b16_ep16", learning_rate=5e-5, warmup=10_000,
+                   feed=replace(made.feed, reference_count_probabilities=(0.0, 1.0)))
+
+
+RG_IPFR: dict[str, Any] = {"losses": (Flow(weight=1.0), HardExample()), "input_dropout": 0.1, "context_dropout": 0.1}
+"""What both have. Source: RG-IPFR; the rates of dropout are ReF-LDM's."""
+
+RECIPES: tuple[Callable[[], Recipe], ...] = (iconface_tiny, iconface_tiny_short, iconface, rg_ipfr_tiny, rg_ipfr)
 
 
 def recipe(name: str, **overrides: Any) -> Recipe:

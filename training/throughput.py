@@ -163,8 +163,10 @@ def _count(recipe: Recipe, told: Connection) -> None:
 
 
 def tokens_per_sample(recipe: Recipe, references: int) -> int:
-    """Tokens of one sample in the network's sequence: prompt, scene, degraded picture and references."""
-    return recipe.model.tokens_per_side**2 * (2 + references) + recipe.model.backbone.text_tokens
+    """Tokens of one sample in the network's sequence: prompt, scene, degraded picture, and references if it shows them.
+    """
+    shown = references if recipe.model.system.concatenates else 0
+    return recipe.model.tokens_per_side**2 * (2 + shown) + recipe.model.backbone.text_tokens
 
 
 def operations_per_sample(recipe: Recipe, references: int) -> float:

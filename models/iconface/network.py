@@ -16,8 +16,9 @@ from anchorface.models.cache import Cache, KeyValue
 from anchorface.models.conditions import Conditions
 from anchorface.models.iconface.identity_anchor import IdentityAnchor, modulate
 from anchorface.models.iconface.settings import IConFaceSettings
-from anchorface.models.iconface.structure_anchor import DegradedAttention, DegradedMemory, InputResidual
+from anchorface.models.iconface.structure_anchor import DegradedMemory, InputResidual
 from anchorface.models.lora import add_lora
+from anchorface.models.memory_attention import MemoryAttention, attended
 from anchorface.models.settings import SystemSettings
 from anchorface.models.stream import Hooks, Modulations, stream_velocity
 from anchorface.models.tokens import Layout
@@ -42,7 +43,8 @@ class IConFace(Adapter):
         with_memory, memory_width = settings.memory != "none", settings.memory_width or width
         self.memory = DegradedMemory(settings, channels, memory_width) if with_memory else None
         self.double_attention, self.single_attention = (
-            nn.ModuleList([DegradedAttention(settings, width, memory_width) for _ in range(blocks * with_memory)])
+            nn.ModuleList([MemoryAttention(width, memory_width, heads=settings.cross_heads, rank=settings.cross_rank,
+                                           query_rank=settings.cross_query_rank) for _ in range(blocks * with_memory)])
             for blocks in (config.num_layers, config.num_single_layers)
         )
 
@@ -57,9 +59,14 @@ class IConFace(Adapter):
 
     def forward(self, z: Tensor, sigma: Tensor, given: Conditions, cache: Cache | None = None) -> Tensor:
         """The velocity of the scene tokens, as `Adapter.forward` says. Source: IConFace eq. 2-7."""
-        settings, kept, layout = self.settings, cache or Cache(), self.layout(z, given)
+        kept, layout = cache or Cache(), self.layout(z, given)
         kept.begin()
-        shown = kept.shown(layout)
+        z, hooks = self.additions(z, given, layout, kept)
+        return stream_velocity(self.backbone, z, sigma, given, layout, hooks, kept)
+
+    def additions(self, z: Tensor, given: Conditions, layout: Layout, kept: Cache) -> tuple[Tensor, Hooks]:
+        """The pathways of one pass: z [B, L, C] with what is added to it, and hooks for the rest."""
+        settings, shown = self.settings, kept.shown(layout)
         residual = kept.once("residual", lambda: self._residual(given.degraded, layout))
         deltas = kept.once("deltas", lambda: self._deltas(given.identity))
         offered = kept.once("offered", lambda: self._offered(given.degraded, layout))
@@ -79,10 +86,10 @@ class IConFace(Adapter):
         def after(block: int, stream: Tensor, start: int) -> Tensor:
             if not offered:
                 return stream
-            return self.run(self._attend, self._attentions[block], stream, offered[block], start, layout)
+            stop = start + layout.scene_tokens if settings.cross_scope == "scene" else stream.shape[1]
+            return self.run(attended, self._attentions[block], stream, offered[block], start, stop)
 
-        hooks = Hooks(before=before, modulate=modulated, after=after, run=self.run)
-        return stream_velocity(self.backbone, z, sigma, given, layout, hooks, kept)
+        return z, Hooks(before=before, modulate=modulated, after=after, run=self.run)
 
     def _deltas(self, identity: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """The identity's shifts of the modulations; None without an anchor or an identity."""
@@ -114,13 +121,3 @@ class IConFace(Adapter):
             double = modulate(double, delta_double, 0, touched, shown)
         texts = layout.text
         return double, modulate(single, delta_single, texts, texts + touched, texts + shown)
-
-    def _attend(self, attention: DegradedAttention, stream: Tensor, offered: KeyValue, start: int,
-                layout: Layout) -> Tensor:
-        """The stream with degraded attention added to its image tokens, which begin at `start`."""
-        scene_only = self.settings.cross_scope == "scene"
-        stop = start + layout.scene_tokens if scene_only else stream.shape[1]
-        asked = stream[:, start:stop]
-        if asked.shape == stream.shape:
-            return stream + attention(stream, offered)
-        return torch.cat([stream[:, :start], asked + attention(asked, offered), stream[:, stop:]], dim=1)

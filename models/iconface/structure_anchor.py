@@ -1,8 +1,8 @@
 """The degraded structure pathway: what is seen, from the degraded image.
 
 degraded: clean packed tokens [B, L_deg, 128] of the degraded image on a grid of rows x columns, in row order.
-Three parts: a low-rank residual on the scene tokens, a small pooled memory (base and detail), and a low-rank
-cross-attention to that memory after every block. All start as no change.
+Two parts, a low-rank residual on the scene tokens and a small pooled memory (base and detail); the attention to that
+memory after every block is models.memory_attention. All start as no change.
 """
 
 import math
@@ -13,27 +13,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from anchorface.models.iconface.settings import IConFaceSettings
-from anchorface.models.precision import as_weights
+from anchorface.models.memory_attention import LowRank
 from anchorface.models.tokens import Grid
-
-
-class LowRank(nn.Module):
-    """A linear map of small rank, up(down(x)), without bias; `zero` starts it as the zero map."""
-
-    def __init__(self, inputs: int, outputs: int, rank: int, *, zero: bool = False) -> None:
-        super().__init__()
-        self.down = nn.Linear(inputs, rank, bias=False)
-        self.up = nn.Linear(rank, outputs, bias=False)
-        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
-        if zero:
-            nn.init.zeros_(self.up.weight)
-        else:
-            # down divides unit inputs' variance by 3; this brings the outputs back to unit variance.
-            nn.init.normal_(self.up.weight, std=math.sqrt(3 / rank))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., inputs] to [..., outputs]."""
-        return self.up(self.down(as_weights(x, self.down.weight)))
 
 
 class InputResidual(nn.Module):
@@ -136,45 +117,3 @@ class DegradedMemory(nn.Module):
             return memory
         fine = degraded - smooth(degraded, grid, self.size, self.sigma)
         return torch.cat([memory, self.detail(fine, grid)], dim=1)
-
-
-class DegradedAttention(nn.Module):
-    """gamma Attn(Q h, K M_deg, V M_deg) for one block; gamma starts at zero, everything else does not.
-
-    K and V have rank 16. Our choice: Q and the output projection have rank `cross_query_rank`, h is layer-normed
-    first, queries and keys are RMS-normed per head, no rotary embedding (memory tokens have no place).
-
-    Source: IConFace, block-wise degraded attention after eq. 7.
-    """
-
-    def __init__(self, settings: IConFaceSettings, width: int, memory_width: int) -> None:
-        super().__init__()
-        self.heads, head_width = settings.cross_heads, width // settings.cross_heads
-        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.to_query = LowRank(width, width, settings.cross_query_rank)
-        self.to_key = LowRank(memory_width, width, settings.cross_rank)
-        self.to_value = LowRank(memory_width, width, settings.cross_rank)
-        self.to_out = LowRank(width, width, settings.cross_query_rank)
-        self.norm_query = nn.RMSNorm(head_width, eps=1e-6)
-        self.norm_key = nn.RMSNorm(head_width, eps=1e-6)
-        self.gamma = nn.Parameter(torch.zeros(1))
-
-    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """What the memory [B, M, memory width] offers: keys and values [B, heads, M, head width]."""
-        key, value = (
-            rearrange(x, "b l (n d) -> b n l d", n=self.heads) for x in (self.to_key(memory), self.to_value(memory))
-        )
-        # Under autocast queries and keys are bfloat16, the norms' weights are not; the fused kernel wants one type.
-        return self.norm_key(key.to(self.norm_key.weight.dtype)).to(value.dtype), value
-
-    def forward(self, hidden: Tensor, offered: tuple[Tensor, Tensor]) -> Tensor:
-        """What to add to the image tokens `hidden` [B, L, D], given what `keys_values` made of the memory."""
-        key, value = offered
-        with torch.autocast(hidden.device.type, enabled=False):
-            normed = self.norm(hidden)  # in its own type: autocast would make a float32 copy of the whole stream
-        query = rearrange(self.to_query(normed), "b l (n d) -> b n l d", n=self.heads)
-        query = self.norm_query(query.to(self.norm_query.weight.dtype)).to(value.dtype)
-        found = rearrange(functional.scaled_dot_product_attention(query, key, value), "b n l d -> b l (n d)")
-        # gamma where there are few channels; nothing after it has a bias, so at 0 nothing is added, exactly.
-        low_rank = self.to_out.down(as_weights(found, self.to_out.down.weight))
-        return self.to_out.up((self.gamma * low_rank).to(low_rank.dtype)).to(hidden.dtype)

@@ -9,9 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from anchorface.cli.app import app
+from anchorface.faces.face_encoder import SHAPES, FaceEncoder
 from anchorface.models.backbone import TextMemory, build_backbone
 from anchorface.models.build import build
-from anchorface.models.conditions import Conditions
+from anchorface.models.conditions import Conditions, FaceTokens
 from anchorface.records import ConfigurationError
 from anchorface.training.buckets import LIVE, MOST, bucket_size, live_size
 from anchorface.training.execution import Execution
@@ -19,9 +20,9 @@ from anchorface.training.plan import ATTENTION, Counted, count, memory, share_of
 from anchorface.training.recipes import recipe
 
 
-@pytest.mark.parametrize("references", [0, 2])
-def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(references: int) -> None:
-    made = recipe("iconface_tiny", precision="fp32")
+@pytest.mark.parametrize(("name", "references"), [("iconface_tiny", 0), ("iconface_tiny", 2), ("rg_ipfr_tiny", 2)])
+def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(name: str, references: int) -> None:
+    made = recipe(name, precision="fp32")
     planned, settings = count(made, references), made.model
     network = build(settings.system, build_backbone(settings.backbone))
     side = settings.tokens_per_side
@@ -36,10 +37,12 @@ def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(refere
         return tensor
 
     watched = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    identity = torch.randn(1, settings.system.identity_dimension)
+    face = FaceTokens(whole=identity, tokens=torch.randn(1, *settings.system.face_shape))
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, watched:
         network(scene, torch.rand(1), Conditions(
             text=TextMemory.fixed(settings.backbone)(1), degraded=degraded, references=tuple(shown),
-            identity=torch.randn(1, settings.system.identity_dimension)))
+            identity=identity, faces=(face,) * references))
     assert counter.get_total_flops() == planned.forward
     really = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     assert planned.activations == pytest.approx(really, rel=0.02)
@@ -99,6 +102,15 @@ def test_the_busiest_rank_decides() -> None:
              for gpus in (1, 3, 5, 16) for share in (share_of(counted, gpus),)}
     assert found == {1: (16, 3, 6), 3: (6, 3, 2), 5: (4, 3, 2), 16: (1, 1, 1)}
     assert memory(counted, gpus=16).activations * 3 == memory(counted, gpus=5).activations
+
+
+def test_a_face_encoder_is_counted_with_the_references_that_it_reads() -> None:
+    made = recipe("rg_ipfr_tiny", precision="fp32")
+    identity_alone = recipe("rg_ipfr_tiny", precision="fp32", face_encoder="", **{"model.system.context": "identity"})
+    more = count(made, 1).others - count(identity_alone, 1).others
+    assert more == sum(p.numel() for p in FaceEncoder(SHAPES["small"]).parameters())
+    encoded = [count(each, 1).training - count(each, 1).forward for each in (made, identity_alone)]
+    assert encoded[0] > encoded[1]
 
 
 def test_impossible_plans_are_refused() -> None:

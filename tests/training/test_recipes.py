@@ -13,6 +13,7 @@ from anchorface.records.bounds import declared
 from anchorface.training.execution import Execution
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
+from anchorface.training.overrides import keys
 from anchorface.training.recipes import RECIPES, Recipe, recipe
 
 
@@ -122,40 +123,50 @@ def filled(kind: Any, number: Any) -> Any:
     return "yaw" if kind is str else number
 
 
+HELD = ("iconface_tiny", "rg_ipfr_tiny")
+"""Recipes that hold every kind of number; of a key that several have, the first is asked."""
+
+
+def holder(key: str) -> str:
+    """The recipe that is asked about a key."""
+    return next(name for name in HELD if key in keys(recipe(name)))
+
+
 def numeric_fields() -> dict[str, tuple[type, str, Any]]:
     """Dotted key -> (class, field, annotation) of every number that a recipe holds."""
     return {
         f"{prefix}{entry.name}": (type(value), entry.name, entry.type)
-        for prefix, value in settings(recipe("iconface_tiny")) for entry in dataclasses.fields(value)
-        if is_numeric(entry.type)
+        for name in reversed(HELD) for prefix, value in settings(recipe(name))
+        for entry in dataclasses.fields(value) if is_numeric(entry.type)
     }
 
 
 @pytest.mark.parametrize("key", numeric_fields())
 def test_every_number_of_a_recipe_has_ends_and_refuses_what_is_none_by_its_dotted_name(key: str) -> None:
     owner, name, kind = numeric_fields()[key]
-    bounds = declared(owner)[name]
+    bounds, asked = declared(owner)[name], holder(key)
     assert math.isfinite(bounds.least) and math.isfinite(bounds.most)
     for absurd in (math.nan, math.inf, -math.inf, 1e300, -1e300, 10**400, bounds.least - 1, bounds.most * 2 + 1):
         with pytest.raises(ConfigurationError, match=rf"(^|[^.\w]){key}\b"):
-            recipe("iconface_tiny", **{key: filled(kind, absurd)})
+            recipe(asked, **{key: filled(kind, absurd)})
     for text in ("NaN", "Infinity", "-1e999"):
         if get_origin(plain(kind)) is not tuple:
             with pytest.raises(ConfigurationError, match=key):
-                recipe("iconface_tiny", **{key: text})
+                recipe(asked, **{key: text})
 
 
 def test_the_walk_over_numbers_finds_them_in_every_room() -> None:
     found = numeric_fields()
     assert {"learning_rate", "betas", "feed.batch", "feed.severity", "feed.policy.drawn", "feed.policy.yaw_bins",
             "anchor.temperature", "losses.identity.hard", "model.image_size", "model.backbone.eps",
-            "model.autoencoder.decoder_block_out_channels", "model.system.lora_alpha"} <= found.keys()
+            "model.autoencoder.decoder_block_out_channels", "model.system.lora_alpha",
+            "model.system.context_scale", "losses.hard_example.share"} <= found.keys()
     assert not {"name", "precision", "feed.flip", "feed.policy.other_day", "feed.identities"} & found.keys()
 
 
 @pytest.mark.parametrize(("owner", "name", "kind"), numeric_fields().values(), ids=numeric_fields())
 def test_a_number_is_refused_where_the_value_is_made_without_a_recipe_too(owner: type, name: str, kind: Any) -> None:
-    whole = next(value for _, value in settings(recipe("iconface_tiny")) if type(value) is owner)
+    whole = next(value for held in HELD for _, value in settings(recipe(held)) if type(value) is owner)
     with pytest.raises(ConfigurationError, match=name):
         dataclasses.replace(whole, **{name: filled(kind, math.nan)})
 

@@ -26,7 +26,7 @@ from anchorface.training.small_networks.people import wide_crop
 from anchorface.training.small_networks.verification import within
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
-CARRIED = ("adaface_small", "autoencoder_tiny", "base_tiny", "judge_small")
+CARRIED = ("adaface_small", "autoencoder_tiny", "base_tiny", "face_encoder_small", "judge_small")
 TEST_SEED = 777
 assert TEST_SEED != CORPUS_SEED  # nobody here was in any training
 
@@ -58,8 +58,8 @@ def test_every_carried_file_has_its_line_in_the_sums_and_its_card() -> None:
         assert "## Learned from" in card and "held-out" in card and "## Limits" in card
 
 
-def test_all_carried_files_together_stay_within_fifteen_mebibytes() -> None:
-    assert sum(path.stat().st_size for path in WEIGHTS.glob("*.safetensors")) <= 15 * 2**20
+def test_all_carried_files_together_stay_within_twenty_megabytes() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.glob("*.safetensors")) <= 20e6
 
 
 @pytest.mark.parametrize("name", CARRIED)

@@ -45,18 +45,43 @@ class Identity:
         """
         sigma = prediction.sigma
         loss, cosine = torch.zeros_like(sigma), torch.full_like(sigma, torch.nan)
-        chosen = np.flatnonzero(selected(batch["position"], self.fraction))
-        if given.references and given.identity is not None and len(chosen):
-            rows = torch.from_numpy(chosen).to(sigma.device)
-            found = prediction.embeddings(prediction.images(rows), batch["landmarks"][chosen])
-            truth = torch.from_numpy(batch["target_embedding"]).to(sigma.device)[rows]
-            truth = functional.normalize(truth, dim=-1)
-            each = identity_loss(found, given.identity[rows], truth, self.hard)
+        decoded = estimates(given, prediction, batch, self.fraction)
+        if decoded is not None:
+            rows, found = decoded.rows, decoded.found
+            each = identity_loss(found, decoded.reference, decoded.truth, self.hard)
             loss = loss.index_add(0, rows, each / self.fraction)
-            cosine[rows] = (found.detach() * truth).sum(dim=-1)
+            cosine[rows] = (found.detach() * decoded.truth).sum(dim=-1)
         shown = torch.where(cosine.isnan(), torch.nan, loss.detach() * self.fraction)
         weighted = self.weight * noise_weight(sigma, self.floor) * loss
         return {"loss": weighted, "identity": shown, "identity_cosine": cosine}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """Some samples' decoded one-step estimates: rows [n]; unit embeddings [n, D] of the estimate, with gradients
+    (`found`), of the references (`reference`, their anchor) and of the target (`truth`).
+    """
+
+    rows: Tensor
+    found: Tensor
+    reference: Tensor
+    truth: Tensor
+
+
+def estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction: float) -> Estimates | None:
+    """Decode and embed the samples that carry an identity part: of those whose references the network heard, the
+    `fraction` that their positions select; None if there are none.
+    """
+    chosen = selected(batch["position"], fraction)
+    if given.heard is not None:
+        chosen &= given.heard.cpu().numpy()
+    if not given.faces or given.identity is None or not chosen.any():
+        return None
+    rows = torch.from_numpy(np.flatnonzero(chosen)).to(prediction.sigma.device)
+    found = prediction.embeddings(prediction.images(rows), batch["landmarks"][chosen])
+    truth = torch.from_numpy(batch["target_embedding"]).to(rows.device)[rows]
+    return Estimates(rows=rows, found=found, reference=given.identity[rows],
+                     truth=functional.normalize(truth, dim=-1))
 
 
 def adaptive_share(reference: Tensor, truth: Tensor, hard: float = 0.25) -> Tensor:

@@ -32,10 +32,11 @@ from anchorface.training.small_networks.base import BaseRecipe
 from anchorface.training.small_networks.decoder import DecoderRecipe
 from anchorface.training.small_networks.distil import DistilRecipe
 from anchorface.training.small_networks.embedder import recipe_of
+from anchorface.training.small_networks.face_encoder import FaceEncoderRecipe
 from anchorface.training.small_networks.run import begin_again, place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NETWORKS = ("autoencoder", "adaface", "distilled", "judge", "base", "decoder")
+NETWORKS = ("autoencoder", "adaface", "distilled", "judge", "face_encoder", "base", "decoder")
 
 
 def main() -> None:
@@ -67,7 +68,7 @@ def main() -> None:
         report.make_pictures(DistilRecipe(), arguments)
         return
     recipe: Any = {"autoencoder": AutoencoderRecipe, "base": BaseRecipe, "decoder": DecoderRecipe,
-                   "distilled": DistilRecipe}.get(
+                   "distilled": DistilRecipe, "face_encoder": FaceEncoderRecipe}.get(
         arguments.network, lambda: recipe_of(arguments.network))()
     limits = {name: getattr(arguments, name) for name in ("minutes", "sitting") if getattr(arguments, name) is not None}
     recipe = replace(recipe, budget=replace(recipe.budget, **limits))

@@ -11,6 +11,7 @@ from torch import nn
 from anchorface.degradation import apply, draw
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.face_encoder import FaceEncoder
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import rng
@@ -25,6 +26,7 @@ from anchorface.training.small_networks.autoencoder import (
 )
 from anchorface.training.small_networks.base import restore
 from anchorface.training.small_networks.embedder import embed, plain_crops
+from anchorface.training.small_networks.face_encoder import tokens_of
 from anchorface.training.small_networks.people import SIDE, SOURCES, Faces
 from anchorface.training.small_networks.verification import between_roles, found_at, within
 
@@ -80,6 +82,50 @@ def norm_and_quality(network: AdaFaceNet, crops: np.ndarray) -> tuple[float, dic
         cosines.append((found * units).sum(1))
         means[profile] = float(length.mean())
     return float(spearmanr(np.concatenate(lengths), np.concatenate(cosines)).statistic), means
+
+
+def face_encoder_numbers(network: FaceEncoder, synthetic: Faces, people: Faces) -> dict[str, float]:
+    """What tokens tell of held-out faces: a patch's pixels, the pose, and, unasked, the person."""
+    numbers: dict[str, float] = {}
+    for name, faces in (("synthetic", synthetic), ("real", people)):
+        images = middle(at_scale(faces.images))
+        tokens = tokens_of(network, images)
+        half = np.isin(faces.person, np.unique(faces.person)[::2])
+        size = network.shape.patch
+        patches = images.reshape(-1, IMAGE // size, size, IMAGE // size, size, 3).transpose(0, 1, 3, 2, 4, 5)
+        pixels = patches.reshape(len(images), -1, 3 * size**2).astype(np.float32) / 127.5 - 1
+        known, asked = (tokens[rows, 1:].reshape(-1, tokens.shape[-1]) for rows in (half, ~half))
+        shown, truth = (pixels[rows].reshape(-1, pixels.shape[-1]) for rows in (half, ~half))
+        missed = np.square(_ridge(known, shown, asked) - truth).mean() / truth.var(axis=0).mean()
+        numbers[f"pixels explained {name}"] = 1 - float(missed)
+        pooled = tokens[:, 1:].mean(axis=1)
+        if name == "synthetic":
+            yaw = faces.role.astype(np.float32)[:, None]
+            side = IMAGE // size
+            columns = tokens[:, 1:].reshape(len(tokens), side, side, -1).mean(axis=1).reshape(len(tokens), -1)
+            found = _ridge(columns[half], yaw[half], columns[~half], strength=0.3)
+            numbers |= {"yaw error synthetic": float(np.abs(found - yaw[~half]).mean()),
+                        "yaw error of the mean": float(np.abs(yaw[half].mean() - yaw[~half]).mean())}
+            numbers["auc synthetic"] = within(_units(pooled), faces.person)[0]
+    for source, roles in SOURCES.items():
+        chosen = real_of(people, source)
+        pooled = tokens_of(network, middle(at_scale(chosen.images)))[:, 1:].mean(axis=1)
+        numbers[f"auc {source}"] = between_roles(_units(pooled), chosen.person, chosen.role, roles)[0]
+    return {name: round(float(value), 4) for name, value in numbers.items()}
+
+
+def _ridge(inputs: np.ndarray, outputs: np.ndarray, asked: np.ndarray, strength: float = 1e-3) -> np.ndarray:
+    """Outputs [m, k] for `asked` [m, d], by a ridge regression on inputs [n, d] and outputs [n, k], normed first."""
+    mean, deviation, middle_of = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6, outputs.mean(axis=0)
+    normed = (inputs - mean) / deviation
+    gram = normed.T @ normed + strength * len(normed) * np.eye(normed.shape[1], dtype=np.float32)
+    return (asked - mean) / deviation @ np.linalg.solve(gram, normed.T @ (outputs - middle_of)) + middle_of
+
+
+def _units(vectors: np.ndarray) -> np.ndarray:
+    """Directions from the vectors' mean."""
+    centred = vectors - vectors.mean(axis=0)
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
 
 def autoencoder_numbers(model: Autoencoder, synthetic: Faces, people: Faces) -> dict[str, float]:

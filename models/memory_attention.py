@@ -1,0 +1,94 @@
+"""Attention from the image stream to a small memory beside it, after a block: low-rank, gated, nothing at its start.
+
+stream: float [B, L, D]. memory: float [B, M, memory width], what a pathway offers to every block.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as functional
+from einops import rearrange
+from torch import Tensor, nn
+
+from anchorface.models.cache import KeyValue
+from anchorface.models.precision import as_weights
+
+
+class LowRank(nn.Module):
+    """A linear map of small rank, up(down(x)), without bias; `zero` starts it as the zero map."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, *, zero: bool = False) -> None:
+        super().__init__()
+        self.down = nn.Linear(inputs, rank, bias=False)
+        self.up = nn.Linear(rank, outputs, bias=False)
+        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+        if zero:
+            nn.init.zeros_(self.up.weight)
+        else:
+            # down divides unit inputs' variance by 3; this brings the outputs back to unit variance.
+            nn.init.normal_(self.up.weight, std=math.sqrt(3 / rank))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
+        return self.up(self.down(as_weights(x, self.down.weight)))
+
+
+class MemoryAttention(nn.Module):
+    """gamma Attn(Q h, K M, V M) for one block; gamma starts at zero, everything else does not.
+
+    Our choice: h is layer-normed first, queries and keys are RMS-normed per head, no rotary embedding (memory tokens
+    have no place).
+
+    Args:
+        width, memory_width: of the stream and of the memory. heads: of the attention.
+        rank: of K and V. query_rank: of Q and of the output projection.
+
+    Source: IConFace, block-wise degraded attention after eq. 7.
+    """
+
+    def __init__(self, width: int, memory_width: int, *, heads: int, rank: int, query_rank: int) -> None:
+        super().__init__()
+        self.heads, head_width = heads, width // heads
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.to_query = LowRank(width, width, query_rank)
+        self.to_key = LowRank(memory_width, width, rank)
+        self.to_value = LowRank(memory_width, width, rank)
+        self.to_out = LowRank(width, width, query_rank)
+        self.norm_query = nn.RMSNorm(head_width, eps=1e-6)
+        self.norm_key = nn.RMSNorm(head_width, eps=1e-6)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def keys_values(self, memory: Tensor) -> KeyValue:
+        """What the memory [B, M, memory width] offers: keys and values [B, heads, M, head width]."""
+        key, value = (
+            rearrange(x, "b l (n d) -> b n l d", n=self.heads) for x in (self.to_key(memory), self.to_value(memory))
+        )
+        # Under autocast queries and keys are bfloat16, the norms' weights are not; the fused kernel wants one type.
+        return self.norm_key(key.to(self.norm_key.weight.dtype)).to(value.dtype), value
+
+    def forward(self, hidden: Tensor, offered: KeyValue, heard: Tensor | None = None) -> Tensor:
+        """What to add to the tokens `hidden` [B, L, D].
+
+        Args:
+            offered: what `keys_values` made of the memory.
+            heard: bool [B], pictures whose memory counts; nothing is added to the others. None: all.
+        """
+        key, value = offered
+        with torch.autocast(hidden.device.type, enabled=False):
+            normed = self.norm(hidden)  # in its own type: autocast would make a float32 copy of the whole stream
+        query = rearrange(self.to_query(normed), "b l (n d) -> b n l d", n=self.heads)
+        query = self.norm_query(query.to(self.norm_query.weight.dtype)).to(value.dtype)
+        found = rearrange(functional.scaled_dot_product_attention(query, key, value), "b n l d -> b l (n d)")
+        # gamma where there are few channels; nothing after it has a bias, so at 0 nothing is added, exactly.
+        low_rank = self.to_out.down(as_weights(found, self.to_out.down.weight))
+        gate = self.gamma if heard is None else self.gamma * heard[:, None, None]
+        return self.to_out.up((gate * low_rank).to(low_rank.dtype)).to(hidden.dtype)
+
+
+def attended(attention: MemoryAttention, stream: Tensor, offered: KeyValue, start: int, stop: int,
+             heard: Tensor | None = None) -> Tensor:
+    """The stream [B, L, D] with an attention to a memory added to its tokens start..stop."""
+    asked = stream[:, start:stop]
+    if asked.shape == stream.shape:
+        return stream + attention(stream, offered, heard)
+    return torch.cat([stream[:, :start], asked + attention(asked, offered, heard), stream[:, stop:]], dim=1)
