@@ -37,7 +37,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     if str(path).endswith(".safetensors"):
         return load_safetensors(path)
     try:
-        zipped = zipfile.is_zipfile(path)  # files of torch before 1.6 are not; they hold no foreign class, or are refused
+        zipped = zipfile.is_zipfile(path)  # torch's files before 1.6 are not: foreign names in them are refused
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path)) if zipped else []
         harmless = [name for name in foreign if name.split(".")[0] in ("pytorch_lightning", "lightning")]
         stand_ins: list[Any] = [(_stand_in(), name) for name in harmless]
