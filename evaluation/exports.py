@@ -125,7 +125,7 @@ def _markdown_strata(result: dict[str, Any]) -> list[str]:
                 rows.append([_plain(f"{entry['bin']} ({entry['rows']})"), _plain(slug), *(
                     number(v["mean"], sides[key]) + _interval(v, sides[key]) if v else "–"
                     for key, v in values.items())])
-        names = next(iter(found[0]["methods"].values()), {})
+        names: Mapping[str, Any] = next(iter(found[0]["methods"].values()), {})
         lines += [f"By {stratum.label}:", "", *_lines(["bin (pictures)", "method", *(_named(sides[k]) for k in names)],
                                                       rows), ""]
     return lines

@@ -42,7 +42,8 @@ class Outputs:
         Raises:
             DataError: two files for one case, or none for any. StorageError: no such folder.
         """
-        wanted, files, extra = set(names), {}, []
+        wanted, extra = set(names), []
+        files: dict[str, str] = {}
         for file in storage.list_files(uri, PICTURES):
             name = PurePosixPath(file).stem
             if name not in wanted:

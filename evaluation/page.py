@@ -67,8 +67,8 @@ def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None =
 
 
 def _pictures(gallery: page_pictures.Gallery, shown: int) -> str:
-    return ("<h2>What it does</h2><p>The protocol's first pictures, chosen before anything was restored. On the left: how "
-            "each reference differs from the truth. Below a picture: likeness to the truth, then PSNR.</p>"
+    return ("<h2>What it does</h2><p>The protocol's first pictures, chosen before anything was restored. On the left: "
+            "how each reference differs from the truth. Below a picture: likeness to the truth, then PSNR.</p>"
             + page_pictures.grid(gallery, page_pictures.first(gallery, shown)))
 
 

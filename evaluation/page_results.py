@@ -170,9 +170,9 @@ def results_table(table: dict[str, Any]) -> str:
 
 def _places(table: dict[str, Any], key: str) -> list[int]:
     """Each row's place in a column, the highest mean first; rows without a number stand last either way up."""
-    means = [(c["measures"].get(key) or {}).get("mean") for c in table["conditions"]]
-    order = sorted((n for n, mean in enumerate(means) if mean is not None), key=lambda n: -means[n])
-    return [order.index(n) + 1 if n in order else LAST for n in range(len(means))]
+    means = {n: float(c["measures"][key]["mean"]) for n, c in enumerate(table["conditions"]) if c["measures"].get(key)}
+    order = sorted(means, key=lambda n: -means[n])
+    return [order.index(n) + 1 if n in means else LAST for n in range(len(table["conditions"]))]
 
 
 def sampler(table: dict[str, Any]) -> str:

@@ -161,7 +161,7 @@ def ast_list(text: str, where: str) -> list[str]:
 
 def _rows(uri: str, place: str) -> list[Mapping[str, str]]:
     text = storage.read_bytes(storage.join(uri, place)).decode("utf-8", "replace")
-    rows = list(csv.DictReader(io.StringIO(text)))
+    rows: list[Mapping[str, str]] = list(csv.DictReader(io.StringIO(text)))
     lacks = [name for name in ("gt_image", "lq_image", "ref_image") if not rows or not rows[0].get(name)]
     if lacks:
         raise DataError(f"{storage.join(uri, place)}: no column {', '.join(lacks)}, or no row; these are ReF-LDM's")

@@ -145,7 +145,7 @@ def read_layout(folder: str, mode: str = "test") -> tuple[list[dict[str, Any]], 
         raise DataError(f"{folder}: no folder {', '.join(lacking)}")
     if not cases:
         raise DataError(f"{folder}: no picture that {place} names")
-    names = [case["name"] for case in cases]
+    names = [str(case["name"]) for case in cases]
     if len(set(names)) < len(names):
         raise DataError(f"{folder}: two pictures of one name, {sorted(n for n in names if names.count(n) > 1)[0]!r}: "
                         "outputs could not be told apart")
@@ -186,7 +186,8 @@ def _measured(part: Sequence[Mapping[str, Any]], answers: Outputs, opened: Seque
             continue
         for n, value in zip(there, _values(one)(images, images), strict=True):
             rows[n][one.metric.key] = float(value) if np.isfinite(value) else None
-    crops = [judge_crop(picture, part[n]["landmarks"]) for n in there for picture in (found[n].image, inputs[n])]
+    crops = [judge_crop(picture, part[n]["landmarks"]) for n in there
+             for picture in (np.asarray(found[n].image), inputs[n])]
     units = network.embed(np.stack(crops))[0]
     for place, n in enumerate(there):
         rows[n]["identity"] = float(units[2 * place] @ units[2 * place + 1])
