@@ -57,7 +57,7 @@ benchmarks: $(READY)
 # One lock for CPU and CUDA: every package but torch and what only torch asks for, with the hashes of all its files.
 lock:
 	@$(BIN)/uv lock --quiet && $(BIN)/uv export --quiet --prune torch --no-emit-project --no-header \
-	  --no-annotate --all-groups --all-extras > requirements.lock && rm uv.lock
+	  --no-annotate --all-groups --all-extras --no-extra noncommercial > requirements.lock && rm uv.lock
 
 licences: $(READY)
 	@$(BIN)/python -m anchorface.infra.supply licences

@@ -1,4 +1,4 @@
-"""Recipes, training, judging."""
+"""Recipes and training."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -167,47 +167,3 @@ def train(
 def _tell(text: str) -> None:
     """A line of progress, without credentials."""
     console.print(text, soft_wrap=True)
-
-
-@app.command()
-@told
-def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.")],
-    dataset: Annotated[str, typer.Argument(help="A dataset version.")],
-    out: Annotated[str, typer.Argument(help="Folder for rows, tables and the page.")],
-    judge: Annotated[str, typer.Option(help="Judge network: neither in the anchor nor in the loss.")] = "judge_small",
-    profile: Annotated[str, typer.Option(help="Degradation profile.")] = "refldm-severe",
-    count: Annotated[int, typer.Option(help="Pictures.")] = 100,
-    split: Annotated[str, typer.Option(help="Split.")] = "test",
-    history: Annotated[str | None, typer.Option(help="The run's progress.jsonl, for its curves.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of targets, references, plans and noise.")] = 0,
-    steps: Annotated[int, typer.Option(help="Euler steps of a sample.")] = 12,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
-    reference_guidance: Annotated[
-        float, typer.Option(help="Push along 'with minus without references'; 1 is none.")
-    ] = 1.0,
-    input_guidance: Annotated[
-        float | None, typer.Option(help="RG-IPFR's s_i: push along 'with minus without the degraded picture'.")
-    ] = None,
-    context_guidance: Annotated[
-        float | None, typer.Option(help="RG-IPFR's s_c: push along the references, each shown alone.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, or bf16: velocities under autocast.")] = "fp32",
-    erased: Annotated[
-        str, typer.Option(help="Where people whom the checkpoint saw were erased since: warn or refuse.")
-    ] = "warn",
-) -> None:
-    """Judge a checkpoint on held-out people: table with intervals, and a page."""
-    from anchorface.evaluation import evaluate as judge_it
-    from anchorface.evaluation import write_page
-    from anchorface.restoration import SamplerSettings
-
-    settings = SamplerSettings(
-        steps=steps, guidance=guidance, reference_guidance=reference_guidance, input_guidance=input_guidance,
-        context_guidance=context_guidance, precision=precision,
-    )
-    judge_it(
-        checkpoint, dataset, out, judge=judge, profile=profile, count=count, split=split, seed=seed, settings=settings,
-        device="auto", erased=erased, progress=console.print,
-    )
-    console.print(f"page: {write_page(out, dataset, f'{out}/report.html', history=history)}")

@@ -1,55 +1,83 @@
-"""Judge a checkpoint: run every condition of a frozen protocol, measure, and write rows and tables.
+"""Judge restorations: answer every case of a frozen protocol in every condition, measure, and write rows and tables.
 
-In: a checkpoint folder, a dataset version, a protocol (or the arguments to freeze one). Out, in one folder:
+In: a checkpoint folder, folders that other programs wrote, or both; a dataset version and a protocol (or the arguments
+to freeze one), or a published folder. Out, in one folder:
 
     protocol.json                  what is judged (evaluation.protocol)
     conditions/{slug}.parquet      one row per picture: measures, and the picture as JPEG; a condition that stands
                                    here, made from the same protocol, checkpoint and settings, is not run again
     rows.parquet                   all measures, without pixels
     table.json, table.csv          means with 95 % intervals (evaluation.tables)
+    table.tex, table.md            the same for a paper and for a page of text (evaluation.exports)
 
-Pictures are read, answered, measured and written `restorer.batch` rows at a time, once for every condition: memory
-does not grow with the pictures of a protocol, only by the judge's vectors and the measures of each row.
+Pictures are read, answered, measured and written a batch at a time, once for every condition: memory does not grow with
+the pictures of a protocol, only by the judges' vectors and the measures of each row.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from anchorface.evaluation.cases import Case, FacePicture, cases
+from anchorface.evaluation.answers import WITHOUT_CHECKPOINT, Answerer
+from anchorface.evaluation.cases import cases
 from anchorface.evaluation.conditions import CONDITIONS, Condition
-from anchorface.evaluation.judged import Judged, embed
-from anchorface.evaluation.metrics import psnr, ssim
+from anchorface.evaluation.exports import write_exports
+from anchorface.evaluation.judged import Judged
+from anchorface.evaluation.measured import FEATURES, IMAGE, Judge, Measurer
+from anchorface.evaluation.measures import MEASURES, Measure, for_judge
+from anchorface.evaluation.metrics import open_metrics
+from anchorface.evaluation.metrics.landmarks import DETECTOR
+from anchorface.evaluation.outputs import Outputs
 from anchorface.evaluation.protocol import Protocol, check_judge, freeze, weight_hash
+from anchorface.evaluation.protocols import freeze_folder
+from anchorface.evaluation.set_values import set_values
+from anchorface.evaluation.sources import Source
+from anchorface.evaluation.strata import strata_of
 from anchorface.evaluation.tables import table, write_tables
-from anchorface.faces.embed import Embedder, embedder
-from anchorface.faces.images import encode_jpeg
-from anchorface.faces.likeness import judge_crop, likeness
-from anchorface.records import ConfigurationError, storage
+from anchorface.evaluation.two_sided import two_sided
+from anchorface.faces.detect import Detector
+from anchorface.faces.embed import embedder
+from anchorface.records import ConfigurationError, Dropped, WeightsError, storage
 from anchorface.records.dataset import DatasetVersion
 from anchorface.records.table_stream import write_stream
 from anchorface.records.uses import note_dataset
-from anchorface.restoration import Reference, Restorer, SamplerSettings
+from anchorface.restoration import Restorer, SamplerSettings
 from anchorface.restoration.erased import heed_erasures
 
 FORMAT = 2
+BATCH = 16
+"""Cases at once where no checkpoint is judged."""
+COUNT = 64
+"""Pictures of a protocol that is frozen without a number."""
+OWN = "own"
+"""The protocol that is frozen from a dataset version."""
 
 
-def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol | None = None,
-             judge: str = "judge_small", split: str = "test", profile: str = "refldm-severe", count: int = 64,
+def evaluate(checkpoint: str | None, dataset_uri: str, out: str, *, protocol: Protocol | None = None,
+             judge: str = "judge_small", judges: Sequence[str] = (), metrics: Sequence[str] = (),
+             outputs: Mapping[str, str] | None = None, published: str = OWN, landmarks: str = DETECTOR,
+             size: int | None = None, split: str = "test", profile: str = "refldm-severe", count: int | None = None,
              seed: int = 0, settings: SamplerSettings | None = None, restorer: Restorer | None = None,
              conditions: Sequence[Condition] = CONDITIONS, device: str = "cpu", erased: str = "warn",
              progress: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Run what is not yet done and write the tables.
 
     Args:
-        checkpoint: a checkpoint folder. dataset_uri: a dataset version. out: folder or URI for the results.
+        checkpoint: a checkpoint folder; None: the outputs of other programs alone are judged.
+        dataset_uri: a dataset version; or a folder in the layout of a published protocol. out: folder or URI for the
+            results.
         protocol: a frozen protocol; None: freeze one from judge, split, profile, count and seed.
+        judge: the judge of the main columns. judges: further ones, each with columns of its own.
+        metrics: names of evaluation.metrics beside PSNR and SSIM. outputs: name to folder of other programs' pictures.
+        published: a name of evaluation.protocols; `own` with a dataset version freezes one of it.
+        landmarks: how faces are found in a published folder: a detector's weight name, or `aligned`.
+        size: px of the pictures; None: the checkpoint's, or 512 without one. count: pictures at most; None: 64 of a
+            dataset version, all of a published folder.
         settings: the sampler's; each condition sets its own fidelity.
         restorer: an open restorer of that checkpoint, to spare loading it again.
         erased: what is done where people whom the checkpoint saw were erased since: `warn` or `refuse`.
@@ -59,51 +87,71 @@ def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol 
         The content of table.json.
 
     Raises:
-        ConfigurationError: the judge is the checkpoint's own embedder, or the sizes do not fit.
-        CheckpointError, DataError: see Restorer and Protocol. ConsentError: see `erased`.
+        ConfigurationError: a judge is the checkpoint's own embedder, the sizes do not fit, or nothing is to be judged.
+        CheckpointError, DataError: see Restorer, Protocol, freeze_folder and Outputs. ConsentError: see `erased`.
     """
     say = progress or (lambda line: None)
-    heed_erasures(checkpoint, erased, say)
+    if checkpoint is None and not outputs:
+        raise ConfigurationError("nothing to judge: give a checkpoint, or outputs of other programs as NAME=FOLDER")
+    if checkpoint is not None:
+        heed_erasures(checkpoint, erased, say)
+        restorer = restorer or Restorer(checkpoint, device=device)
     settings = settings or SamplerSettings()
-    dataset = DatasetVersion.open(dataset_uri)
-    restorer = restorer or Restorer(checkpoint, device=device)
-    if protocol is None:
-        protocol = freeze(dataset, judge=judge, split=split, profile=profile, size=restorer.size, count=count,
-                          seed=seed)
-    check_judge(protocol.judge, restorer.embedder_name)
-    if protocol.size != restorer.size:
-        raise ConfigurationError(f"protocol of {protocol.size} px, but checkpoint {checkpoint} restores "
-                                 f"{restorer.size} px; freeze a protocol of that size")
+    size = size or (protocol.size if protocol else restorer.size if restorer else 512)
+    dropped: tuple[Dropped, ...] = ()
+    source: Source
+    if protocol is not None:
+        source = DatasetVersion.open(dataset_uri)
+    else:
+        source, protocol, dropped = frozen(
+            dataset_uri, judge=judge, size=size, published=published, landmarks=landmarks, split=split, profile=profile,
+            count=count, seed=seed, progress=say)
+    names = tuple(dict.fromkeys((protocol.judge, *judges)))
+    if restorer is not None:
+        for name in names:
+            check_judge(name, restorer.embedder_name)
+        if protocol.size != restorer.size:
+            raise ConfigurationError(f"protocol of {protocol.size} px, but checkpoint {checkpoint} restores "
+                                     f"{restorer.size} px; freeze a protocol of that size")
+    folders = {name: Outputs.open(uri, (row.name for row in protocol.rows))
+               for name, uri in (outputs or {}).items()}
+    for name, folder in folders.items():
+        if folder.extra:
+            say(f"{name}: {len(folder.extra)} files answer no case, among them {folder.extra[0]}")
     storage.write_atomic(storage.join(out, "protocol.json"), protocol.to_json().encode())
-    note_dataset(dataset.uri, "evaluation", out, say, manifest=protocol.manifest_id)
-    network = embedder(protocol.judge)
-    judged = Judged.of(dataset, protocol, network)
-    work = _Work(dataset=dataset, protocol=protocol, restorer=restorer, settings=settings, network=network,
-                 judged=judged)
-    tables = []
-    for number, condition in enumerate(conditions, start=1):
-        uri = storage.join(out, "conditions", f"{condition.slug}.parquet")
-        made_from = _fingerprint(protocol, restorer, settings, condition)
-        rows = _done(uri, made_from)
-        if rows is None:
-            say(f"[{number}/{len(conditions)}] {condition.label}: {len(protocol.rows)} pictures")
-            write_stream(uri, ROW_SCHEMA.with_metadata({"made_from": made_from}), _run(condition, work, say))
-            rows = storage.read_table(uri, MEASURED).replace_schema_metadata(None)
-        else:
-            say(f"[{number}/{len(conditions)}] {condition.label}: done before")
-        tables.append(rows)
-    rows = pa.concat_tables(tables)
+    if isinstance(source, DatasetVersion):
+        note_dataset(source.uri, "evaluation", out, say, manifest=protocol.manifest_id)
+    measurer, notes = _measurer(source, protocol, names, metrics, bool(folders), device)
+    for note in notes:
+        say(note)
+    run = [c for c in conditions if restorer is not None or c.kind in WITHOUT_CHECKPOINT]
+    run += [Condition(slug=name, label=name, kind="outputs", references=max(len(r.references) for r in protocol.rows))
+            for name in folders]
+    work = _Work(source=source, protocol=protocol, measurer=measurer, batch=restorer.batch if restorer else BATCH,
+                 answerer=Answerer(protocol=protocol, restorer=restorer, settings=settings, outputs=folders))
+    rows = _rows(run, work, out, say)
     storage.write_table(storage.join(out, "rows.parquet"), rows)
-    result = table(rows, [asdict(c) for c in conditions], seed=protocol.seed)
+    described = [asdict(c) for c in run]
+    sets, measures = set_values(out, [c.slug for c in run], measurer.metrics, seed=protocol.seed)
+    columns = _columns(names, measures)
+    result = table(rows, described, measures=columns, seed=protocol.seed, of_sets=sets)
+    result |= two_sided(rows, described, strata_of(source, protocol, rows), seed=protocol.seed)
+    first = measurer.judges[protocol.judge].judged
     result |= {
-        "scale": judged.scale([row.identity for row in protocol.rows]),
+        "scale": first.scale([row.identity for row in protocol.rows]), "protocol": protocol.name,
         "protocol_id": protocol.protocol_id, "manifest_id": protocol.manifest_id, "split": protocol.split,
         "profile": protocol.profile, "size": protocol.size, "seed": protocol.seed,
         "judge": {"name": protocol.judge, "sha256": protocol.judge_sha256},
-        "embedder": {"name": restorer.embedder_name, "sha256": weight_hash(restorer.embedder_name)},
-        "checkpoint": restorer.summary(), "settings": asdict(settings),
+        "judges": [{"name": name, "sha256": weight_hash(name)} for name in names],
+        "embedder": {"name": restorer.embedder_name, "sha256": weight_hash(restorer.embedder_name)} if restorer
+        else {"name": "none: no checkpoint was judged", "sha256": ""},
+        "checkpoint": restorer.summary() if restorer else {}, "settings": asdict(settings) if restorer else {},
+        "outputs": {name: {"folder": folder.uri, "extra": len(folder.extra)}
+                    for name, folder in folders.items()},
+        "notes": notes, "dropped": [row.to_row() for row in dropped],
     }
     write_tables(out, result)
+    write_exports(out, result)
     return result
 
 
@@ -111,99 +159,110 @@ def evaluate(checkpoint: str, dataset_uri: str, out: str, *, protocol: Protocol 
 class _Work:
     """What every condition is run with."""
 
-    dataset: DatasetVersion
+    source: Source
     protocol: Protocol
-    restorer: Restorer
-    settings: SamplerSettings
-    network: Embedder
-    judged: Judged
+    answerer: Answerer
+    measurer: Measurer
+    batch: int
+
+    def tables(self, condition: Condition, say: Callable[[str], None]) -> Iterator[pa.Table]:
+        """Answer and measure every row, a batch at a time: no more pictures than its are in memory."""
+        count = len(self.protocol.rows)
+        for start in range(0, count, self.batch):
+            stop = min(start + self.batch, count)
+            part = list(cases(self.source, self.protocol, start, stop))
+            yield self.measurer.rows(condition, part, self.answerer.answers(condition, part))
+            say(f"    {stop}/{count}")
+
+    def made_from(self, condition: Condition) -> str:
+        """A hash of everything that a condition's rows follow from."""
+        of: dict[str, Any] = {"format": FORMAT, "protocol": self.protocol.protocol_id, "condition": asdict(condition)}
+        restorer = self.answerer.restorer
+        if condition.kind in ("restored", "autoencoder") and restorer is not None:
+            of |= {"checkpoint": restorer.checkpoint_id, "settings": asdict(self.answerer.settings)}
+        if condition.kind == "outputs":
+            of |= {"outputs": self.answerer.outputs[condition.slug].fingerprint(),
+                   "faces": self.measurer.detector is not None}
+        if further := list(self.measurer.judges)[1:]:
+            of |= {"judges": [(name, weight_hash(name)) for name in further]}
+        if ready := [(o.metric.key, o.measure.source) for o in self.measurer.metrics if o.values]:
+            of |= {"metrics": ready}
+        return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 
 
-def _run(condition: Condition, work: _Work, say: Callable[[str], None]) -> Iterator[pa.Table]:
-    """Answer and measure every row, `restorer.batch` rows at a time: no more pictures than theirs are in memory."""
-    count = len(work.protocol.rows)
-    for start in range(0, count, work.restorer.batch):
-        stop = min(start + work.restorer.batch, count)
-        yield _chunk(condition, list(cases(work.dataset, work.protocol, start, stop)), work)
-        say(f"    {stop}/{count}")
+def frozen(uri: str, *, judge: str, size: int, published: str = OWN, landmarks: str = DETECTOR, split: str = "test",
+           profile: str = "refldm-severe", count: int | None = None, seed: int = 0,
+           progress: Callable[[str], None] | None = None) -> tuple[Source, Protocol, tuple[Dropped, ...]]:
+    """A protocol, frozen from a dataset version or from a published folder, with its source and what of that cannot be
+    judged. Arguments and errors as in `evaluate`.
+    """
+    if published == OWN and not storage.exists(storage.join(uri, "gt")):
+        dataset = DatasetVersion.open(uri)
+        return dataset, freeze(dataset, judge=judge, split=split, profile=profile, size=size, count=count or COUNT,
+                               seed=seed), ()
+    protocol, folder, dropped = freeze_folder(published, uri, judge=judge, size=size, count=count, seed=seed,
+                                              landmarks=landmarks, progress=progress)
+    if progress is not None:
+        first = f", the first: {dropped[0].uri}: {dropped[0].cause}" if dropped else ""
+        progress(f"{published}: {len(protocol.rows)} cases of {len({row.identity for row in protocol.rows})} persons; "
+                 f"{len(dropped)} files cannot be used{first}")
+    return folder, protocol, dropped
 
 
-def _chunk(condition: Condition, part: Sequence[Case], work: _Work) -> pa.Table:
-    """Rows of ROW_SCHEMA for a few cases."""
-    outputs = _outputs(condition, part, work)
-    targets = np.stack([c.target.image for c in part])
-    units = embed(work.network, [judge_crop(o, c.target.landmarks) for o, c in zip(outputs, part, strict=True)])
-    ratios, similarities = psnr(outputs, targets), ssim(outputs, targets)
-    rows: list[dict[str, Any]] = []
-    for n, case in enumerate(part):
-        row, judged = case.row, work.judged
-        seen = likeness(units[n], judged.targets[row.number], judged.references[row.number])
-        stranger = judged.strangers[row.number]
-        rows.append({
-            "condition": condition.slug, "number": row.number, "identity": row.identity, "target": row.target,
-            "references_shown": min(condition.references, len(row.references)),
-            "psnr": float(ratios[n]), "ssim": float(similarities[n]), "judge_target": seen.target,
-            "judge_first": seen.first, "judge_mean": seen.mean, "truth_first": seen.truth_first,
-            "truth_mean": seen.truth_mean, "surplus": seen.surplus, "copied": seen.copied,
-            "copied_any": seen.copied_any,
-            "judge_stranger": float(stranger[0] @ units[n]) if len(stranger) else None,
-            "image": encode_jpeg(outputs[n], 92),
-        })
-    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+def _measurer(source: Source, protocol: Protocol, judges: Sequence[str], metrics: Sequence[str], outputs: bool,
+              device: str) -> tuple[Measurer, list[str]]:
+    """The judges and metrics, opened, and what a reader must know of them."""
+    opened = open_metrics(metrics, protocol.size, "cpu" if device == "auto" else device)
+    notes = [f"{o.measure.label}: no numbers: {o.measure.absent}" for o in opened if o.measure.absent]
+    notes += [f"{o.measure.label}: not for commercial use: {o.metric.licence}" for o in opened
+              if "oncommercial" in o.metric.licence]
+    detector = None
+    if outputs:
+        try:
+            detector = Detector(DETECTOR)
+        except WeightsError as error:
+            notes.append(f"outputs are not looked through for faces: {str(error).splitlines()[0]}")
+    networks = {name: embedder(name) for name in judges}
+    return Measurer(judges={name: Judge(network=network, judged=Judged.of(source, protocol, network))
+                            for name, network in networks.items()}, metrics=opened, detector=detector), notes
 
 
-def _outputs(condition: Condition, part: Sequence[Case], work: _Work) -> np.ndarray:
-    """uint8 [n, S, S, 3]: the condition's answer to each case."""
-    if condition.kind == "degraded":
-        return np.stack([c.degraded for c in part])
-    targets = np.stack([c.target.image for c in part])
-    if condition.kind == "truth":
-        return targets
-    if condition.kind == "autoencoder":
-        return work.restorer.reconstruct(targets)
-    own_network = work.protocol.embedder == work.restorer.embedder_name
-    return work.restorer.restore_aligned(
-        np.stack([c.degraded for c in part]),
-        [[_reference(picture, own_network) for picture in _shown(condition, c, work.protocol)] for c in part],
-        landmarks=np.stack([c.target.landmarks for c in part]), seeds=[c.row.seed for c in part],
-        settings=replace(work.settings, fidelity=condition.fidelity))
+def _columns(judges: Sequence[str], measures: Sequence[Measure]) -> tuple[Measure, ...]:
+    """All columns of the table, each with who computed it."""
+    return (*for_judge(judges[0], weight_hash(judges[0]), MEASURES),
+            *(m for name in judges[1:] for m in for_judge(name, weight_hash(name), MEASURES, further=True)), *measures)
 
 
-def _shown(condition: Condition, case: Case, protocol: Protocol) -> tuple[FacePicture, ...]:
-    """The references that a condition shows with a case: a stranger's are read when they are needed."""
-    if condition.whose == "own":
-        return case.references(condition.references)
-    other = protocol.strangers[case.row.number]
-    return () if other is None else replace(case, row=protocol.rows[other]).references(condition.references)
-
-
-def _reference(picture: FacePicture, own_network: bool) -> Reference:
-    """A reference for the restorer; the face table's embedding serves only if the restorer's own network made it."""
-    return Reference(image=picture.image, landmarks=picture.landmarks,
-                     raw_embedding=picture.raw_embedding if own_network else None)
-
-
-ROW_SCHEMA = pa.schema([
-    ("condition", pa.string()), ("number", pa.int32()), ("identity", pa.string()), ("target", pa.string()),
-    ("references_shown", pa.int32()), ("psnr", pa.float64()), ("ssim", pa.float64()),
-    ("judge_target", pa.float64()), ("judge_first", pa.float64()), ("judge_mean", pa.float64()),
-    ("truth_first", pa.float64()), ("truth_mean", pa.float64()), ("surplus", pa.float64()), ("copied", pa.bool_()),
-    ("copied_any", pa.bool_()), ("judge_stranger", pa.float64()), ("image", pa.binary()),
-])
-MEASURED = tuple(name for name in ROW_SCHEMA.names if name != "image")
-
-
-def _fingerprint(protocol: Protocol, restorer: Restorer, settings: SamplerSettings, condition: Condition) -> str:
-    of = {"format": FORMAT, "protocol": protocol.protocol_id, "condition": asdict(condition)}
-    if condition.kind in ("restored", "autoencoder"):
-        of |= {"checkpoint": restorer.checkpoint_id, "settings": asdict(settings)}
-    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+def _rows(conditions: Sequence[Condition], work: _Work, out: str, say: Callable[[str], None]) -> pa.Table:
+    """Every condition's measures; what is done stays."""
+    tables = []
+    for number, condition in enumerate(conditions, start=1):
+        uri = storage.join(out, "conditions", f"{condition.slug}.parquet")
+        made_from = work.made_from(condition)
+        rows = _done(uri, made_from)
+        if rows is None:
+            say(f"[{number}/{len(conditions)}] {condition.label}: {len(work.protocol.rows)} pictures")
+            schema = work.measurer.schema(condition).with_metadata({"made_from": made_from})
+            write_stream(uri, schema, work.tables(condition, say))
+            rows = _measures_of(uri).replace_schema_metadata(None)
+        else:
+            say(f"[{number}/{len(conditions)}] {condition.label}: done before")
+        tables.append(rows)
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _done(uri: str, made_from: str) -> pa.Table | None:
     """A finished condition's rows without their pictures; None where it is to be run."""
     if not storage.exists(uri):
         return None
-    rows = storage.read_table(uri, MEASURED)
+    rows = _measures_of(uri)
     done = (rows.schema.metadata or {}).get(b"made_from") == made_from.encode()
     return rows.replace_schema_metadata(None) if done else None
+
+
+def _measures_of(uri: str) -> pa.Table:
+    """A condition's file without pictures and features."""
+    system, path = storage.filesystem(uri)
+    with system.open_input_file(path) as file:
+        names = pq.read_schema(file).names
+    return storage.read_table(uri, [name for name in names if name not in (IMAGE, FEATURES)])

@@ -5,6 +5,7 @@ In: values [N] and each row's identity. Out: the mean over rows with a percentil
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,23 @@ def bootstrap(values: Sequence[float] | np.ndarray, identities: Sequence[str], *
     people, place = np.unique(np.asarray(identities), return_inverse=True)
     sums = np.bincount(place, weights=numbers, minlength=len(people))
     counts = np.bincount(place, minlength=len(people)).astype(np.float64)
-    drawn = rng(seed, "bootstrap").multinomial(len(people), np.full(len(people), 1 / len(people)), size=draws)
-    means = (drawn @ sums) / (drawn @ counts)
+    means = resampled(sums, counts, draws=draws, seed=seed)
     low, high = np.quantile(means, [(1 - coverage) / 2, (1 + coverage) / 2])
     return Interval(mean=float(numbers.mean()), low=float(low), high=float(high), rows=len(numbers),
                     identities=len(people))
+
+
+def resampled(sums: np.ndarray, counts: np.ndarray, *, draws: int = 4000, seed: int = 0) -> np.ndarray:
+    """The mean over rows of each of `draws` samples of as many persons, drawn with replacement: float64 [draws].
+
+    Args:
+        sums, counts: [persons], each one's sum of values and number of rows.
+    """
+    drawn = _drawn(len(sums), draws, seed)
+    return np.asarray((drawn @ sums) / (drawn @ counts))
+
+
+@lru_cache(maxsize=4)
+def _drawn(persons: int, draws: int, seed: int) -> np.ndarray:
+    """How often each person stands in each sample, [draws, persons]: the same for every measure of as many persons."""
+    return rng(seed, "bootstrap").multinomial(persons, np.full(persons, 1 / persons), size=draws)

@@ -1,6 +1,6 @@
 """What the judge says of a protocol's clean pictures, before anything is restored.
 
-In: a protocol, its dataset version, the judge. Out: unit embeddings, a few kilobytes per row; pictures are read row
+In: a protocol, its source, the judge. Out: unit embeddings, a few kilobytes per row; pictures are read row
 after row and let go.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from anchorface.evaluation.cases import cases
 from anchorface.evaluation.protocol import Protocol
+from anchorface.evaluation.sources import Source
 from anchorface.faces.embed import Embedder
 from anchorface.faces.likeness import judge_crop
-from anchorface.records.dataset import DatasetVersion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +26,10 @@ class Judged:
     strangers: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, dataset: DatasetVersion, protocol: Protocol, network: Embedder) -> "Judged":
+    def of(cls, source: Source, protocol: Protocol, network: Embedder) -> "Judged":
         """Look at every target and reference of a protocol once."""
         targets, references = [], []
-        for case in cases(dataset, protocol):
+        for case in cases(source, protocol):
             pictures = (case.target, *case.references())
             units = embed(network, [judge_crop(picture.image, picture.landmarks) for picture in pictures])
             targets.append(units[:1])

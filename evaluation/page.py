@@ -1,7 +1,7 @@
 """The report: one static HTML file with everything inside, no outside reference, readable from a mail attachment.
 
-In: an evaluation folder (evaluation.evaluate), the dataset version it was made on, and, where there are any, a run's
-history and the dropped table. Out: the file.
+In: an evaluation folder (evaluation.evaluate), the dataset version or folder it was made on, and, where there are any,
+a run's history and the dropped table. Out: the file.
 """
 
 from html import escape
@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from anchorface.evaluation import page_data, page_pictures, page_results
+from anchorface.evaluation import page_data, page_pictures, page_results, page_sides
 from anchorface.evaluation.page_style import STYLE
 from anchorface.evaluation.protocol import Protocol
-from anchorface.records import storage
-from anchorface.records.dataset import DatasetVersion
+from anchorface.evaluation.sources import FaceFolder, Source, open_source
+from anchorface.evaluation.tables import columns
+from anchorface.records import DROPPED_SCHEMA, storage
 from anchorface.records.state import read_state
 
 
@@ -22,7 +23,7 @@ def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None =
     """Write the report of one evaluation.
 
     Args:
-        folder: what `evaluate` wrote. dataset_uri: the dataset version. out: the HTML file to write.
+        folder: what `evaluate` wrote. dataset_uri: the dataset version or folder. out: the HTML file to write.
         history: CSV, JSON or JSON lines of the training run, with a `positions` or `step` column.
         dropped: rows of DROPPED_SCHEMA. title: a name for the run.
         shown: pictures in the main grid. worst: pictures in each of the two worst-case grids.
@@ -35,17 +36,19 @@ def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None =
     """
     table = _json(storage.join(folder, "table.json"))
     protocol = Protocol.from_json(storage.read_bytes(storage.join(folder, "protocol.json")).decode())
-    dataset = DatasetVersion.open(dataset_uri)
+    source = open_source(dataset_uri, protocol.policy)
     rows = storage.read_table(storage.join(folder, "rows.parquet"))
-    gallery = page_pictures.Gallery.open(folder, protocol, dataset, [c["slug"] for c in table["conditions"]])
+    gallery = page_pictures.Gallery.open(folder, protocol, source, table["conditions"])
     sections = [
         ("pictures", "Pictures", _pictures(gallery, shown)),
         ("table", "Table", _table(table)),
+        ("sides", "Both sides", page_sides.sides(table)),
         ("copying", "Copying", page_results.copying(table, rows)),
         ("fidelity", "Sample or mean", _fidelity(table, gallery)),
-        ("worst", "Worst cases", _worst(gallery, worst)),
+        ("worst", "Worst and median cases", _worst(gallery, worst)),
         ("training", "Training", _training(history)),
-        ("data", "Data", _data(dataset, protocol, dropped)),
+        ("data", "Data", _data(source, protocol, dropped, table)),
+        ("cases", "Cases", f"<h2>Every case</h2>{page_pictures.explained(gallery)}"),
         ("protocol", "Protocol", _protocol(table, protocol)),
     ]
     sections = [(key, name, content) for key, name, content in sections if content]
@@ -64,9 +67,8 @@ def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None =
 
 
 def _pictures(gallery: page_pictures.Gallery, shown: int) -> str:
-    return ("<h2>What it does</h2><p>The protocol's first pictures, chosen before anything was restored. Each row is a "
-            "person whom the restorer never saw. On the left: how each reference differs from the truth. Below a "
-            "picture: likeness to the truth, then PSNR.</p>"
+    return ("<h2>What it does</h2><p>The protocol's first pictures, chosen before anything was restored. On the left: "
+            "how each reference differs from the truth. Below a picture: likeness to the truth, then PSNR.</p>"
             + page_pictures.grid(gallery, page_pictures.first(gallery, shown)))
 
 
@@ -94,6 +96,11 @@ def _worst(gallery: page_pictures.Gallery, worst: int) -> str:
     if numbers := page_pictures.most_copied(gallery, worst):
         parts += ["<h3>Nearest to copying: the likeness to the reference exceeds the truth's own</h3>",
                   page_pictures.grid(gallery, numbers)]
+    if numbers := page_pictures.median(gallery, worst):
+        parts += ["<h3>Median cases, by likeness to the truth</h3>", page_pictures.grid(gallery, numbers),
+                  "<h3>One over the other</h3><p class=note>The worst and the median case. Drag the lower right corner "
+                  "of the upper picture.</p>",
+                  page_pictures.sliders(gallery, [*page_pictures.least_gained(gallery, 1), *numbers[:1]])]
     return "".join(parts) if len(parts) > 1 else ""
 
 
@@ -104,7 +111,11 @@ def _training(history: str | None) -> str:
     return f"<h2>How it was trained</h2><p>Pale: every logged value; strong: running mean.</p>{charts}"
 
 
-def _data(dataset: DatasetVersion, protocol: Protocol, dropped: pa.Table | None) -> str:
+def _data(dataset: Source, protocol: Protocol, dropped: pa.Table | None, table: dict[str, Any]) -> str:
+    if isinstance(dataset, FaceFolder):
+        missing = pa.Table.from_pylist(table.get("dropped", []), schema=DROPPED_SCHEMA)
+        return (f"<h2>The data</h2><p>Files of the folder as published, protocol {escape(protocol.name)}.</p>"
+                f"<h3>What could not be judged, and why</h3>{page_data.dropped_summary(missing)}")
     return (f"<h2>The data</h2>{page_data.counts(dataset)}{page_data.data_plots(dataset, protocol)}"
             "<h3>How far references lie from their targets</h3><p>References are chosen by mismatch: the same person, "
             "but at another pose, age or time. The further they lie, the less can simply be copied.</p>"
@@ -122,15 +133,19 @@ def _protocol(table: dict[str, Any], protocol: Protocol) -> str:
         ("Judged", f"{table['rows']} pictures of {table['identities']} people, {protocol.size} px, on average "
                    f"{sum(shown) / len(shown):.1f} references each"),
         ("Degradation", f"profile {escape(protocol.profile)}, one stored plan per picture; seed {protocol.seed}"),
-        ("Judge", _weight(table["judge"]) + " – neither in the anchor nor in the loss"),
+        ("Judge", _weight(table["judge"]) + (" – neither in the anchor nor in the loss" if checkpoint else "")),
+        *(("Further judge", _weight(judge)) for judge in table.get("judges", [])[1:]),
         ("Anchor and loss", _weight(table["embedder"])),
         ("Checkpoint", ", ".join(f"{escape(str(k))} <span class=hash>{escape(str(v))}</span>"
                                  for k, v in checkpoint.items()) or "not stated"),
-        ("Sampler", ", ".join(f"{escape(k)} {v}" for k, v in settings.items() if k != "fidelity")),
+        ("Sampler", ", ".join(f"{escape(k)} {v}" for k, v in settings.items() if k != "fidelity") or "none ran"),
+        *((f"Outputs: {escape(name)}", escape(of["folder"])) for name, of in table.get("outputs", {}).items()),
         ("Alignment", "all pictures of a row are cut with the clean target's landmarks"),
         ("Intervals", "bootstrap, 4000 draws of people with replacement, 2.5 to 97.5 percentile"),
         ("Reference policy", ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in protocol.policy.items())),
     ]
+    facts += [(f"Column: {escape(m.label)}", f'<span class="absent">no numbers: {escape(m.absent)}</span>' if m.absent
+               else escape(m.source)) for m in columns(table) if m.absent or m.source]
     body = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in facts)
     return f'<h2>How to repeat it</h2><div class="wide"><table class="left"><tbody>{body}</tbody></table></div>'
 

@@ -1,11 +1,11 @@
 """The report's pictures: rows of degraded, references, restored, truth, each with what the judge says.
 
-In: the conditions' JPEG bytes by picture number, the protocol, the dataset version (for the references).
+In: the conditions' JPEG bytes by picture number, the protocol, its source (for the references).
 Out: HTML fragments with the pictures inline.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -14,11 +14,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from anchorface.degradation import Plan, explain
-from anchorface.evaluation.cases import face_picture
 from anchorface.evaluation.protocol import Protocol, ProtocolRow
+from anchorface.evaluation.sources import Source, face_picture
 from anchorface.faces.images import encode_jpeg
 from anchorface.records import DataError, storage
-from anchorface.records.dataset import DatasetVersion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,34 +26,58 @@ class Gallery:
 
     folder: str
     protocol: Protocol
-    dataset: DatasetVersion
+    source: Source
     answers: dict[str, dict[int, dict[str, Any]]]
+    outputs: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: str, protocol: Protocol, dataset: DatasetVersion, slugs: Sequence[str]) -> "Gallery":
-        """Read the conditions' measures from an evaluation folder."""
+    def open(cls, folder: str, protocol: Protocol, source: Source, conditions: Sequence[Mapping[str, Any]]
+             ) -> "Gallery":
+        """Read the conditions' measures from an evaluation folder.
+
+        Args:
+            conditions: those of its table.json.
+        """
         rows = storage.read_table(storage.join(folder, "rows.parquet")).to_pylist()
-        answers = {slug: {row["number"]: row for row in rows if row["condition"] == slug} for slug in slugs}
-        return cls(folder=folder, protocol=protocol, dataset=dataset, answers=answers)
+        answers = {c["slug"]: {row["number"]: row for row in rows if row["condition"] == c["slug"]} for c in conditions}
+        return cls(folder=folder, protocol=protocol, source=source, answers=answers,
+                   outputs=tuple(c["slug"] for c in conditions if c["kind"] == "outputs"))
 
     def image(self, slug: str, number: int) -> bytes:
         """The JPEG bytes of a condition's answer; of its file, only the rows around this one are read."""
         uri = storage.join(self.folder, "conditions", f"{slug}.parquet")
         found = storage.read_table(uri, ("image",), pc.field("number") == number)["image"].to_pylist()
-        if not found:
+        if not found or found[0] is None:
             raise DataError(f"{uri}: no picture {number}; run evaluate again")
         return bytes(found[0])
 
+    @property
+    def shown(self) -> str:
+        """The method whose cases are picked: ours with references, or the first of the other programs."""
+        return next((slug for slug in ("three", *self.outputs) if slug in self.answers), "")
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """The methods that stand side by side, with their names."""
+        return (*((slug, name) for slug, name in RESTORED if slug in self.answers),
+                *((slug, slug) for slug in self.outputs))
+
+    @cached_property
+    def likenesses(self) -> dict[int, float]:
+        """The shown method's likeness to the truth, per picture that has one."""
+        return {n: row["judge_target"] for n, row in self.answers.get(self.shown, {}).items()
+                if row["judge_target"] is not None}
+
     @cached_property
     def gains(self) -> dict[int, float]:
-        """Likeness with references minus likeness of the degraded input, per picture; empty where not both ran."""
-        three, degraded = self.answers.get("three", {}), self.answers.get("degraded", {})
-        return {n: three[n]["judge_target"] - degraded[n]["judge_target"] for n in three if n in degraded}
+        """What the shown method adds to the degraded input's likeness, per picture; empty where not both ran."""
+        degraded = self.answers.get("degraded", {})
+        return {n: value - degraded[n]["judge_target"] for n, value in self.likenesses.items() if n in degraded}
 
     @cached_property
     def surplus(self) -> dict[int, float]:
-        """How much nearer to the first reference the restoration is than the truth, per picture."""
-        return {n: row["surplus"] for n, row in self.answers.get("three", {}).items() if row["surplus"] is not None}
+        """How much nearer to the first reference the shown method is than the truth, per picture."""
+        return {n: row["surplus"] for n, row in self.answers.get(self.shown, {}).items() if row["surplus"] is not None}
 
 
 RESTORED = (("without", "restored without"), ("three", "restored with references"))
@@ -62,13 +85,13 @@ ESTIMATES = (("without", "without, sample"), ("without_mean", "without, mean est
              ("three_mean", "with, mean estimate"))
 
 
-def grid(gallery: Gallery, numbers: Sequence[int], columns: Sequence[tuple[str, str]] = RESTORED,
+def grid(gallery: Gallery, numbers: Sequence[int], columns: Sequence[tuple[str, str]] | None = None,
          show_references: bool = True) -> str:
-    """One row per picture number: degraded, references, the given columns, the truth."""
-    columns = [(slug, name) for slug, name in columns if slug in gallery.answers]
+    """One row per picture number: degraded, references, the given columns (all methods by default), the truth."""
+    columns = [(slug, name) for slug, name in columns or gallery.columns if slug in gallery.answers]
     wide = len(columns) + 2 + show_references
     names = ["degraded input", *(["references"] if show_references else []), *(name for _, name in columns), "truth"]
-    head = '<div class="case names"><div></div>' + "".join(f"<div>{name}</div>" for name in names) + "</div>"
+    head = '<div class="case names"><div></div>' + "".join(f"<div>{escape(name)}</div>" for name in names) + "</div>"
     rows = {row.number: row for row in gallery.protocol.rows}
     body = "".join(_case(gallery, rows[n], columns, show_references) for n in numbers if n in rows)
     return f'<div style="--columns:{wide}">{head}{body}</div>'
@@ -89,14 +112,55 @@ def most_copied(gallery: Gallery, count: int) -> list[int]:
     return [n for n in sorted(gallery.surplus, key=lambda n: -gallery.surplus[n]) if gallery.surplus[n] > 0][:count]
 
 
+def median(gallery: Gallery, count: int) -> list[int]:
+    """Pictures whose likeness to the truth lies in the middle: neither the best nor the worst."""
+    order = sorted(gallery.likenesses, key=lambda n: gallery.likenesses[n])
+    start = max(0, (len(order) - count) // 2)
+    return order[start:start + count]
+
+
+def sliders(gallery: Gallery, numbers: Sequence[int]) -> str:
+    """The degraded input over the shown method, and that over the truth: drag the lower right corner of the upper one.
+
+    No script is needed: the upper picture is a box that the browser lets one resize.
+    """
+    rows = {row.number: row for row in gallery.protocol.rows}
+    parts = []
+    for number in numbers:
+        row = gallery.answers[gallery.shown][number]
+        if row["judge_target"] is None or number not in rows:
+            continue
+        answer = _image(gallery.image(gallery.shown, number), gallery.shown)
+        truth = encode_jpeg(face_picture(gallery.source, rows[number].target, gallery.protocol.size).image, 92)
+        pairs = [(_image(gallery.image("degraded", number), "the degraded input"), answer, "input | restored")
+                 ] if "degraded" in gallery.answers else []
+        pairs.append((answer, _image(truth, "the true photograph"), "restored | truth"))
+        parts += [f'<figure><div class="slide">{below}<div class="over">{above}</div></div><figcaption>picture '
+                  f'{number}: {name}, {row["judge_target"]:.2f}</figcaption></figure>' for above, below, name in pairs]
+    return f'<div class="slides">{"".join(parts)}</div>' if parts else ""
+
+
+def explained(gallery: Gallery) -> str:
+    """Every case: who, how it was degraded, why each reference was chosen."""
+    rows = []
+    for row in gallery.protocol.rows:
+        how = explain(Plan.from_json(row.plan)) if row.plan else f"as published: {row.degraded}"
+        why = "".join(f"<li>{escape(reason)}</li>" for reason in row.reasons)
+        rows.append(f"<tr><td>{row.number}</td><td>{escape(row.name)}</td><td>{escape(row.identity)}</td>"
+                    f"<td>{escape(how)}</td><td><ul>{why}</ul></td></tr>")
+    return ('<details><summary>all cases</summary><div class="wide"><table class="left"><thead><tr><th>number</th>'
+            "<th>name</th><th>person</th><th>degradation</th><th>references</th></tr></thead><tbody>"
+            f'{"".join(rows)}</tbody></table></div></details>')
+
+
 def _case(gallery: Gallery, row: ProtocolRow, columns: Sequence[tuple[str, str]], show_references: bool) -> str:
-    truth = encode_jpeg(face_picture(gallery.dataset, row.target, gallery.protocol.size).image, 92)
-    plan = Plan.from_json(row.plan)
+    truth = encode_jpeg(face_picture(gallery.source, row.target, gallery.protocol.size).image, 92)
+    plan = explain(Plan.from_json(row.plan)) if row.plan else f"as published: {row.degraded}"
     gaps = "".join(f"<li>{escape(reason.partition(',')[0])}</li>" for reason in row.reasons)
     cells = [f'<div class="who"><b>picture {row.number}</b>{escape(row.identity)}<ul>{gaps}</ul></div>',
-             _answer(gallery, "degraded", row.number, explain(plan))]
+             _answer(gallery, "degraded", row.number, plan)]
     if show_references:
-        pictures = [face_picture(gallery.dataset, face_id, gallery.protocol.size).image for face_id in row.references]
+        pictures = [face_picture(gallery.source, face_id, gallery.protocol.size).image for face_id in row.references]
         inside = "".join(_image(encode_jpeg(picture, 90), reason)
                          for picture, reason in zip(pictures, row.reasons, strict=True))
         cells.append(f'<div><div class="mosaic{" single" if len(pictures) == 1 else ""}">{inside}</div></div>')
@@ -109,8 +173,11 @@ def _answer(gallery: Gallery, slug: str, number: int, text: str) -> str:
     if slug not in gallery.answers:
         return "<div></div>"
     row = gallery.answers[slug][number]
+    if row["psnr"] is None:
+        return f'<div class="under">{escape(row["cause"])}</div>'
+    seen = row.get("cause") if row["judge_target"] is None else f'{row["judge_target"]:.2f}'
     copied = ' <span class="copy">copy</span>' if row["copied"] and row["references_shown"] else ""
-    return (f'<div>{_image(gallery.image(slug, number), text)}<div class="under"><b>{row["judge_target"]:.2f}</b> · '
+    return (f'<div>{_image(gallery.image(slug, number), text)}<div class="under"><b>{escape(str(seen))}</b> · '
             f'{row["psnr"]:.1f} dB{copied}</div></div>')
 
 

@@ -11,12 +11,16 @@ from typing import Any
 import pyarrow as pa
 
 from anchorface.evaluation.charts import COLOURS, Dot, intervals, scatter
-from anchorface.evaluation.tables import MEASURES, number
+from anchorface.evaluation.tables import best_of, columns, number
 
 TILES = (("degraded", "degraded input"), ("without", "restored, no reference"), ("one", "restored, one reference"),
          ("three", "restored, three references"))
 MAIN = ("degraded", "without", "one", "three")
 FRAME = ("truth", "autoencoder")
+MOST_POINTS = 1500
+"""Of one method in a chart."""
+LAST = 10000
+"""The place of a row without a number, whichever way up its column is sorted."""
 TRIVIAL = ("psnr", "copied", "copied_any", "surplus")
 
 
@@ -47,10 +51,12 @@ def headline(table: dict[str, Any]) -> tuple[str, str]:
         title = f"References raise likeness from {without:.2f} to {three:.2f}; without them, restoration adds none"
     else:
         title = f"On these pictures references do not raise likeness: {three:.2f} with, {without:.2f} without"
-    parts = [f"{table['rows']} photographs of {table['identities']} people whom the restorer never saw were degraded "
-             f"(profile <b>{escape(table['profile'])}</b>) and restored. A judge network that took no part in training "
-             "then compared each result with the true photograph: <b>likeness</b> is its cosine, 1 for the same "
-             "picture."]
+    ours = bool(table.get("checkpoint", True))
+    parts = [f"{table['rows']} photographs of {table['identities']} people"
+             f"{' whom the restorer never saw' if ours else ''} were degraded "
+             f"(profile <b>{escape(table['profile'])}</b>) and restored. A judge network"
+             f"{' that took no part in training' if ours else ''} then compared each result with the true photograph: "
+             "<b>likeness</b> is its cosine, 1 for the same picture."]
     scale = table.get("scale") or {}
     if scale.get("same_person") is not None and scale.get("different_people") is not None:
         parts.append(f"To read it: two photographs of <i>different</i> people get {scale['different_people']:.2f}, two "
@@ -74,10 +80,11 @@ def _sure(table: dict[str, Any]) -> bool:
 
 
 def tiles(table: dict[str, Any]) -> str:
-    """The four main numbers, large."""
-    best = max((v for v in (mean(table, slug) for slug, _ in TILES) if v is not None), default=None)
+    """The main numbers, large: ours and other programs'."""
+    named = [*TILES, *((c["slug"], escape(c["label"])) for c in table["conditions"] if c["kind"] == "outputs")]
+    best = max((v for v in (mean(table, slug) for slug, _ in named) if v is not None), default=None)
     parts = []
-    for slug, name in TILES:
+    for slug, name in named:
         found = condition(table, slug)
         if not found or not found["measures"]["judge_target"]:
             continue
@@ -113,33 +120,59 @@ def interval_chart(table: dict[str, Any]) -> str:
 
 
 def results_table(table: dict[str, Any]) -> str:
-    """Every number of the table with its interval; the best of each measure among the restorations is bold."""
-    head = "".join(f'<th title="{escape(m.meaning, True)}">{m.label}{f", {m.unit}" if m.unit else ""}</th>'
-                   for m in MEASURES)
-    answers = [c for c in table["conditions"] if c["kind"] == "restored"]
-    best = {}
-    for measure in MEASURES:
-        means = [c["measures"][measure.key]["mean"] for c in answers if c["measures"][measure.key]]
-        if means and measure.better == "higher":
-            best[measure.key] = max(means)
+    """Every number of the table with its interval; the best of each measure among the methods is bold.
+
+    The arrows in a column's head sort by it, without a script: each row carries its place in every column, and the
+    style sheet orders the rows by the chosen one.
+    """
+    measures, best = columns(table), best_of(table)
+    heads = ['<th>condition <label class="sort" title="as run"><input type="radio" name="sort" checked>&#8634;</label>'
+             "</th>"]
+    rules, places = [], [_places(table, measure.key) for measure in measures]
+    for number_of, measure in enumerate(measures):
+        arrows = "".join(f'<label class="sort" title="{name} first"><input type="radio" name="sort" '
+                         f'id="sort{number_of}{end}">{sign}</label>'
+                         for end, sign, name in (("h", "&#9662;", "highest"), ("l", "&#9652;", "lowest")))
+        heads.append(f'<th title="{escape(measure.meaning, True)}">{escape(measure.label)}'
+                     f'{f", {measure.unit}" if measure.unit else ""} {arrows}</th>')
+        orders = {"h": f"var(--k{number_of})", "l": f"var(--l{number_of}, calc(0 - var(--k{number_of})))"}
+        rules += [f".results:has(#sort{number_of}{end}:checked) tbody tr {{ order:{order}; }}"
+                  for end, order in orders.items()]
     body = []
-    for found in table["conditions"]:
+    for row, found in enumerate(table["conditions"]):
         cells = []
-        for measure in MEASURES:
-            value = found["measures"][measure.key]
+        for measure in measures:
+            value = found["measures"].get(measure.key)
             if value is None or (found["slug"] == "truth" and measure.key in TRIVIAL):
-                cells.append("<td>–</td>")
+                why = f' class="absent" title="{escape(measure.absent, True)}"' if measure.absent else ""
+                cells.append(f"<td{why}>–</td>")
                 continue
-            top = found["kind"] == "restored" and value["mean"] == best.get(measure.key)
-            cells.append(f'<td{" class=best" if top else ""}>{number(value["mean"], measure)}'
-                         f'<small>{number(value["low"], measure)} – {number(value["high"], measure)}</small></td>')
+            top = (found["slug"], measure.key) in best
+            between = "" if value["low"] == value["high"] and not value["identities"] else (
+                f'<small>{number(value["low"], measure)} – {number(value["high"], measure)}</small>')
+            cells.append(f'<td{" class=best" if top else ""}>{number(value["mean"], measure)}{between}</td>')
         kind = "frame" if found["slug"] in FRAME else ("main" if found["slug"] in MAIN else "")
-        body.append(f'<tr class="{kind}"><td>{escape(found["label"])}</td>{"".join(cells)}</tr>')
-    meanings = "; ".join(f"<b>{m.label}</b>: {m.meaning}" for m in MEASURES)
-    return (f'<div class="wide"><table><thead><tr><th>condition</th>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
+        keys = ";".join(f"--k{n}:{of[row]}" + (f";--l{n}:{LAST}" if of[row] == LAST else "")
+                        for n, of in enumerate(places))
+        causes = "".join(f'<small class="absent">{count} × {escape(cause)}</small>'
+                         for cause, count in found.get("causes", {}).items())
+        body.append(f'<tr class="{kind}" style="{keys}"><td>{escape(found["label"])}{causes}</td>{"".join(cells)}</tr>')
+    meanings = "; ".join(f"<b>{escape(m.label)}</b>: {escape(m.meaning)}"
+                         + (f' <span class="absent">(no numbers: {escape(m.absent)})</span>' if m.absent else "")
+                         for m in measures)
+    return (f'<style>{"".join(rules)}</style><div class="wide">'
+            f'<table class="results" style="--columns:{len(measures)}">'
+            f'<thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody>'
             f'</table></div><p class="note">{meanings}. {sampler(table)} Small print: bootstrap 95 % intervals, people '
             "drawn with replacement. The truth's own line shows how near the true photograph is to the references; the "
-            "autoencoder's line is the ceiling that this network's latent space sets.</p>")
+            "autoencoder's line is the ceiling that this network's latent space sets. The arrows sort.</p>")
+
+
+def _places(table: dict[str, Any], key: str) -> list[int]:
+    """Each row's place in a column, the highest mean first; rows without a number stand last either way up."""
+    means = {n: float(c["measures"][key]["mean"]) for n, c in enumerate(table["conditions"]) if c["measures"].get(key)}
+    order = sorted(means, key=lambda n: -means[n])
+    return [order.index(n) + 1 if n in means else LAST for n in range(len(table["conditions"]))]
 
 
 def sampler(table: dict[str, Any]) -> str:
@@ -175,10 +208,12 @@ def comparisons(table: dict[str, Any]) -> str:
 def copying(table: dict[str, Any], rows: pa.Table) -> str:
     """What copying is, and every picture on one chart: above the diagonal lies a copy."""
     groups = {}
-    for slug, name in (("three", "with references"), ("without", "without")):
+    programs = [(c["slug"], c["label"]) for c in table["conditions"] if c["kind"] == "outputs"]
+    for slug, name in (("three", "with references"), ("without", "without"), *programs):
         points = [(row["truth_first"], row["judge_first"], f'picture {row["number"]}: truth {row["truth_first"]:.2f}, '
                    f'restored {row["judge_first"]:.2f}') for row in rows.to_pylist()
                   if row["condition"] == slug and row["truth_first"] is not None]
+        points = points[:MOST_POINTS]
         if points:
             groups[name] = points
     if not groups:
@@ -187,7 +222,9 @@ def copying(table: dict[str, Any], rows: pa.Table) -> str:
                     diagonal=("nearer than the truth: copied", "further than the truth"))
     told = [f"<b>{100 * value:.1f} %</b> {name}" for slug, name in
             (("degraded", "for the degraded input"), ("without", "without references"), ("one", "with one reference"),
-             ("three", "with three")) if (value := mean(table, slug, "copied")) is not None]
+             ("three", "with three"),
+             *((slug, f"for {escape(label)}") for slug, label in programs))
+            if (value := mean(table, slug, "copied")) is not None]
     surplus = mean(table, "three", "surplus")
     pulls = [(mean(table, slug, measure), mean(table, "without", measure))
              for slug, measure in (("stranger", "judge_stranger"), ("three", "judge_first"))]

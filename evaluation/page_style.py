@@ -57,6 +57,20 @@ td.best { font-weight:700; }
 .case .who ul { margin:4px 0 0; padding:0; list-style:none; }
 .case .under { font-size:12.5px; color:var(--muted); margin-top:4px; font-variant-numeric:tabular-nums; }
 .case .under b { color:var(--ink); } .case .under .copy { color:var(--bad); font-weight:650; }
+.results { display:grid;
+  grid-template-columns:minmax(165px,max-content) repeat(var(--columns),minmax(max-content,1fr)); }
+.results thead, .results tbody { display:contents; }
+.results tr { display:grid; grid-template-columns:subgrid; grid-column:1/-1; }
+.results thead tr { order:-100000; align-items:end; }
+.results th { max-width:9.5em; justify-self:end; } .results th:first-child { justify-self:start; }
+.sort { cursor:pointer; color:var(--muted); padding:0 1px; } .sort input { position:absolute; opacity:0; width:1px; }
+.sort:has(:checked) { color:var(--accent); } .sort:has(:focus-visible) { outline:2px solid var(--accent); }
+.absent { color:var(--warm); }
+.slides { display:grid; grid-template-columns:repeat(auto-fit,minmax(220px,1fr)); gap:14px; }
+.slide { position:relative; container-type:inline-size; aspect-ratio:1; overflow:hidden; border-radius:8px; }
+.slide img { width:100cqw; height:100cqw; max-width:none; display:block; }
+.slide .over { position:absolute; left:0; top:0; height:100%; width:50%; min-width:18px; max-width:100%;
+  overflow:hidden; resize:horizontal; border-right:2px solid #fff; }
 code, .hash { font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace; font-size:13px;
   overflow-wrap:anywhere; }
 details { margin-top:12px; } summary { cursor:pointer; color:var(--accent); }

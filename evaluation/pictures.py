@@ -1,7 +1,7 @@
 """Restored pictures as files: one strip per case, and a sheet of all of them.
 
-In: an evaluation folder and its dataset version. Out: `case-000.png` (degraded, references, restored without and
-with references, truth, side by side) and `sheet.png`.
+In: an evaluation folder and the source of its pictures. Out: `case-000.png` (degraded, references, restored without and
+with references and by other programs, truth, side by side) and `sheet.png`.
 """
 
 import json
@@ -9,14 +9,12 @@ import json
 import cv2
 import numpy as np
 
-from anchorface.evaluation.cases import face_picture
 from anchorface.evaluation.page_pictures import Gallery, first
 from anchorface.evaluation.protocol import Protocol
+from anchorface.evaluation.sources import face_picture, open_source
 from anchorface.faces.images import decode_jpeg
 from anchorface.records import storage
-from anchorface.records.dataset import DatasetVersion
 
-ANSWERS = ("without", "three")
 GAP = 4
 
 
@@ -24,7 +22,7 @@ def write_pictures(folder: str, dataset_uri: str, out: str, *, count: int = 8) -
     """Write the first `count` cases of an evaluation as pictures.
 
     Args:
-        folder: what `evaluate` wrote. dataset_uri: the dataset version. out: folder for the PNG files.
+        folder: what `evaluate` wrote. dataset_uri: the dataset version or folder. out: folder for the PNG files.
 
     Returns:
         The files, the sheet last.
@@ -32,19 +30,19 @@ def write_pictures(folder: str, dataset_uri: str, out: str, *, count: int = 8) -
     Raises:
         DataError, StorageError: a file is missing or damaged.
     """
-    conditions = [c["slug"] for c in json.loads(storage.read_bytes(storage.join(folder, "table.json")))["conditions"]]
+    conditions = json.loads(storage.read_bytes(storage.join(folder, "table.json")))["conditions"]
     protocol = Protocol.from_json(storage.read_bytes(storage.join(folder, "protocol.json")).decode())
-    dataset = DatasetVersion.open(dataset_uri)
-    gallery = Gallery.open(folder, protocol, dataset, conditions)
+    source = open_source(dataset_uri, protocol.policy)
+    gallery = Gallery.open(folder, protocol, source, conditions)
     rows = {row.number: row for row in protocol.rows}
     most = max(len(row.references) for row in protocol.rows)
     strips, written = [], []
     for number in first(gallery, count):
         row, blank = rows[number], np.full((protocol.size, protocol.size, 3), 255, np.uint8)
-        shown = [face_picture(dataset, face_id, protocol.size).image for face_id in row.references]
-        answers = [decode_jpeg(gallery.image(slug, number))
-                   for slug in ("degraded", *ANSWERS) if slug in gallery.answers]
-        truth = face_picture(dataset, row.target, protocol.size).image
+        shown = [face_picture(source, face_id, protocol.size).image for face_id in row.references]
+        answers = [blank if gallery.answers[slug][number]["psnr"] is None else decode_jpeg(gallery.image(slug, number))
+                   for slug in ("degraded", *(slug for slug, _ in gallery.columns)) if slug in gallery.answers]
+        truth = face_picture(source, row.target, protocol.size).image
         strips.append(_side_by_side([answers[0], *shown, *[blank] * (most - len(shown)), *answers[1:], truth]))
         written.append(_write(storage.join(out, f"case-{number:03d}.png"), strips[-1]))
     return [*written, _write(storage.join(out, "sheet.png"), np.concatenate(strips))]

@@ -29,6 +29,8 @@ class ProtocolRow:
 
     number: its place. target, references: face ids; reasons: why each reference was chosen. plan: the
     degradation as canonical JSON. seed: the sampler's noise for this picture, in every condition.
+    degraded: the degraded picture's file in a published folder, where no plan makes it. case: the name of the files
+    that programs write for this row, without their ending; empty: the number in five digits.
     """
 
     number: int
@@ -38,6 +40,13 @@ class ProtocolRow:
     reasons: tuple[str, ...]
     plan: str
     seed: int
+    degraded: str = ""
+    case: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the files that programs write for this row, without their ending."""
+        return self.case or f"{self.number:05d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +86,13 @@ class Protocol:
                      for number, row in enumerate(self.rows))
 
     def to_json(self) -> str:
-        """Canonical JSON: equal protocols have equal bytes."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1)
+        """Canonical JSON: equal protocols have equal bytes, those without a row's late fields the bytes of before."""
+        values = asdict(self)
+        for row in values["rows"]:
+            for late in ("degraded", "case"):
+                if not row[late]:
+                    del row[late]
+        return json.dumps(values, sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

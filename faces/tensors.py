@@ -1,6 +1,7 @@
 """Reading a weight file's tensors safely: no code is ever loaded from one."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     if str(path).endswith(".safetensors"):
         return load_safetensors(path)
     try:
-        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        zipped = zipfile.is_zipfile(path)  # torch's files before 1.6 are not: foreign names in them are refused
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path)) if zipped else []
         harmless = [name for name in foreign if name.split(".")[0] in ("pytorch_lightning", "lightning")]
         stand_ins: list[Any] = [(_stand_in(), name) for name in harmless]
         with torch.serialization.safe_globals(stand_ins):

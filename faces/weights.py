@@ -26,8 +26,8 @@ class Weight:
     names every byte of it.
     sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
     commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
-    kind: `embedder`, `face encoder`, `detector`, `age`, `pose`, `autoencoder` or `base`. network: an AdaFace network's
-    or a face encoder's architecture, or how an ONNX embedder wants its input: `rgb 0..255` or `rgb -1..1`.
+    kind: `embedder`, `face encoder`, `detector`, `age`, `pose`, `autoencoder`, `base` or `metric`. network: an AdaFace
+    network's or a face encoder's architecture, or how an ONNX embedder wants its input: `rgb 0..255` or `rgb -1..1`.
     """
 
     name: str
@@ -84,6 +84,11 @@ def _klein(name: str, part: str, kind: str, note: str) -> Weight:
                   url_hint=f"{KLEIN} on the model hub", note=note, hub=KLEIN, revision=KLEIN_REVISION)
 
 
+def _metric(name: str, file: str, licence: str, url_hint: str, sha256: str | None, note: str) -> Weight:
+    return Weight(name=name, file=file, kind="metric", licence=licence, commercial=True, url_hint=url_hint,
+                  sha256=sha256, note=note)
+
+
 KLEIN = "black-forest-labs/FLUX.2-klein-base-4B"
 KLEIN_REVISION = "a3b4f4849157f664bdbc776fd7453c2783562f4d"
 _PACKS = "github.com/deepinsight/insightface, model zoo"
@@ -129,6 +134,16 @@ WEIGHTS: tuple[Weight, ...] = (
     _insightface("buffalo_l/det_10g", "buffalo_l/det_10g.onnx", "detector", _PACKS, None),
     _insightface("buffalo_l/w600k_r50", "buffalo_l/w600k_r50.onnx", "embedder", _PACKS, None, "rgb -1..1"),
     _insightface("antelopev2/scrfd_10g_bnkps", "antelopev2/scrfd_10g_bnkps.onnx", "detector", _PACKS, None),
+    _metric("niqe_pris_params", "niqe_pris_params.npz", "Apache-2.0", "github.com/XPixelGroup/BasicSR",
+            "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296", "NIQE's clean statistics"),
+    _metric("vgg16_imagenet", "vgg16-397923af.pth", "BSD-3-Clause", "torchvision's models, VGG16 IMAGENET1K_V1",
+            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0", "under DISTS and LPIPS (vgg)"),
+    _metric("alexnet_imagenet", "alexnet-owt-7be5be79.pth", "BSD-3-Clause",
+            "torchvision's models, AlexNet IMAGENET1K_V1", None, "under LPIPS (alex)"),
+    _metric("inception_fid", "weights-inception-2015-12-05-6726825d.pth", "Apache-2.0",
+            "github.com/toshas/torch-fidelity, release 0.2.0", None, "under FID and KID"),
+    _metric("inception_ffhq_512", "inception_FFHQ_512.pth", "Apache-2.0", "github.com/TencentARC/VQFR",
+            None, "FID's statistics of FFHQ at 512 px"),
     _insightface("antelopev2/glintr100", "antelopev2/glintr100.onnx", "embedder", _PACKS, None, "rgb -1..1"),
 )
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from anchorface.evaluation import CONDITIONS, evaluate, freeze, write_page, write_pictures
+from anchorface.evaluation.measured import ROW_SCHEMA
 from anchorface.evaluation.tables import MEASURES, number
 from anchorface.records import DROPPED_SCHEMA, ConfigurationError, DataError, Dropped, storage
 from anchorface.records.dataset import DatasetVersion
@@ -143,3 +145,23 @@ def test_judge_and_size_must_fit_the_checkpoint(dataset_uri: str, restorer: Rest
     protocol = freeze(DatasetVersion.open(dataset_uri), judge="judge_small", size=128, count=2)
     with pytest.raises(ConfigurationError, match="128 px"):
         evaluate(restorer.folder, dataset_uri, str(tmp_path), restorer=restorer, protocol=protocol)
+
+
+def test_files_of_an_evaluation_from_before_other_programs_are_read_as_before(folder: Path, dataset_uri: str,
+                                                                            tmp_path: Path) -> None:
+    """What was written before tables held their columns, both sides, causes and further judges."""
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    table = json.loads((old / "table.json").read_text())
+    for late in ("measures", "strata", "differences", "judges", "outputs", "notes", "dropped", "protocol"):
+        del table[late]
+    for condition in table["conditions"]:
+        del condition["causes"]
+    (old / "table.json").write_text(json.dumps(table))
+    protocol = json.loads((old / "protocol.json").read_text())
+    assert all(row.keys() == {"number", "identity", "target", "references", "reasons", "plan", "seed"}
+               for row in protocol["rows"])
+    assert storage.read_table(str(old / "rows.parquet")).column_names == [n for n in ROW_SCHEMA.names if n != "image"]
+    text = Path(write_page(str(old), dataset_uri, str(tmp_path / "old.html"))).read_text()
+    assert "Both sides of likeness" not in text and table["protocol_id"] in text
+    assert len(write_pictures(str(old), dataset_uri, str(tmp_path / "pictures"), count=2)) == 3

@@ -90,4 +90,4 @@ def test_the_shared_networks_have_the_hashes_of_the_table(shared_data: Path) -> 
         if path.is_file():
             assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256, entry.name
             checked += 1
-    assert checked == 7
+    assert checked == 8

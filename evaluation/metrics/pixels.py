@@ -26,7 +26,7 @@ def psnr(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
         float64 [N]; equal pictures (infinite ratio) count as 100 dB, so that a mean stays finite (our choice).
     """
     values = [peak_signal_noise_ratio(a, b, data_range=1.0, reduction="none", dim=(1, 2, 3))
-              for a, b in _chunks(images, targets)]
+              for a, b in chunks(images, targets)]
     return np.minimum(torch.cat(values).double().numpy(), PSNR_CEILING)
 
 
@@ -42,11 +42,11 @@ def ssim(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
         float64 [N], 1 for equal pictures.
     """
     values = [torch.atleast_1d(structural_similarity_index_measure(a, b, data_range=1.0, reduction="none"))
-              for a, b in _chunks(images, targets)]
+              for a, b in chunks(images, targets)]
     return torch.cat(values).double().numpy()
 
 
-def _chunks(images: np.ndarray, targets: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def chunks(images: np.ndarray, targets: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """A few pictures at a time as float32 [n, 3, H, W] in [0, 1]: the windows of many need gigabytes."""
     for name, array in (("pictures", images), ("targets", targets)):
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or array.shape != images.shape:
