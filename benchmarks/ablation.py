@@ -241,11 +241,18 @@ def achieved(folder: Path, row: str, place: str, gap: str) -> str:
     return f"{np.mean(known):.1f}{unit}, {len(known)} known" if known else "unknown"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def command(script: str, description: str | None, runs: Sequence[str], one_run: Callable[[Path, str, int, int], None],
+            tables: Callable[[Path], None], arguments: Sequence[str] | None = None) -> None:
+    """What this study and another one of its rows' kind (benchmarks.rg_ipfr) do when they are called.
+
+    Args:
+        script: the study's file, which is called again for each run. runs: row:seed. one_run: folder, row, seed,
+            samples: trains and judges. tables: prints what stands.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--samples", type=int, default=4608, help="training samples of each run")
-    parser.add_argument("--runs", default=",".join(RUNS), help="row:seed, in this order")
+    parser.add_argument("--runs", default=",".join(runs), help="row:seed, in this order")
     parser.add_argument("--print", action="store_true", help="only print what stands")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -263,9 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         alone = os.environ | {"OMP_NUM_THREADS": "1"}
 
         def in_a_process(run: str) -> None:
-            command = [sys.executable, __file__, "--folder", str(folder), "--samples", str(options.samples)]
-            with open(folder / f"{run.replace(':', '-')}.log", "ab") as log:
-                subprocess.run([*command, "--only", run], env=alone, stdout=log, stderr=log, check=True)
+            again = [sys.executable, script, "--folder", str(folder), "--samples", str(options.samples)]
+            with open(folder / f"{Path(script).stem}-{run.replace(':', '-')}.log", "ab") as log:
+                subprocess.run([*again, "--only", run], env=alone, stdout=log, stderr=log, check=True)
             print(f"{run}: trained and judged", flush=True)
 
         with ThreadPoolExecutor(2) as pool:
@@ -275,4 +282,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(__file__, __doc__, RUNS, one_run, tables)

@@ -17,17 +17,13 @@ Each is judged without references, with one and three, and with three of a stran
 two, four and five. References are shown one at a time with the recipe's scales.
 """
 
-import argparse
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ablation import JUDGES, PHOTOS, Values, prepare, told, values
+from ablation import JUDGES, Values, command, told, values
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.evaluation import CONDITIONS, Condition, evaluate, freeze
@@ -100,38 +96,5 @@ def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
                 print_(f"| {row} | {' | '.join(cells)} |")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--samples", type=int, default=4608, help="training samples of each run")
-    parser.add_argument("--runs", default=",".join(RUNS), help="row:seed, in this order")
-    parser.add_argument("--print", action="store_true", help="only print what stands")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    folder = options.folder.resolve()
-    if not PHOTOS.exists():
-        print("skipped: needs the shared photographs beside the checkout")
-        return
-    if options.only:
-        row, _, seed = options.only.partition(":")
-        one_run(folder, row, int(seed), options.samples)
-        return
-    if not options.print:
-        folder.mkdir(parents=True, exist_ok=True)
-        prepare(folder)
-        alone = os.environ | {"OMP_NUM_THREADS": "1"}
-
-        def in_a_process(run: str) -> None:
-            command = [sys.executable, __file__, "--folder", str(folder), "--samples", str(options.samples)]
-            with open(folder / f"rg-{run.replace(':', '-')}.log", "ab") as log:
-                subprocess.run([*command, "--only", run], env=alone, stdout=log, stderr=log, check=True)
-            print(f"{run}: trained and judged", flush=True)
-
-        with ThreadPoolExecutor(2) as pool:
-            for answer in [pool.submit(in_a_process, run) for run in options.runs.split(",")]:
-                answer.result()
-    tables(folder)
-
-
 if __name__ == "__main__":
-    main()
+    command(__file__, __doc__, RUNS, one_run, tables)
