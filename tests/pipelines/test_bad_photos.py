@@ -144,7 +144,7 @@ def test_errors_keep_their_class_through_ray(ray_session, heap, tmp_path):
 
     parts = [Part(name="part-00000", rows=1, inputs="x", payload="{}")]
     with pytest.raises(StorageError, match="the disk is full"):
-        run(str(tmp_path), "fails", "fails", parts, fail, settings={}, concurrency=1)
+        run(str(tmp_path), "fails", parts, fail, settings={}, concurrency=1)
     assert not list(Path(tmp_path).rglob("part-*"))
 
 
