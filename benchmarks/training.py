@@ -11,7 +11,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ FED = 4
 def timed(config: dict[str, Any]) -> None:
     """What the one Ray Train worker does."""
     import json
+    from collections.abc import Iterator
+    from typing import Any  # as a Ray worker knows this function, it has no globals that only annotations name
 
     import torch
 
