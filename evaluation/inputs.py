@@ -3,10 +3,8 @@
 In: a protocol and its source. Out: `lq/NAME.png`, `references/NAME/*.png`, and `gt/NAME.png` for the protocol `own`.
 """
 
-import cv2
-import numpy as np
-
 from anchorface.evaluation.cases import cases
+from anchorface.evaluation.pictures import write_png
 from anchorface.evaluation.protocol import Protocol
 from anchorface.evaluation.sources import Source
 from anchorface.records import storage
@@ -20,12 +18,8 @@ def write_inputs(source: Source, protocol: Protocol, out: str) -> str:
     """
     for case in cases(source, protocol):
         name = case.row.name
-        _write(storage.join(out, "lq", f"{name}.png"), case.degraded)
-        _write(storage.join(out, "gt", f"{name}.png"), case.target.image)
+        write_png(storage.join(out, "lq", f"{name}.png"), case.degraded)
+        write_png(storage.join(out, "gt", f"{name}.png"), case.target.image)
         for number, reference in enumerate(case.references()):
-            _write(storage.join(out, "references", name, f"{number}.png"), reference.image)
+            write_png(storage.join(out, "references", name, f"{number}.png"), reference.image)
     return out
-
-
-def _write(uri: str, image: np.ndarray) -> None:
-    storage.write_atomic(uri, cv2.imencode(".png", image[..., ::-1])[1].tobytes())

@@ -44,8 +44,8 @@ def write_pictures(folder: str, dataset_uri: str, out: str, *, count: int = 8) -
                    for slug in ("degraded", *(slug for slug, _ in gallery.columns)) if slug in gallery.answers]
         truth = face_picture(source, row.target, protocol.size).image
         strips.append(_side_by_side([answers[0], *shown, *[blank] * (most - len(shown)), *answers[1:], truth]))
-        written.append(_write(storage.join(out, f"case-{number:03d}.png"), strips[-1]))
-    return [*written, _write(storage.join(out, "sheet.png"), np.concatenate(strips))]
+        written.append(write_png(storage.join(out, f"case-{number:03d}.png"), strips[-1]))
+    return [*written, write_png(storage.join(out, "sheet.png"), np.concatenate(strips))]
 
 
 def _side_by_side(images: list[np.ndarray]) -> np.ndarray:
@@ -53,6 +53,7 @@ def _side_by_side(images: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(padded, axis=1)
 
 
-def _write(uri: str, image: np.ndarray) -> str:
+def write_png(uri: str, image: np.ndarray) -> str:
+    """A picture uint8 [H, W, 3] as a file; its URI."""
     storage.write_atomic(uri, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
     return uri

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from anchorface.evaluation.metrics.landmarks import found
 from anchorface.faces.align import apply_matrix, warp
 from anchorface.faces.detect import Detector
 from anchorface.faces.images import decode_jpeg, read_photo
@@ -75,11 +76,10 @@ class FaceFolder:
     def _points(self, path: str, image: np.ndarray) -> np.ndarray:
         if self.landmarks == ALIGNED:
             return mean_landmarks(len(image))
-        faces = self._detector.detect([image])[0]
-        if not faces:
+        (points,) = found(self._detector, image[None])
+        if points is None:
             raise PhotoError("no face", storage.join(self.uri, path), f"{self.landmarks} finds none")
-        middle = len(image) / 2
-        return min((face.landmarks for face in faces), key=lambda p: float(np.linalg.norm(p.mean(axis=0) - middle)))
+        return points
 
     @cached_property
     def _detector(self) -> Detector:
@@ -105,8 +105,6 @@ def resized(image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     scale = size / image.shape[0]
     matrix = np.array([[scale, 0.0, 0.5 * scale - 0.5], [0.0, scale, 0.5 * scale - 0.5]])
     return (image if scale == 1 else warp(image, matrix, size)), matrix
-
-
 
 
 def open_source(uri: str, policy: Mapping[str, Any]) -> Source:

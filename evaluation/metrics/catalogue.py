@@ -70,10 +70,6 @@ def _distance(key: str, label: str, meaning: str, **more: object) -> Measure:
                    **{"digits": 3, **more})  # type: ignore[arg-type]
 
 
-def _features(device: str) -> Features:
-    return inception.inception(device)
-
-
 METRICS: tuple[Metric, ...] = (
     Metric(measure=_distance("flip", "FLIP", "mean difference that an eye sees when the two pictures alternate"),
            opens=lambda _: perceptual.flip, package="flip-evaluator", licence="BSD-3-Clause"),
@@ -96,12 +92,14 @@ METRICS: tuple[Metric, ...] = (
            smallest=SMALLEST),
     Metric(measure=_distance("fid_truth", "FID to the truth", "Frechet distance to the set of true pictures",
                              digits=1),
-           opens=_features, package="torchmetrics", licence="Apache-2.0", weights=("inception_fid",), of_sets=True),
+           opens=inception.inception, package="torchmetrics", licence="Apache-2.0", weights=("inception_fid",),
+           of_sets=True),
     Metric(measure=_distance("kid_truth", "KID to the truth", "kernel distance to the set of true pictures", digits=4),
-           opens=_features, package="torchmetrics", licence="Apache-2.0", weights=("inception_fid",), of_sets=True),
+           opens=inception.inception, package="torchmetrics", licence="Apache-2.0", weights=("inception_fid",),
+           of_sets=True),
     Metric(measure=_distance("fid_ffhq", "FID to FFHQ", "Frechet distance to FFHQ at 512 px; another number than FID "
                              "to the truth", digits=1),
-           opens=_features, package="torchmetrics", licence="Apache-2.0",
+           opens=inception.inception, package="torchmetrics", licence="Apache-2.0",
            weights=("inception_fid", "inception_ffhq_512"), of_sets=True, needs_truth=False),
     _quality("musiq", "MUSIQ"), _quality("clipiqa", "CLIP-IQA"), _quality("maniqa", "MANIQA"),
     _quality("qalign", "Q-Align"),

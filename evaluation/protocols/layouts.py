@@ -206,6 +206,7 @@ def _own(folder: Folder) -> Listing:
 
 CELEBHQREF100 = 100
 STRENGTHS = {"strength.value": Choice(tuple(range(4, 11)))}
+_CELEBA = "CelebA-Test-Ref/celeba_test_images/"
 _FFHQ = ("images1024x1024/", "images512x512/")
 
 
@@ -215,19 +216,19 @@ def _ffhq_ref(level: str) -> Published:
     return Published(name=f"ffhq-ref-{level}", cases=857, profile=f"refldm-{level}, files as published", read=read)
 
 
-_CELEBA = "CelebA-Test-Ref/celeba_test_images/"
+def _celeba_test_ref(folder: Folder) -> Listing:
+    read = _ref_ldm(("CelebA-Test-Ref/test_references.csv",), _named(folder, _CELEBA, "lq"),
+                    _named(folder, _CELEBA, "hq", "gt"), ("CelebA-HQ-img/", "CelebAMask-HQ/CelebA-HQ-img/"))
+    return read(folder)
+
+
 PUBLISHED: tuple[Published, ...] = (
     _ffhq_ref("moderate"), _ffhq_ref("severe"),
     Published(name="celeba-test-ref", cases=2533, profile="CelebA-Test, files as published",
-              read=lambda folder: _celeba_test_ref(folder)(folder)),
+              read=_celeba_test_ref),
     Published(name="celebhqref100", cases=CELEBHQREF100, profile="iconface, strength 4 to 10", read=_celebhqref100),
     Published(name="own", cases=0, profile="files as given", read=_own),
 )
-
-
-def _celeba_test_ref(folder: Folder) -> Callable[[Folder], Listing]:
-    return _ref_ldm(("CelebA-Test-Ref/test_references.csv",), _named(folder, _CELEBA, "lq"),
-                    _named(folder, _CELEBA, "hq", "gt"), ("CelebA-HQ-img/", "CelebAMask-HQ/CelebA-HQ-img/"))
 
 
 def _named(folder: Folder, below: str, *words: str) -> tuple[str, ...]:

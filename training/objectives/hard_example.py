@@ -18,7 +18,7 @@ from torch import Tensor
 from anchorface.models.conditions import Conditions
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records.bounds import AMOUNT, COUNT_OR_NONE, SHARE, Bounds, check
-from anchorface.training.objectives.identity import estimates
+from anchorface.training.objectives.identity import of_estimates
 from anchorface.training.objectives.prediction import Prediction
 
 
@@ -50,15 +50,10 @@ class HardExample:
         See training.objectives.prediction.Objective.
         """
         sigma = prediction.sigma
-        loss, cosine = torch.zeros_like(sigma), torch.full_like(sigma, torch.nan)
-        decoded = estimates(given, prediction, batch, self.fraction)
-        if decoded is not None:
-            rows = decoded.rows
-            share = torch.from_numpy(self.share_at(batch["position"])).to(sigma)[rows]
-            each = hard_example_loss(decoded.found, decoded.reference, decoded.truth, share)
-            loss = loss.index_add(0, rows, each / self.fraction)
-            cosine[rows] = (decoded.found.detach() * decoded.truth).sum(dim=-1)
-        shown = torch.where(cosine.isnan(), torch.nan, loss.detach() * self.fraction)
+        share = torch.from_numpy(self.share_at(batch["position"])).to(sigma)
+        loss, shown, cosine = of_estimates(
+            given, prediction, batch, self.fraction, lambda decoded: hard_example_loss(
+                decoded.found, decoded.reference, decoded.truth, share[decoded.rows]))
         weighted = self.weight * signal_weight(sigma) * loss
         return {"loss": weighted, "hard_example": shown, "identity_cosine": cosine}
 

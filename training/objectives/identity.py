@@ -3,6 +3,7 @@
 sigma: [B] in [0, 1]; embeddings: unit vectors [B, D]. Every value is per sample, [B].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -43,16 +44,10 @@ class Identity:
 
         See training.objectives.prediction.Objective.
         """
-        sigma = prediction.sigma
-        loss, cosine = torch.zeros_like(sigma), torch.full_like(sigma, torch.nan)
-        decoded = estimates(given, prediction, batch, self.fraction)
-        if decoded is not None:
-            rows, found = decoded.rows, decoded.found
-            each = identity_loss(found, decoded.reference, decoded.truth, self.hard)
-            loss = loss.index_add(0, rows, each / self.fraction)
-            cosine[rows] = (found.detach() * decoded.truth).sum(dim=-1)
-        shown = torch.where(cosine.isnan(), torch.nan, loss.detach() * self.fraction)
-        weighted = self.weight * noise_weight(sigma, self.floor) * loss
+        loss, shown, cosine = of_estimates(
+            given, prediction, batch, self.fraction,
+            lambda decoded: identity_loss(decoded.found, decoded.reference, decoded.truth, self.hard))
+        weighted = self.weight * noise_weight(prediction.sigma, self.floor) * loss
         return {"loss": weighted, "identity": shown, "identity_cosine": cosine}
 
 
@@ -82,6 +77,25 @@ def estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction:
     truth = torch.from_numpy(batch["target_embedding"]).to(rows.device)[rows]
     return Estimates(rows=rows, found=found, reference=given.identity[rows],
                      truth=functional.normalize(truth, dim=-1))
+
+
+def of_estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction: float,
+                 loss_of: Callable[[Estimates], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """A loss of the decoded estimates, spread over all samples.
+
+    Args:
+        loss_of: estimates to the loss of each, [n].
+
+    Returns:
+        By sample, [B]: the loss, divided by `fraction`, 0 where nothing was decoded; the same as it is, and the
+        estimate's cosine to the target, both NaN there.
+    """
+    loss, cosine = torch.zeros_like(prediction.sigma), torch.full_like(prediction.sigma, torch.nan)
+    decoded = estimates(given, prediction, batch, fraction)
+    if decoded is not None:
+        loss = loss.index_add(0, decoded.rows, loss_of(decoded) / fraction)
+        cosine[decoded.rows] = (decoded.found.detach() * decoded.truth).sum(dim=-1)
+    return loss, torch.where(cosine.isnan(), torch.nan, loss.detach() * fraction), cosine
 
 
 def adaptive_share(reference: Tensor, truth: Tensor, hard: float = 0.25) -> Tensor:

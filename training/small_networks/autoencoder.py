@@ -86,12 +86,19 @@ def loss_of(model: Autoencoder, images: Tensor, noise: Tensor, recipe: Autoencod
 
 def patches(sets: tuple[np.ndarray, np.ndarray], recipe: AutoencoderRecipe, step: int) -> np.ndarray:
     """The squares of one step, uint8 [batch, patch, patch, 3]: photographs from the second set."""
-    g = rng(recipe.seed, "autoencoder", step)
+    return squares(sets, rng(recipe.seed, "autoencoder", step), recipe.batch, recipe.patch, recipe.real_share)
+
+
+def squares(sets: tuple[np.ndarray, np.ndarray], g: np.random.Generator, count: int, side: int,
+            real_share: float) -> np.ndarray:
+    """Random squares of `at_scale` images, half of them mirrored, uint8 [count, side, side, 3]: photographs, the
+    share `real_share`, from the second set.
+    """
     chosen = []
-    for _ in range(recipe.batch):
-        images = sets[int(g.random() < recipe.real_share)]
-        top, left = g.integers(0, STORED - recipe.patch + 1, 2)
-        square = images[int(g.integers(len(images)))][top : top + recipe.patch, left : left + recipe.patch]
+    for _ in range(count):
+        images = sets[int(g.random() < real_share)]
+        top, left = g.integers(0, STORED - side + 1, 2)
+        square = images[int(g.integers(len(images)))][top : top + side, left : left + side]
         chosen.append(square[:, ::-1] if g.random() < 0.5 else square)
     return np.stack(chosen)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from anchorface.faces.face_encoder import SHAPES, FaceEncoder
 from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import derive, rng
-from anchorface.training.small_networks.autoencoder import IMAGE, STORED, at_scale
+from anchorface.training.small_networks.autoencoder import IMAGE, at_scale, squares
 from anchorface.training.small_networks.people import Faces
 from anchorface.training.small_networks.run import Budget, Run, Schedule
 
@@ -85,13 +85,9 @@ def draw_batch(sets: tuple[np.ndarray, np.ndarray], recipe: FaceEncoderRecipe, p
     """The squares of one step, uint8 [batch, 128, 128, 3], photographs from the second set; each one's order of
     patches, int64 [batch, patches].
     """
-    g, chosen = rng(recipe.seed, "face encoder", step), []
-    for _ in range(recipe.batch):
-        images = sets[int(g.random() < recipe.real_share)]
-        top, left = g.integers(0, STORED - IMAGE + 1, 2)
-        square = images[int(g.integers(len(images)))][top : top + IMAGE, left : left + IMAGE]
-        chosen.append(square[:, ::-1] if g.random() < 0.5 else square)
-    return np.stack(chosen), g.random((recipe.batch, patches)).argsort(axis=1)
+    g = rng(recipe.seed, "face encoder", step)
+    chosen = squares(sets, g, recipe.batch, IMAGE, recipe.real_share)
+    return chosen, g.random((recipe.batch, patches)).argsort(axis=1)
 
 
 def train(recipe: FaceEncoderRecipe, synthetic: Faces, people: Faces, work: Path) -> FaceEncoder:

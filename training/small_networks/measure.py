@@ -58,8 +58,8 @@ def embedder_numbers(network: AdaFaceNet, synthetic: Faces, people: Faces) -> di
                     f"cosine same {source}": same.mean(), f"cosine other {source}": other.mean(),
                     f"norm {source}": real_norms.mean()}
     numbers["norm clean synthetic"] = norms.mean()
-    for kind, faces in (("synthetic", synthetic), ("real", people)):
-        followed, means = norm_and_quality(network, plain_crops(faces))
+    for kind, clean in (("synthetic", crops), ("real", plain_crops(people))):
+        followed, means = norm_and_quality(network, clean)
         numbers[f"norm follows quality {kind}"] = followed
         numbers |= {f"norm {profile} {kind}": mean for profile, mean in means.items()}
     return {name: round(float(value), 4) for name, value in numbers.items()}
