@@ -14,6 +14,7 @@ from anchorface.records import DataError, WeightsError, rng
 from anchorface.training.small_networks import teachers
 from anchorface.training.small_networks.augment import PROFILES, SINGLE, damaged
 from anchorface.training.small_networks.distil import (
+    Batch,
     Chooser,
     DistilRecipe,
     Student,
@@ -185,7 +186,7 @@ def test_the_loss_has_its_parts_and_the_norm_is_ranked_by_correlation() -> None:
     pictures = _pictures()
     chooser = Chooser(pictures, _faces(7, seed=2), RECIPE)
     student = Student(RECIPE, chooser.classes, tuple(TEACHERS.values())).train()
-    batch = chooser.batch(0)
+    batch = Batch(*(torch.from_numpy(part) for part in chooser.batch(0)))
     codes = tuple(centred(code)[batch.numbers] for code in pictures.codes.values())
     parts = parts_of(student, batch, codes, RECIPE, 0.0)
     assert set(parts) == {"likeness", "certainty", "relations", "quality", "identity"}

@@ -45,12 +45,16 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=(*NETWORKS, "pictures"))
     parser.add_argument("--minutes", type=float, help="wall clock at most; the recipe's own if absent")
+    parser.add_argument("--steps", type=int, help="steps at most; the recipe's own if absent")
     parser.add_argument("--sitting", type=float, help="minutes after which this process saves and ends")
     parser.add_argument("--dlib", type=Path, help="the first teacher's file, for `pictures`")
     parser.add_argument("--corpus", type=Path, required=True, help="folder of synthetic corpus folders")
     parser.add_argument("--photos", type=Path, default=REPOSITORY.parent / "shared" / "data" / "photos")
     parser.add_argument("--work", type=Path, default=Path("runs/carried/work"), help="states to go on from, sheets")
     parser.add_argument("--weights", type=Path, default=REPOSITORY / "weights", help="where the networks are written")
+    parser.add_argument("--device", default="cpu", help="where networks compute: cpu, cuda")
+    parser.add_argument("--makers", type=int, default=0, help="processes that make samples ahead of the training")
+    parser.add_argument("--batch", type=int, help="samples of a step; the recipe's own if absent")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     parser.add_argument("--part", type=int, default=0,
                         help="which part of the base's pool, or of the pictures, this process makes")
@@ -64,14 +68,16 @@ def main() -> None:
         arguments.part, arguments.parts = place()
     cv2.setNumThreads(1)
     torch.set_num_threads(arguments.threads)
+    torch.backends.cudnn.benchmark = True
     if arguments.network == "pictures":
         report.make_pictures(DistilRecipe(), arguments)
         return
     recipe: Any = {"autoencoder": AutoencoderRecipe, "base": BaseRecipe, "decoder": DecoderRecipe,
                    "distilled": DistilRecipe, "face_encoder": FaceEncoderRecipe}.get(
         arguments.network, lambda: recipe_of(arguments.network))()
-    limits = {name: getattr(arguments, name) for name in ("minutes", "sitting") if getattr(arguments, name) is not None}
-    recipe = replace(recipe, budget=replace(recipe.budget, **limits))
+    limits = {name: getattr(arguments, name) for name in ("minutes", "steps", "sitting") if getattr(arguments, name) is not None}
+    recipe = replace(recipe, budget=replace(recipe.budget, **limits),
+                     **({} if arguments.batch is None else {"batch": arguments.batch}))
     if arguments.again and place()[0] == 0:
         begin_again(arguments.work / f"{getattr(recipe, 'name', arguments.network)}.state.pt")
     report.train_and_save(arguments.network, recipe, arguments)

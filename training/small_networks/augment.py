@@ -76,6 +76,12 @@ def damaged(crop: np.ndarray, g: np.random.Generator) -> np.ndarray:
     side = len(crop)
     if g.random() >= GRADED_SHARE:
         return apply(np.ascontiguousarray(crop), draw(PROFILES[int(g.integers(len(PROFILES)))], g, side))
+    return graded(crop, g)
+
+
+def graded(crop: np.ndarray, g: np.random.Generator) -> np.ndarray:
+    """A crop of any size with one kind of damage of any strength."""
+    side = len(crop)
     kind, strength = SINGLE[int(g.integers(len(SINGLE)))], float(g.random())
     steps: tuple[Operation, ...]
     if kind == "blur":

@@ -20,7 +20,7 @@ from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import derive, rng
 from anchorface.training.small_networks.linear_start import start_linear
 from anchorface.training.small_networks.people import MARGIN, Faces
-from anchorface.training.small_networks.run import Budget, Run, Schedule
+from anchorface.training.small_networks.run import HERE, Budget, Machine, Run, Schedule, half_precision
 
 IMAGE = 128
 STORED = round(IMAGE * MARGIN)
@@ -72,7 +72,7 @@ def differences(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def loss_of(model: Autoencoder, images: Tensor, noise: Tensor, recipe: AutoencoderRecipe) -> tuple[Tensor, Tensor]:
     """The loss and the mean absolute error of one batch."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_precision(images.device):
         mean, log_variance = model.posterior(images)
         spread = mean.detach().float().std(dim=(0, 2, 3), keepdim=True)
         decoded = model.decode_latents(mean + recipe.noise * spread * noise)
@@ -103,28 +103,32 @@ def squares(sets: tuple[np.ndarray, np.ndarray], g: np.random.Generator, count: 
     return np.stack(chosen)
 
 
-def train(recipe: AutoencoderRecipe, synthetic: Faces, people: Faces, work: Path) -> Autoencoder:
+def train(recipe: AutoencoderRecipe, synthetic: Faces, people: Faces, work: Path,
+          machine: Machine = HERE) -> Autoencoder:
     """Train, average, whiten.
 
     Args:
         synthetic, people: training faces; held-out persons must not be in them.
-        work: folder of the state to go on from.
+        work: folder of the state to go on from. machine: where.
     """
     torch.manual_seed(derive(recipe.seed, "autoencoder weights"))
     model = Autoencoder(tiny().autoencoder).to(memory_format=torch.channels_last)
     run = Run(name="autoencoder", work=work, module=model, budget=recipe.budget, schedule=recipe.schedule,
-              weight_decay=0.0)
+              weight_decay=0.0, machine=machine)
     sets = at_scale(synthetic.images), at_scale(people.images)
     if run.step == 0:
         start_linear(model, np.concatenate([middle(sets[0][:: max(1, len(sets[0]) // 400)]), middle(sets[1])]))
     tokens = (recipe.batch, tiny().backbone.in_channels, recipe.patch // 16, recipe.patch // 16)
-    while run.going():
-        generator = torch.Generator().manual_seed(derive(recipe.seed, "latent noise", run.step))
-        loss, plain = loss_of(model, levels_to_tensor(patches(sets, recipe, run.step)),
-                              torch.randn(tokens, generator=generator), recipe)
-        run.update(loss, l1=float(plain.detach()))
+
+    def made(step: int) -> tuple[np.ndarray, Tensor]:
+        generator = torch.Generator().manual_seed(derive(recipe.seed, "latent noise", step))
+        return patches(sets, recipe, step), torch.randn(tokens, generator=generator)
+
+    for images, noise in run.batches(made):
+        loss, plain = loss_of(model, levels_to_tensor(images, run.device), noise, recipe)
+        run.update(loss, l1=plain)
     run.save()
-    finished = run.average
+    finished = run.average.cpu()
     whiten(finished, middle(np.concatenate([sets[0][:: max(1, len(sets[0]) // 400)], sets[1]])), recipe.evenness)
     return finished
 

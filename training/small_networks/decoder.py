@@ -25,7 +25,7 @@ from anchorface.records import rng
 from anchorface.training.small_networks.autoencoder import differences
 from anchorface.training.small_networks.base import BaseRecipe, view
 from anchorface.training.small_networks.people import Faces
-from anchorface.training.small_networks.run import Budget, Run, Schedule
+from anchorface.training.small_networks.run import HERE, Budget, Machine, Run, Schedule, half_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +66,18 @@ def predicted(backbone: nn.Module, text: TextMemory, clean: Tensor, damaged: Ten
               sigma: Tensor) -> Tensor:
     """What the base takes for the clean tokens: z_sigma - sigma u, each [B, L, C]; sigma [B]."""
     noisy = mix(clean, noise, sigma)
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_precision(clean.device):
         found = velocity(backbone, noisy, sigma, text(len(clean)), damaged, ())
     return noisy - sigma[:, None, None] * found.float()
 
 
 def train(recipe: DecoderRecipe, model: Autoencoder, backbone: nn.Module, synthetic: Faces, people: Faces,
-          work: Path) -> Autoencoder:
+          work: Path, machine: Machine = HERE) -> Autoencoder:
     """Train the decoder and average it.
 
     Args:
         model: is changed. synthetic, people: training faces; held-out persons must not be in them.
-        work: folder of the state to go on from.
+        work: folder of the state to go on from. machine: where.
     """
     settings = tiny()
     text = TextMemory.fixed(settings.backbone, settings.text_seed)
@@ -85,30 +85,33 @@ def train(recipe: DecoderRecipe, model: Autoencoder, backbone: nn.Module, synthe
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(("vae.decoder.", "vae.post_quant_conv.")))
     run = Run(name="decoder", work=work, module=model.to(memory_format=torch.channels_last), budget=recipe.budget,
-              schedule=recipe.schedule, weight_decay=0.0)
-    sets = synthetic.images, people.images
-    while run.going():
-        g = rng(recipe.seed, "decoder", run.step)
+              schedule=recipe.schedule, weight_decay=0.0, machine=machine)
+    backbone, text = backbone.to(run.device), text.to(run.device)
+    sets, shape = (synthetic.images, people.images), (recipe.batch, side * side, settings.backbone.in_channels)
+
+    def made(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        g = rng(recipe.seed, "decoder", step)
         pairs = []
         for _ in range(recipe.batch):
             images = sets[int(g.random() < recipe.real_share)]
             image = images[int(g.integers(len(images)))]
             pairs.append(view(image, bool(g.random() < 0.5), recipe.views, int(g.integers(2**31))))
-        seen = np.stack(pairs)
-        truth = levels_to_tensor(seen[:, 0])
-        with torch.no_grad():
-            clean, damaged = model.encode(torch.cat([truth, levels_to_tensor(seen[:, 1])])).chunk(2)
         sigma = g.uniform(0.0, recipe.noisiest, recipe.batch).astype(np.float32)
         sigma[g.random(recipe.batch) < recipe.full_noise] = 1.0
-        noise = torch.from_numpy(g.standard_normal(tuple(clean.shape), dtype=np.float32))
-        tokens = torch.cat([clean, predicted(backbone, text, clean, damaged, noise, torch.from_numpy(sigma))])
-        with torch.autocast("cpu", torch.bfloat16):
+        return np.stack(pairs), sigma, g.standard_normal(shape, dtype=np.float32)
+
+    for seen, sigma, noise in run.batches(made):
+        truth = levels_to_tensor(seen[:, 0], run.device)
+        with torch.no_grad():
+            clean, damaged = model.encode(torch.cat([truth, levels_to_tensor(seen[:, 1], run.device)])).chunk(2)
+        tokens = torch.cat([clean, predicted(backbone, text, clean, damaged, noise, sigma)])
+        with half_precision(run.device):
             decoded = model.decode(tokens, side, side)
         target = torch.cat([truth, truth])
         plain = functional.l1_loss(decoded, target)
         edges = sum(functional.l1_loss(a, b) for a, b in zip(differences(decoded), differences(target), strict=True))
         border = border_error(decoded, target, stride)
         run.update(plain + recipe.square * functional.mse_loss(decoded, target) + recipe.gradient * edges
-                   + recipe.border * border, l1=float(plain.detach()), border=float(border.detach()))
+                   + recipe.border * border, l1=plain, border=border)
     run.save()
-    return run.average
+    return run.average.cpu()

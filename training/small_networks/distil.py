@@ -22,6 +22,7 @@ millions of pictures. Certainty, quality and the mixture are our choice.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ from anchorface.training.small_networks.adaface_loss import AdaFaceLoss, MarginS
 from anchorface.training.small_networks.augment import CROP, Augmentation, augmented, damaged
 from anchorface.training.small_networks.embedder import rows_of, to_network
 from anchorface.training.small_networks.people import Faces
-from anchorface.training.small_networks.run import Budget, Run, Schedule
+from anchorface.training.small_networks.run import HERE, Budget, Machine, Run, Schedule, half_precision
 from anchorface.training.small_networks.teachers import Pictures
 from anchorface.training.small_networks.variety import INVENTED, VIEWS, Variety
 
@@ -101,15 +102,15 @@ class Student(nn.Module):
         self.identity = AdaFaceLoss(classes, self.network.dimension, recipe.margin)
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """One step's pictures, the clean crops before the damaged ones: crops uint8 [2 B, 112, 112, 3]; labels int64 [B],
-    -1 for invented persons; numbers [T] of the T pictures that teachers have seen, which come first.
+    -1 for invented persons; numbers int64 [T] of the T pictures that teachers have seen, which come first. NumPy's
+    arrays when drawn, tensors in training.
     """
 
-    crops: np.ndarray
-    labels: np.ndarray
-    numbers: np.ndarray
+    crops: Any
+    labels: Any
+    numbers: Any
 
 
 class Chooser:
@@ -170,27 +171,28 @@ def parts_of(student: Student, batch: Batch, codes: tuple[Tensor, ...], recipe: 
     """The parts of the loss, weighed.
 
     Args:
-        codes: by teacher, of the pictures it has seen [T, D]. share: of the run, 0..1.
+        batch: of tensors. codes: by teacher, of the pictures it has seen [T, D]. share: of the run, 0..1.
     """
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_precision(batch.crops.device):
         unit, norm = student.network(to_network(batch.crops))
     unit, norm, weights = unit.float(), norm.float()[:, 0], recipe.weights
     half, seen = len(batch.labels), len(batch.numbers)
     clean, worse = unit[:half], unit[half:]
-    shown = torch.cat([torch.arange(seen), half + torch.arange(seen)])
+    numbers = torch.arange(seen, device=unit.device)
+    shown = torch.cat([numbers, half + numbers])
     feature = (unit * norm[:, None])[shown] / unit.shape[1] ** 0.5
     found = {name: unit.new_zeros(()) for name in ("likeness", "certainty")}
     for head, code, likeness, certainty in zip(student.heads, codes, weights.likeness, weights.certainty, strict=True):
         answer, target = head(feature), code.repeat(2, 1)
         found["likeness"] = found["likeness"] + likeness * (1 - functional.cosine_similarity(answer, target).mean())
         found["certainty"] = found["certainty"] + certainty * (answer - target).square().sum(1).mean()
-    other = 1 - torch.eye(seen).repeat(2, 1)
+    other = 1 - torch.eye(seen, device=unit.device).repeat(2, 1)
     other[seen:] = 1
     alike = unit[shown] @ clean[:seen].T - codes[0].repeat(2, 1) @ codes[0].T
     found["relations"] = weights.relations * (alike.square() * other).sum() / other.sum()
-    quality = torch.cat([torch.ones(half), (worse * clean).sum(1)]).detach()
+    quality = torch.cat([torch.ones(half, device=unit.device), (worse * clean).sum(1)]).detach()
     found["quality"] = weights.quality * (1 - correlation(norm, quality))
-    labels = torch.from_numpy(batch.labels).repeat(2)
+    labels = batch.labels.repeat(2)
     known = labels >= 0
     weight = weights.identity[int(share >= recipe.finish)]
     found["identity"] = weight * student.identity(
@@ -198,22 +200,23 @@ def parts_of(student: Student, batch: Batch, codes: tuple[Tensor, ...], recipe: 
     return found
 
 
-def train(recipe: DistilRecipe, pictures: Pictures, synthetic: Faces, work: Path) -> AdaFaceNet:
+def train(recipe: DistilRecipe, pictures: Pictures, synthetic: Faces, work: Path,
+          machine: Machine = HERE) -> AdaFaceNet:
     """Distil, finish, average.
 
     Args:
-        pictures: see `teachers.read_pictures`. synthetic: the recipe's identities. work: folder of the state.
+        pictures: see `teachers.read_pictures`. synthetic: the recipe's identities. work: folder of the state. machine:
+            where.
     """
     chooser = Chooser(pictures, synthetic, recipe)
     codes = tuple(centred(code) for code in pictures.codes.values())
     torch.manual_seed(derive(recipe.seed, "distil weights"))
     student = Student(recipe, chooser.classes, tuple(code.shape[1] for code in codes)).train()
     run = Run(name=recipe.name, work=work, module=student, budget=recipe.budget, schedule=recipe.schedule,
-              weight_decay=recipe.weight_decay, decay=0.998)
-    while run.going():
-        batch = chooser.batch(run.step)
+              weight_decay=recipe.weight_decay, decay=0.998, machine=machine)
+    codes = tuple(code.to(run.device) for code in codes)
+    for batch in run.batches(chooser.batch):
         parts = parts_of(student, batch, tuple(code[batch.numbers] for code in codes), recipe, run.settled)
-        run.update(torch.stack(list(parts.values())).sum(), clip=5.0,
-                   **{name: float(value.detach()) for name, value in parts.items()})
+        run.update(torch.stack(list(parts.values())).sum(), clip=5.0, **parts)
     run.save()
-    return run.average.network
+    return run.average.network.cpu()

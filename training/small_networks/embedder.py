@@ -18,7 +18,7 @@ from anchorface.training.small_networks.adaface_loss import AdaFaceLoss, MarginS
 from anchorface.training.small_networks.augment import Augmentation, augmented, plain
 from anchorface.training.small_networks.corpus import ADAFACE_IDENTITIES, JUDGE_IDENTITIES
 from anchorface.training.small_networks.people import Faces
-from anchorface.training.small_networks.run import Budget, Run, Schedule
+from anchorface.training.small_networks.run import HERE, Budget, Machine, Run, Schedule, half_precision
 
 ASKS_FOR_DETAIL = Augmentation(low_resolution=0.0, blur=0.0, damage=0.0, noise=0.05, cover=0.1)
 """The judge sees sharp faces only: as public recognition networks do, it then finds a blurred face unlike its person.
@@ -66,9 +66,10 @@ def recipe_of(name: str) -> EmbedderRecipe:
     raise ConfigurationError(f"no embedder recipe {name!r}; known: adaface, judge")
 
 
-def to_network(crops: np.ndarray) -> Tensor:
-    """uint8 RGB [B, 112, 112, 3] to float BGR [B, 3, 112, 112] in [-1, 1]."""
-    return levels_to_tensor(crops[..., ::-1])
+def to_network(crops: np.ndarray | Tensor) -> Tensor:
+    """uint8 RGB [B, 112, 112, 3] to float BGR [B, 3, 112, 112] in [-1, 1], on the device of the crops."""
+    given = torch.as_tensor(crops)
+    return levels_to_tensor(given.flip(-1), given.device)
 
 
 class Labelled(nn.Module):
@@ -101,12 +102,12 @@ def rows_of(faces: Faces) -> dict[str, np.ndarray]:
 
 
 def train(recipe: EmbedderRecipe, synthetic: Faces, people: Faces | None, invented: Faces | None,
-          work: Path) -> AdaFaceNet:
+          work: Path, machine: Machine = HERE) -> AdaFaceNet:
     """Train and average.
 
     Args:
         synthetic: the recipe's identities. people: real training persons. invented: from `composites.invent`.
-        work: folder of the state to go on from.
+        work: folder of the state to go on from. machine: where.
     """
     sets = tuple(faces for faces in (synthetic, people, invented) if faces is not None)
     rows = tuple(rows_of(faces) for faces in sets)
@@ -115,16 +116,19 @@ def train(recipe: EmbedderRecipe, synthetic: Faces, people: Faces | None, invent
     network = AdaFaceNet(recipe.architecture).to(memory_format=torch.channels_last)
     module = Labelled(network, AdaFaceLoss(len(label), network.dimension, recipe.margin)).train()
     run = Run(name=recipe.name, work=work, module=module, budget=recipe.budget, schedule=recipe.schedule,
-              weight_decay=recipe.weight_decay, decay=0.995)
-    while run.going():
-        crops, persons = draw_batch(sets, rows, recipe, run.step)
-        with torch.autocast("cpu", torch.bfloat16):
+              weight_decay=recipe.weight_decay, decay=0.995, machine=machine)
+
+    def made(step: int) -> tuple[np.ndarray, np.ndarray]:
+        crops, persons = draw_batch(sets, rows, recipe, step)
+        return crops, np.array([label[person] for person in persons])
+
+    for crops, labels in run.batches(made):
+        with half_precision(run.device):
             unit, norm = network(to_network(crops))
-        labels = torch.tensor([label[person] for person in persons])
         loss = module.loss(unit.float(), norm.float(), labels, min(1.0, run.share / recipe.ramp))
-        run.update(loss, clip=5.0, norm=float(norm.detach().mean()))
+        run.update(loss, clip=5.0, norm=norm.mean())
     run.save()
-    return run.average.network
+    return run.average.network.cpu()
 
 
 @torch.no_grad()

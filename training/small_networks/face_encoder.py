@@ -18,7 +18,7 @@ from anchorface.models.pixels import levels_to_tensor
 from anchorface.records import derive, rng
 from anchorface.training.small_networks.autoencoder import IMAGE, at_scale, squares
 from anchorface.training.small_networks.people import Faces
-from anchorface.training.small_networks.run import Budget, Run, Schedule
+from anchorface.training.small_networks.run import HERE, Budget, Machine, Run, Schedule, half_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,25 +90,26 @@ def draw_batch(sets: tuple[np.ndarray, np.ndarray], recipe: FaceEncoderRecipe, p
     return chosen, g.random((recipe.batch, patches)).argsort(axis=1)
 
 
-def train(recipe: FaceEncoderRecipe, synthetic: Faces, people: Faces, work: Path) -> FaceEncoder:
+def train(recipe: FaceEncoderRecipe, synthetic: Faces, people: Faces, work: Path,
+          machine: Machine = HERE) -> FaceEncoder:
     """Train and average.
 
     Args:
         synthetic, people: training faces; held-out persons must not be in them.
-        work: folder of the state to go on from.
+        work: folder of the state to go on from. machine: where.
     """
     torch.manual_seed(derive(recipe.seed, "face encoder weights"))
     module = MaskedReconstruction(recipe)
     run = Run(name="face_encoder", work=work, module=module, budget=recipe.budget, schedule=recipe.schedule,
-              weight_decay=0.05, betas=(0.9, 0.95))
+              weight_decay=0.05, betas=(0.9, 0.95), machine=machine)
     sets = at_scale(synthetic.images), at_scale(people.images)
-    while run.going():
-        squares, order = draw_batch(sets, recipe, module.encoder.shape.tokens - 1, run.step)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = module(levels_to_tensor(squares), torch.from_numpy(order))
+    patches = module.encoder.shape.tokens - 1
+    for chosen, order in run.batches(lambda step: draw_batch(sets, recipe, patches, step)):
+        with half_precision(run.device):
+            loss = module(levels_to_tensor(chosen, run.device), order)
         run.update(loss)
     run.save()
-    return run.average.encoder
+    return run.average.encoder.cpu()
 
 
 @torch.no_grad()

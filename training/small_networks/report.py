@@ -32,7 +32,7 @@ from anchorface.training.small_networks.corpus import (
     read_corpus,
 )
 from anchorface.training.small_networks.people import Faces, read_people, split
-from anchorface.training.small_networks.run import place
+from anchorface.training.small_networks.run import Machine, place
 from anchorface.training.small_networks.variety import Inventor
 
 FILES = {"autoencoder": "autoencoder_tiny", "decoder": "autoencoder_tiny", "adaface": "adaface_small",
@@ -48,27 +48,29 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
     Args:
         network: `autoencoder`, `decoder`, `adaface`, `distilled`, `judge`, `face_encoder` or `base`; the base needs
             the autoencoder's file, the decoder, which takes its place, both.
-        options: corpus, photos, work, weights (folders), part and parts (of the base's pool).
+        options: corpus, photos, work, weights (folders), part and parts (of the base's pool), device, makers.
     """
     learn, kept = split(read_people(options.photos))
-    shown = recipe
+    shown, machine = recipe, Machine(device=options.device, makers=options.makers)
     if options.report_only:
         recipe = replace(recipe, budget=replace(recipe.budget, steps=1))
     if network in ("adaface", "judge"):
-        trained: nn.Module = _embedder(recipe, learn, options)
+        trained: nn.Module = _embedder(recipe, learn, options, machine)
     elif network == "distilled":
         pictures = teachers.read_pictures(options.work / "pictures", recipe.pictures, recipe.variety)
-        trained = distil.train(recipe, pictures, read_corpus(options.corpus, recipe.identities), options.work)
+        trained = distil.train(recipe, pictures, read_corpus(options.corpus, recipe.identities), options.work,
+                                machine)
     elif network == "autoencoder":
-        trained = autoencoder.train(recipe, read_corpus(options.corpus, EVERYBODY), learn, options.work)
+        trained = autoencoder.train(recipe, read_corpus(options.corpus, EVERYBODY), learn, options.work, machine)
     elif network == "decoder":
         trained = decoder.train(recipe, tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors"),
                                 tiny_backbone(options.weights / "base_tiny.safetensors"),
-                                read_corpus(options.corpus, EVERYBODY), learn, options.work)
+                                read_corpus(options.corpus, EVERYBODY), learn, options.work, machine)
     elif network == "face_encoder":
-        trained = face_encoder.train(recipe, read_corpus(options.corpus, ADAFACE_IDENTITIES), learn, options.work)
+        trained = face_encoder.train(recipe, read_corpus(options.corpus, ADAFACE_IDENTITIES), learn, options.work,
+                                     machine)
     else:
-        trained = _base(recipe, learn, kept, options)
+        trained = _base(recipe, learn, kept, options, machine)
     if place()[0] == 0:
         save(network, trained, shown, kept, options)
 
@@ -106,12 +108,12 @@ def make_pictures(recipe: distil.DistilRecipe, options: Namespace) -> None:
     """Draw the recipe's pictures and let the teachers look at them; what is there stays.
 
     Args:
-        options: photos, work (folders), dlib (the first teacher's file), part and parts (of the blocks).
+        options: photos, work (folders), dlib (the first teacher's file), device, part and parts (of the blocks).
 
     Raises:
         WeightsError: a teacher's file is missing or another one.
     """
-    look = teachers.Teachers(options.dlib).codes
+    look = teachers.Teachers(options.dlib, options.device).codes
     inventor = Inventor(split(read_people(options.photos))[0], recipe.variety)
     blocks = range(options.part, recipe.pictures // teachers.BLOCK, options.parts)
     for block in blocks:
@@ -131,29 +133,31 @@ def judges(weights: Path) -> dict[str, AdaFaceNet]:
     return found
 
 
-def _embedder(recipe: embedder.EmbedderRecipe, learn: Faces, options: Namespace) -> nn.Module:
+def _embedder(recipe: embedder.EmbedderRecipe, learn: Faces, options: Namespace, machine: Machine) -> nn.Module:
     people = invented = None
     if recipe.real_share:
         people, invented = learn, composites.invent(learn, recipe.invented, recipe.seed)
-    return embedder.train(recipe, read_corpus(options.corpus, recipe.identities), people, invented, options.work)
+    return embedder.train(recipe, read_corpus(options.corpus, recipe.identities), people, invented, options.work,
+                          machine)
 
 
-def _base(recipe: base.BaseRecipe, learn: Faces, kept: Faces, options: Namespace) -> nn.Module:
-    codec = tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors")
-    pool = options.work / "pool"
-    views = base.fill_pool(recipe, (read_corpus(options.corpus, EVERYBODY), learn), codec, pool, options.part,
-                           options.parts)
+def _base(recipe: base.BaseRecipe, learn: Faces, kept: Faces, options: Namespace, machine: Machine) -> nn.Module:
+    codec = tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors").to(options.device)
+    pool = base.pool_folder(recipe, options.work)
+    invented = base.apart(composites.invent(learn, recipe.invented, recipe.seed))
+    views = base.fill_pool(recipe, (read_corpus(options.corpus, EVERYBODY), learn, invented), codec, pool,
+                           options.part, options.parts)
     if options.pool_only:
         raise SystemExit(0)
     if distributed.is_initialized():
         distributed.barrier()
     return base.train(recipe, base.read_pool(views, pool), options.work,
-                      each=lambda average: save("base", average, recipe, kept, options))
+                      each=lambda average: save("base", average, recipe, kept, options), machine=machine)
 
 
 def _spent(network: str, work: Path) -> str:
     state = torch.load(work / f"{STATES[network]}.state.pt", weights_only=True, mmap=True)
-    return f"{state['step']:,} steps in {state['spent'] / 60:.0f} minutes on two cores shared with other work"
+    return f"{state['step']:,} steps in {state['spent'] / 60:.0f} minutes on {state['machine']}"
 
 
 def _sheet(path: Path, rows: list[np.ndarray], columns: int = 12) -> None:

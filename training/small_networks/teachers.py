@@ -22,6 +22,7 @@ from anchorface.records import DataError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.training.small_networks.augment import plain
 from anchorface.training.small_networks.dlib_resnet import CHIP, chip_matrix, read_network
+from anchorface.training.small_networks.run import half_precision
 from anchorface.training.small_networks.variety import PICTURE, Inventor, Variety
 
 DLIB_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
@@ -38,18 +39,20 @@ class Teachers:
 
     Args:
         dlib: `dlib_face_recognition_resnet_model_v1.dat`; the second teacher is looked for by its weight's name.
+        device: of the first, the costly one.
 
     Raises:
         WeightsError: a file that is missing or of another hash; says how to get it.
     """
 
-    def __init__(self, dlib: Path | None) -> None:
+    def __init__(self, dlib: Path | None, device: str = "cpu") -> None:
         if dlib is None or not dlib.is_file():
             raise WeightsError(f"{dlib or 'no file named'}: the first teacher, dlib's network, is not there; {_HOW}")
         if sha256(dlib) != DLIB_SHA256:
             raise WeightsError(f"{dlib}: its SHA-256 is {sha256(dlib)}, but the recipe's first teacher has "
                                f"{DLIB_SHA256}; {_HOW}")
-        self.first = read_network(dlib).to(memory_format=torch.channels_last)
+        self.device = torch.device(device)
+        self.first = read_network(dlib).to(self.device, memory_format=torch.channels_last)
         self.second = OnnxEmbedder(SECOND)
 
     @torch.no_grad()
@@ -57,10 +60,10 @@ class Teachers:
         """Unit codes float32 [N, D] of pictures uint8 [N, S, S, 3] with landmarks [N, 5, 2], by teacher."""
         pairs = list(zip(images, landmarks, strict=True))
         chips = np.stack([warp(image, chip_matrix(points), CHIP) for image, points in pairs])
-        with torch.autocast("cpu", torch.bfloat16):  # to .9997 what single precision gives, in half the time
-            found = [self.first(torch.from_numpy(chips[i : i + 20]).permute(0, 3, 1, 2).float())
+        with half_precision(self.device):  # to .9997 what single precision gives, in half the time
+            found = [self.first(torch.from_numpy(chips[i : i + 20]).to(self.device).permute(0, 3, 1, 2).float())
                      for i in range(0, len(chips), 20)]
-        codes = torch.nn.functional.normalize(torch.cat(found).float(), dim=1).numpy()
+        codes = torch.nn.functional.normalize(torch.cat(found).float(), dim=1).cpu().numpy()
         return {"dlib": codes, "mobileface": self.second.embed(np.stack([plain(*pair) for pair in pairs]))[0]}
 
 
