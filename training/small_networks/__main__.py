@@ -75,9 +75,10 @@ def main() -> None:
     recipe: Any = {"autoencoder": AutoencoderRecipe, "base": BaseRecipe, "decoder": DecoderRecipe,
                    "distilled": DistilRecipe, "face_encoder": FaceEncoderRecipe}.get(
         arguments.network, lambda: recipe_of(arguments.network))()
-    limits = {name: getattr(arguments, name) for name in ("minutes", "steps", "sitting") if getattr(arguments, name) is not None}
-    recipe = replace(recipe, budget=replace(recipe.budget, **limits),
-                     **({} if arguments.batch is None else {"batch": arguments.batch}))
+    asked = {name: getattr(arguments, name) for name in ("minutes", "steps", "sitting", "batch")}
+    limits = {name: value for name, value in asked.items() if value is not None}
+    sizes = {name: limits.pop(name) for name in ("batch",) if name in limits}
+    recipe = replace(recipe, budget=replace(recipe.budget, **limits), **sizes)
     if arguments.again and place()[0] == 0:
         begin_again(arguments.work / f"{getattr(recipe, 'name', arguments.network)}.state.pt")
     report.train_and_save(arguments.network, recipe, arguments)
