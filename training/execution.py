@@ -29,7 +29,7 @@ class Execution:
     checkpointing: blocks are computed again in the backward pass instead of being kept.
     offload: moments and master weights stand in the CPU's memory, and the optimiser steps there. From stage 1 on.
     feed: `ray` or `inline` (in the worker; always so without workers). feed_workers: Ray workers of each rank's feed.
-    feed_cpus: what Ray books for each of them.
+    feed_cpus: what Ray books for each of them; `booked` says with whom.
     failures: how often dead workers are replaced before a new checkpoint has been written; with every one that is, the
     count begins anew, so that a run of a month outlives more of them than one that cannot begin.
     not_finite: what happens when a loss or a gradient is not finite: `stop`; `skip` leaves the step out; `back` goes
@@ -76,6 +76,22 @@ class Execution:
     def world(self) -> int:
         """Processes that train."""
         return max(self.workers, 1)
+
+    @property
+    def elastic(self) -> bool:
+        """Whether a run goes on with fewer workers than it has places for at best."""
+        return 0 < self.least_workers < self.workers
+
+    @property
+    def booked(self) -> tuple[float, float]:
+        """CPUs that Ray books for a worker, and for each worker of its feed.
+
+        Ray counts an elastic run's workers by the CPUs that they book, so each books its feed's as well, and the feed,
+        which then books none, stands on its node. Otherwise the feed books its own, on any node.
+        """
+        if self.elastic and self.feed == "ray":
+            return round(self.cpus + self.feed_workers * self.feed_cpus, 4), 0.0  # Ray counts ten-thousandths
+        return self.cpus, self.feed_cpus
 
     def require_batch(self, batch: int) -> None:
         """Refuse more workers than a global batch has samples.

@@ -65,7 +65,8 @@ def line(values: dict[str, Any]) -> str:
     if "validation/flow" in values:
         return told(values)
     if "loss" not in values:
-        return f"training {f'goes on at {done:,} of' if done else 'begins:'} {whole:,} samples"
+        workers = f"{values['workers']} worker{'s' * (values['workers'] > 1)}"
+        return f"training {f'goes on at {done:,} of' if done else 'begins:'} {whole:,} samples, {workers}"
     minutes, seconds = divmod(round(values["seconds_left"]), 60)
     words = {"flow": "flow {:.4f}", "identity_cosine": "likeness {:.2f}"}
     parts = ", ".join(word.format(values[name]) for name, word in words.items() if name in values)

@@ -49,6 +49,8 @@ HARMLESS = (
 )
 SLOWER = 2.0
 """How much longer than the watch torch.distributed waits in a collective, so that the watch speaks first."""
+PLACED = "10"
+"""Seconds until an elastic run asks Ray for places again: it may have counted a lost node's, up to 20 seconds long."""
 
 
 def train(
@@ -212,13 +214,14 @@ def _trainer(job: Job) -> Any:
     from anchorface.training.failures import EndAtOurErrors
 
     execution = job.execution
-    elastic = 0 < execution.least_workers < execution.workers
+    if execution.elastic:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", PLACED)
     seconds = SLOWER * execution.hang or 7 * 86400.0
     return TorchTrainer(
         worker, train_loop_config={"job": job},
         torch_config=TorchConfig(backend="nccl" if execution.gpus else "gloo", timeout_s=int(seconds)),
         scaling_config=ScalingConfig(
-            num_workers=(execution.least_workers, execution.workers) if elastic else execution.workers,
+            num_workers=(execution.least_workers, execution.workers) if execution.elastic else execution.workers,
             use_gpu=bool(execution.gpus), resources_per_worker=_each(execution),
             elastic_resize_monitor_interval_s=execution.resize_seconds),
         run_config=RunConfig(name="ray", storage_path=job.run_folder, callbacks=[EndAtOurErrors()],
@@ -228,7 +231,7 @@ def _trainer(job: Job) -> Any:
 
 def _each(execution: Execution) -> dict[str, float]:
     """What Ray books for a worker."""
-    return {"CPU": execution.cpus, **({"GPU": 1} if execution.gpus else {})}
+    return {"CPU": execution.booked[0], **({"GPU": 1} if execution.gpus else {})}
 
 
 def _require_resources(execution: Execution) -> None:
@@ -239,11 +242,12 @@ def _require_resources(execution: Execution) -> None:
     """
     import ray
 
-    available, least = ray.cluster_resources(), execution.least_workers or execution.workers
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    least, together = execution.least_workers or execution.workers, execution.elastic
     require_cpus(workers=least, cpus=execution.cpus, feed_cpus=execution.feed_cpus,
-                 feed_workers=execution.feed_workers if execution.feed == "ray" else 0,
-                 available=available.get("CPU", 0.0))
-    gpus = available.get("GPU", 0.0)
+                 feed_workers=execution.feed_workers if execution.feed == "ray" else 0, together=together,
+                 nodes=[node.get("CPU", 0.0) for node in nodes if "GPU" in node or not (together and execution.gpus)])
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
     if execution.gpus and gpus < least:
         raise ConfigurationError(f"{least} workers need {least} GPUs, and Ray has {gpus:g}: use fewer workers, or "
                                  "train on CPUs")

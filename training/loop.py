@@ -204,7 +204,7 @@ class Run:
         made: Iterator[Batch] = iter(()) if first >= recipe.steps else batches(
             self.job.dataset, fed, first, recipe.steps, rank=self.rank, world=self.world,
             engine=execution.feed if execution.workers else "inline", concurrency=execution.feed_workers,
-            num_cpus=execution.feed_cpus, latents=self.latents, report=self.notes.tell)
+            num_cpus=execution.booked[1], latents=self.latents, report=self.notes.tell)
         return Prefetch(made, self.device)
 
     def _latents(self) -> str:

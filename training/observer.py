@@ -79,7 +79,7 @@ class Observer:
         self.steps = []
         self.best = Best.of(self.job.recipe.validation, extra.get("best"))
         if self.progress is not None:
-            self.progress.begin(clock)
+            self.progress.begin(clock, dist.get_world_size())
 
     @property
     def exhausted(self) -> bool:
@@ -202,10 +202,10 @@ class Progress:
         self.lines, self.positions = Lines(uri, patience=patience), positions
         self.clock, self.time = 0, time.monotonic()
 
-    def begin(self, clock: int) -> None:
-        """The run goes on at a clock."""
+    def begin(self, clock: int, workers: int) -> None:
+        """The run goes on at a clock, with so many workers."""
         self.clock, self.time = clock, time.monotonic()
-        self.lines.append({"clock": clock, "positions": self.positions, "pid": os.getpid()})
+        self.lines.append({"clock": clock, "positions": self.positions, "pid": os.getpid(), "workers": workers})
 
     def tell(self, clock: int, values: dict[str, float]) -> None:
         """Append a line of other values than a step's."""

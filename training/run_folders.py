@@ -69,7 +69,8 @@ class Run:
         found: dict[str, float] = {}
         for line in self.progress:
             found |= {key: value for key, value in line.items() if isinstance(value, int | float)}
-        return {key: value for key, value in found.items() if key not in ("clock", "positions", "pid", "seconds_left")}
+        said = ("clock", "positions", "pid", "workers", "seconds_left")
+        return {key: value for key, value in found.items() if key not in said}
 
 
 def find(folders: Sequence[str]) -> list[str]:

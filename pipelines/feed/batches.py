@@ -36,7 +36,7 @@ def batches(
         concurrency: Ray workers of this rank. num_cpus: CPUs that Ray books for each. All ranks' workers and the
             training processes must fit into the cluster's CPUs together, or a rank waits for ever
             (`pipelines.feed.cpus.require_cpus`): on two CPUs two ranks of half a CPU leave one worker of half a CPU to
-            each.
+            each. 0: they stand on this process's node, which has booked CPUs for them.
         steps_per_task: steps that one Ray task makes, best about a second of work.
         latents: folder of cached tokens of clean pictures; empty for pictures (pipelines.feed.latents).
         patience: seconds that a batch is waited for before `report` is told what Ray has and what is booked, and again

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import ray
@@ -20,27 +20,29 @@ PATIENCE = 30.0
 Made = TypeVar("Made")
 
 
-def require_cpus(*, workers: int, cpus: float, feed_workers: int, feed_cpus: float, available: float) -> None:
+def require_cpus(*, workers: int, cpus: float, feed_workers: int, feed_cpus: float, nodes: Sequence[float],
+                 together: bool = False) -> None:
     """Refuse a run whose processes do not fit into the cluster together: the feed of a rank would wait for ever.
 
     Args:
         workers: training processes. cpus: that Ray books for each.
         feed_workers: of each rank, 0 where the ranks make their batches themselves. feed_cpus: booked for each.
-        available: CPUs of the whole cluster (`ray.cluster_resources()["CPU"]`).
+        nodes: CPUs of each node of the cluster. together: a training process and its feed need room on one node.
 
     Raises:
         ConfigurationError: they do not; the numbers, and combinations that fit.
     """
-    each = cpus + feed_workers * feed_cpus
-    if workers * each <= available + 1e-6:
+    each, available = cpus + feed_workers * feed_cpus, sum(nodes)
+    fits = sum(int(node / each + 1e-6) for node in (nodes if together else [available]))
+    if workers <= fits:
         return
-    fits = int(available / each + 1e-6)
-    part = math.floor(100 * available / workers / (1 + feed_workers)) / 100
+    part = 0.0 if together else math.floor(100 * available / workers / (1 + feed_workers)) / 100
     ways = [f"{fits} worker{'s' * (fits > 1)} of that kind" if fits else "",
             f"{workers} workers with {part:g} CPU booked for each and for each of their feed workers" if part else ""]
     raise ConfigurationError(
         f"{workers} workers x {cpus:g} CPU for training and {workers * feed_workers} feed workers x {feed_cpus:g} CPU "
-        f"need {workers * each:g} CPUs, and Ray has {available:g}: the feed would wait for ever. "
+        f"need {workers * each:g} CPUs{f', {each:g} at a time on one node' if together else ''}, and Ray has "
+        f"{' + '.join(f'{node:g}' for node in nodes) if together else f'{available:g}'}: the feed would wait for ever. "
         f"What fits: {', or '.join(filter(None, ways)) or 'more CPUs'}")
 
 
@@ -48,7 +50,7 @@ class Watch:
     """Says so when a batch is waited for longer than `patience` seconds, and again each time as long has passed.
 
     Args:
-        name: whose feed it is. workers: Ray workers that it asked for. cpus: booked for each.
+        name: whose feed it is. workers: Ray workers that it asked for. cpus: booked for each, 0 with their reader.
         patience: seconds. report: takes a line; None for a RuntimeWarning.
     """
 
@@ -94,5 +96,6 @@ class Watch:
     def _line(self, waited: float) -> str:
         total, free = (resources.get("CPU", 0) for resources in (ray.cluster_resources(), ray.available_resources()))
         why = "its workers are slow or gone" if self._came else "its workers got no CPU or are still starting"
-        return (f"the feed of {self._name} has waited {waited:.0f} s for batch {self._came + 1}: {why}. It asks Ray "
-                f"for {self._workers} x {self._cpus:g} CPU; Ray has {total:g} CPUs, {free:g} of them not booked")
+        asks = f"It asks Ray for {self._workers} x {self._cpus:g} CPU" if self._cpus else "Its CPUs are its reader's"
+        return (f"the feed of {self._name} has waited {waited:.0f} s for batch {self._came + 1}: {why}. {asks}; Ray "
+                f"has {total:g} CPUs, {free:g} of them not booked")

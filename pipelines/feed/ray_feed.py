@@ -16,6 +16,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, ExecutionOptions, ExecutionResources
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from anchorface.pipelines.feed.cpus import Watch
 from anchorface.pipelines.feed.dataset import Dataset, open_dataset
@@ -58,6 +59,7 @@ def stream(
     watch = Watch(f"rank {rank}", workers=concurrency, cpus=num_cpus, patience=patience, report=report)
     address = dataset.uri if "://" in dataset.uri else filesystem(dataset.uri)[1]
     window = TASKS_PER_WINDOW * steps_per_task
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     for first in range(start_step, stop_step, window):
         last = min(first + window, stop_step)
         tasks = [
@@ -68,6 +70,7 @@ def stream(
         made = made.map_batches(
             _BatchMaker, fn_constructor_args=(address, settings, rank, world, latents), batch_size=None,
             num_cpus=num_cpus, compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(concurrency, len(tasks)))),
+            **({} if num_cpus else {"scheduling_strategy": here}),
         )
         for row in watch.over(made.iter_rows()):
             error, message = row.pop("error"), row.pop("message")

@@ -19,18 +19,25 @@ def settings(line):
 
 
 def test_what_does_not_fit_is_refused_with_what_would():
-    require_cpus(workers=2, cpus=0.5, feed_workers=1, feed_cpus=0.5, available=2)
-    require_cpus(workers=4, cpus=0.5, feed_workers=0, feed_cpus=0.5, available=2)
+    require_cpus(workers=2, cpus=0.5, feed_workers=1, feed_cpus=0.5, nodes=[1, 1])
+    require_cpus(workers=4, cpus=0.5, feed_workers=0, feed_cpus=0.5, nodes=[1, 1])
     with pytest.raises(ConfigurationError, match=r"4 workers x 0\.5 CPU .* 4 feed workers x 0\.5 CPU need 4 CPUs, and "
                        r"Ray has 2: .* 2 workers of that kind, or 4 workers with 0\.25 CPU") as caught:
-        require_cpus(workers=4, cpus=0.5, feed_workers=1, feed_cpus=0.5, available=2)
+        require_cpus(workers=4, cpus=0.5, feed_workers=1, feed_cpus=0.5, nodes=[1, 1])
     assert "for ever" in str(caught.value)
-    require_cpus(workers=4, cpus=0.25, feed_workers=1, feed_cpus=0.25, available=2)
+    require_cpus(workers=4, cpus=0.25, feed_workers=1, feed_cpus=0.25, nodes=[1, 1])
     with pytest.raises(ConfigurationError, match=r"What fits: 1 workers with 0\.33 CPU"):
-        require_cpus(workers=1, cpus=1, feed_workers=2, feed_cpus=1, available=1)
+        require_cpus(workers=1, cpus=1, feed_workers=2, feed_cpus=1, nodes=[1])
 
 
-@ray.remote(num_cpus=1.5)
+def test_a_worker_with_its_feed_needs_room_on_one_node():
+    require_cpus(workers=3, cpus=0.5, feed_workers=1, feed_cpus=0.5, nodes=[2.5, 1, 0], together=True)
+    with pytest.raises(ConfigurationError, match=r"need 4 CPUs, 1 at a time on one node, and Ray has 2\.5 \+ 1\.5: .* "
+                       r"What fits: 3 workers of that kind"):
+        require_cpus(workers=4, cpus=0.5, feed_workers=1, feed_cpus=0.5, nodes=[2.5, 1.5], together=True)
+
+
+@ray.remote(num_cpus=2)
 class Hog:
     """Books CPUs and does nothing."""
 
@@ -41,6 +48,7 @@ class Hog:
 def test_a_feed_without_a_worker_says_what_is_booked_and_goes_on_when_there_is_room(ray_session, settings):
     hog = Hog.remote()
     assert ray.get(hog.ready.remote())
+    assert len(list(batches("", settings, 0, 1, num_cpus=0))) == 1  # its reader has booked for it
     told = []
 
     def report(line):
@@ -51,7 +59,7 @@ def test_a_feed_without_a_worker_says_what_is_booked_and_goes_on_when_there_is_r
     made = list(batches("", settings, 0, 2, num_cpus=1, patience=3, report=report))
     assert len(made) == 2 and len(told) >= 2
     assert "rank 0 has waited 3 s for batch 1" in told[0] and "asks Ray for 1 x 1 CPU" in told[0]
-    assert "Ray has 2 CPUs, 0.5 of them not booked" in told[0]
+    assert "Ray has 2 CPUs, 0 of them not booked" in told[0]
 
 
 def test_without_a_report_it_is_a_warning(ray_session, settings):

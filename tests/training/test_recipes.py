@@ -224,6 +224,13 @@ def test_a_batch_is_divided_among_any_workers_that_it_has_samples_for() -> None:
         Execution(workers=17).require_batch(16)
 
 
+def test_an_elastic_runs_workers_book_their_feeds_cpus() -> None:
+    assert Execution(workers=2, cpus=2.0, feed_workers=3, feed_cpus=0.7).booked == (2.0, 0.7)
+    elastic = Execution(workers=2, least_workers=1, cpus=2.0, feed_workers=3, feed_cpus=0.7)
+    assert elastic.booked == (4.1, 0.0)
+    assert dataclasses.replace(elastic, feed="inline").booked[0] == 2.0
+
+
 @pytest.mark.parametrize(("name", "absurd"), [
     ("workers", -1), ("cpus", 0.0), ("cpus", math.inf), ("feed_workers", 0), ("failures", -1), ("hang", math.nan),
     ("patience", -1.0), ("zero_stage", 4), ("gpus", 2), ("resize_seconds", 0.0), ("micro_batch", -1)])
