@@ -193,10 +193,12 @@ def _on_ray(job: Job) -> None:
     """The job on Ray Train; a new budget of failures with every new checkpoint."""
     from ray.train import ControllerError, TrainingFailedError
 
+    if job.execution.elastic:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", PLACED)
     while True:
         before = layout.latest(job.run_folder)
         try:
-            _trainer(job).fit()
+            trainer(job).fit()
             return
         except TrainingFailedError as error:
             if isinstance(error, ControllerError) and isinstance(error.controller_failure, AnchorfaceError):
@@ -207,15 +209,14 @@ def _on_ray(job: Job) -> None:
                                     f"command goes on from there; worker logs: {job.run_folder}/ray") from error
 
 
-def _trainer(job: Job) -> Any:
+def trainer(job: Job) -> Any:
+    """The job as Ray Train carries it out."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from anchorface.training.failures import EndAtOurErrors
 
     execution = job.execution
-    if execution.elastic:
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", PLACED)
     seconds = SLOWER * execution.hang or 7 * 86400.0
     return TorchTrainer(
         worker, train_loop_config={"job": job},

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray.train.v2._internal.execution.scaling_policy import create_scaling_policy
 
 from anchorface.models.checkpoint import read_description
 from anchorface.models.weights import load
 from anchorface.records import CheckpointError, ConfigurationError
 from anchorface.training.checkpoints.layout import complete, latest, name_of
 from anchorface.training.execution import Execution
-from anchorface.training.launch import train
+from anchorface.training.job import Job
+from anchorface.training.launch import train, trainer
 from anchorface.training.recipes import Recipe
 
 pytestmark = [pytest.mark.line, pytest.mark.usefixtures("ray_session")]
@@ -138,3 +140,12 @@ def test_more_workers_than_the_machine_has_are_refused_at_once(
 ) -> None:
     with pytest.raises(ConfigurationError, match="need 129 CPUs, and Ray has 2"):
         train(recipe, tiny_dataset, run_folder, Execution(workers=2, cpus=64), track=False)
+    with pytest.raises(ConfigurationError, match=r"need 3 CPUs, 1\.5 at a time on one node, and Ray has 2: "):
+        train(recipe, tiny_dataset, run_folder, Execution(workers=3, least_workers=2, cpus=1), track=False)
+
+
+def test_ray_finds_room_for_an_elastic_runs_workers_and_their_feed(recipe: Recipe, run_folder: Path) -> None:
+    job = Job(recipe=recipe, dataset="", manifest_id="", run_folder=str(run_folder),
+              execution=Execution(workers=2, least_workers=1))
+    policy = create_scaling_policy(trainer(job).scaling_config)
+    assert [policy._count_possible_workers({node: {"CPU": 1.0} for node in nodes}) for nodes in ("a", "ab")] == [1, 2]
