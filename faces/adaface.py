@@ -1,15 +1,14 @@
-"""AdaFace networks in plain torch: the official IR networks and three small ones of our own.
+"""AdaFace networks in plain torch: the official IR networks and two small ones of our own.
 
 In: images float [B, 3, 112, 112], BGR in [-1, 1], ArcFace alignment (`faces.align.arcface_matrix`).
 Out: unit embedding [B, D] and the raw embedding's length [B, 1], AdaFace's quality proxy.
-On CPU, `small`, `medium` and `judge` train about a third faster with network and images in `torch.channels_last`.
+On CPU, `small` and `judge` train about a third faster with network and images in `torch.channels_last`.
 
 `ir_18`, `ir_50`, `ir_101` (D = 512) carry the parameter names of the official checkpoints. `small` (D = 256) is the
-thin residual network that this repository trains and carries, `medium` (D = 256) one of its kind with 2.3 million
-parameters; `judge` (D = 128) is an inverted bottleneck network
-of another design, so that the network that judges shares nothing with the one that guides.
+thin residual network of 2.4 million parameters that this repository trains and carries; `judge` (D = 128) is an
+inverted bottleneck network of another design, so that the network that judges shares nothing with the one that guides.
 
-Source: AdaFace (Kim et al., CVPR 2022) and its published code; `small`, `medium` and `judge` are our choice.
+Source: AdaFace (Kim et al., CVPR 2022) and its published code; `small` and `judge` are our choice.
 """
 
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ OFFICIAL_UNITS: Mapping[str, tuple[int, int, int, int]] = {
 OFFICIAL_WIDTHS = (64, 128, 256, 512)
 THIN_STEM = 24
 THIN_STAGES: Mapping[str, tuple[tuple[int, int], ...]] = {
-    "small": ((48, 2), (96, 2), (144, 1)), "medium": ((48, 2), (112, 3), (208, 2)),
+    "small": ((48, 2), (112, 3), (208, 2)),
 }
 JUDGE_STEM, JUDGE_STAGES, JUDGE_EXPANSION = (16, 32), ((48, 1), (96, 3), (144, 2)), 3
 
@@ -34,7 +33,7 @@ class AdaFaceNet(nn.Module):
     """A face embedder.
 
     Args:
-        architecture: `ir_18`, `ir_34`, `ir_50`, `ir_101`, `small`, `medium` or `judge`.
+        architecture: `ir_18`, `ir_34`, `ir_50`, `ir_101`, `small` or `judge`.
 
     Raises:
         ConfigurationError: an unknown architecture.

@@ -217,4 +217,4 @@ def test_a_run_in_many_sittings_ends_at_the_very_weights_of_one(tmp_path: Path) 
     cut = train(short, pictures, synthetic, tmp_path / "cut").state_dict()
     for name, value in whole.items():
         assert torch.equal(value, cut[name]), name
-    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["adaface_distilled.state.pt"]
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["adaface_small.state.pt"]

@@ -5,12 +5,12 @@
 Two processes of one thread learn faster than one of two (the base alone can be shared):
 `torchrun --nproc-per-node 2 -m anchorface.training.small_networks base --threads 1 --corpus runs/carried/corpus`.
 
-The identity network `distilled` learns from pictures that teachers have looked at; they are made once, `--dlib` naming
+The identity network learns from pictures that teachers have looked at; they are made once, `--dlib` naming
 the first teacher's file (see `teachers`). With `--sitting M` a process saves and ends after M minutes, and the same
 command goes on:
 
     python -m anchorface.training.small_networks pictures --corpus runs/carried/corpus --dlib <file>
-    python -m anchorface.training.small_networks distilled --corpus runs/carried/corpus --sitting 60
+    python -m anchorface.training.small_networks adaface --corpus runs/carried/corpus --sitting 60
 
 The synthetic corpus is written first, for example in folders of 20 identities (see `corpus`):
 `synthetic.write_corpus(folder, 20, PHOTOS_EACH, CORPUS_SEED, PHOTO_SIDE, first_identity=k)`.
@@ -31,19 +31,20 @@ from anchorface.training.small_networks.autoencoder import AutoencoderRecipe
 from anchorface.training.small_networks.base import BaseRecipe
 from anchorface.training.small_networks.decoder import DecoderRecipe
 from anchorface.training.small_networks.distil import DistilRecipe
-from anchorface.training.small_networks.embedder import recipe_of
+from anchorface.training.small_networks.embedder import JudgeRecipe
 from anchorface.training.small_networks.face_encoder import FaceEncoderRecipe
 from anchorface.training.small_networks.run import begin_again, place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NETWORKS = ("autoencoder", "adaface", "distilled", "judge", "face_encoder", "base", "decoder")
+RECIPES = {"autoencoder": AutoencoderRecipe, "adaface": DistilRecipe, "judge": JudgeRecipe,
+           "face_encoder": FaceEncoderRecipe, "base": BaseRecipe, "decoder": DecoderRecipe}
 
 
 def main() -> None:
     """Read the command line, train, save."""
     parser = argparse.ArgumentParser(prog="python -m anchorface.training.small_networks", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=(*NETWORKS, "pictures"))
+    parser.add_argument("network", choices=(*RECIPES, "pictures"))
     parser.add_argument("--minutes", type=float, help="wall clock at most; the recipe's own if absent")
     parser.add_argument("--steps", type=int, help="steps at most; the recipe's own if absent")
     parser.add_argument("--sitting", type=float, help="minutes after which this process saves and ends")
@@ -72,13 +73,10 @@ def main() -> None:
     if arguments.network == "pictures":
         report.make_pictures(DistilRecipe(), arguments)
         return
-    recipe: Any = {"autoencoder": AutoencoderRecipe, "base": BaseRecipe, "decoder": DecoderRecipe,
-                   "distilled": DistilRecipe, "face_encoder": FaceEncoderRecipe}.get(
-        arguments.network, lambda: recipe_of(arguments.network))()
+    recipe: Any = RECIPES[arguments.network]()
     asked = {name: getattr(arguments, name) for name in ("minutes", "steps", "sitting", "batch")}
     limits = {name: value for name, value in asked.items() if value is not None}
-    sizes = {name: limits.pop(name) for name in ("batch",) if name in limits}
-    recipe = replace(recipe, budget=replace(recipe.budget, **limits), **sizes)
+    recipe = replace(recipe, batch=limits.pop("batch", recipe.batch), budget=replace(recipe.budget, **limits))
     if arguments.again and place()[0] == 0:
         begin_again(arguments.work / f"{getattr(recipe, 'name', arguments.network)}.state.pt")
     report.train_and_save(arguments.network, recipe, arguments)

@@ -34,6 +34,7 @@ from anchorface.faces.adaface import AdaFaceNet
 from anchorface.records import derive, rng
 from anchorface.training.small_networks.adaface_loss import AdaFaceLoss, MarginSettings
 from anchorface.training.small_networks.augment import CROP, Augmentation, augmented, damaged
+from anchorface.training.small_networks.corpus import ADAFACE_IDENTITIES
 from anchorface.training.small_networks.embedder import rows_of, to_network
 from anchorface.training.small_networks.people import Faces
 from anchorface.training.small_networks.run import HERE, Budget, Machine, Run, Schedule, half_precision
@@ -68,12 +69,12 @@ class DistilRecipe:
     crop's resolution.
     """
 
-    name: str = "adaface_distilled"
-    architecture: str = "medium"
+    name: str = "adaface_small"
+    architecture: str = "small"
     seed: int = 13
     pictures: int = 40_000
     variety: Variety = field(default=Variety())
-    identities: tuple[int, int] = (0, 600)
+    identities: tuple[int, int] = ADAFACE_IDENTITIES
     batch: int = 64
     own: int = 12
     synthetic: int = 16

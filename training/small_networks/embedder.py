@@ -1,7 +1,7 @@
-"""Training of the two small face embedders: `adaface_small`, which guides, and `judge_small`, which judges.
+"""Training of `judge_small`, the embedder that judges, and what trainings of embedders share.
 
-They share code and nothing else: other architectures, other synthetic identities, and only `adaface_small` sees real
-persons. In: `Faces`. Out: `AdaFaceNet`, images BGR in [-1, 1].
+It has nothing in common with `adaface_small`, which guides (see `distil`): another architecture, other synthetic
+identities, and no real person. In: `Faces`. Out: `AdaFaceNet`, images BGR in [-1, 1].
 """
 
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.models.pixels import levels_to_tensor
-from anchorface.records import ConfigurationError, derive, rng
+from anchorface.records import derive, rng
 from anchorface.training.small_networks.adaface_loss import AdaFaceLoss, MarginSettings
 from anchorface.training.small_networks.augment import Augmentation, augmented, plain
-from anchorface.training.small_networks.corpus import ADAFACE_IDENTITIES, JUDGE_IDENTITIES
+from anchorface.training.small_networks.corpus import JUDGE_IDENTITIES
 from anchorface.training.small_networks.people import Faces
 from anchorface.training.small_networks.run import HERE, Budget, Machine, Run, Schedule, half_precision
 
@@ -26,44 +26,24 @@ A judge that is trained on blur forgives it, and would rank a degraded input abo
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedderRecipe:
-    """How one embedder is trained.
+class JudgeRecipe:
+    """How the judge is trained.
 
-    identities: range of synthetic identity numbers. real_share, invented_share: of the samples that are photographs
-    of real persons and of persons joined from two; 0 and 0 for none. ramp: share of the run over which the margin
-    grows to its full size (our choice).
+    identities: range of synthetic identity numbers. ramp: share of the run over which the margin grows to its full size
+    (our choice).
     """
 
-    name: str
-    architecture: str
-    seed: int
-    identities: tuple[int, int]
-    real_share: float = 0.0
-    invented_share: float = 0.0
-    invented: int = 0
-    budget: Budget = field(default=Budget(steps=6000, minutes=25))
+    name: str = "judge_small"
+    architecture: str = "judge"
+    seed: int = 12
+    identities: tuple[int, int] = JUDGE_IDENTITIES
+    budget: Budget = field(default=Budget(steps=4000, minutes=12))
     schedule: Schedule = field(default=Schedule(peak=2e-3, warmup=100))
     weight_decay: float = 0.05
     batch: int = 64
     ramp: float = 0.3
     margin: MarginSettings = field(default=MarginSettings(scale=32.0))
-    augmentation: Augmentation = field(default=Augmentation())
-
-
-def recipe_of(name: str) -> EmbedderRecipe:
-    """The recipe of `adaface` or `judge`.
-
-    Raises:
-        ConfigurationError: another name.
-    """
-    if name == "adaface":
-        return EmbedderRecipe(name="adaface_small", architecture="small", seed=11, identities=ADAFACE_IDENTITIES,
-                              real_share=0.3, invented_share=0.25, invented=600,
-                              budget=Budget(steps=6000, minutes=20))
-    if name == "judge":
-        return EmbedderRecipe(name="judge_small", architecture="judge", seed=12, identities=JUDGE_IDENTITIES,
-                              budget=Budget(steps=4000, minutes=12), augmentation=ASKS_FOR_DETAIL)
-    raise ConfigurationError(f"no embedder recipe {name!r}; known: adaface, judge")
+    augmentation: Augmentation = field(default=ASKS_FOR_DETAIL)
 
 
 def to_network(crops: np.ndarray | Tensor) -> Tensor:
@@ -80,20 +60,17 @@ class Labelled(nn.Module):
         self.network, self.loss = network, loss
 
 
-def draw_batch(sets: tuple[Faces, ...], rows: tuple[dict[str, np.ndarray], ...], recipe: EmbedderRecipe,
-               step: int) -> tuple[np.ndarray, list[str]]:
-    """The crops and the persons of one step; in each set every person is as likely as every other."""
-    crops, persons = [], []
-    names = [list(of_set) for of_set in rows]
-    shares = np.array([1 - recipe.real_share - recipe.invented_share, recipe.real_share, recipe.invented_share])
+def draw_batch(faces: Faces, rows: dict[str, np.ndarray], recipe: JudgeRecipe,
+               step: int) -> tuple[np.ndarray, np.ndarray]:
+    """The crops of one step and the numbers of their persons, each as likely as every other."""
+    crops, persons, names = [], [], list(rows)
     for k in range(recipe.batch):
         g = rng(recipe.seed, "sample", step * recipe.batch + k)
-        kind = int(g.choice(3, p=shares))
-        person = names[kind][int(g.integers(len(names[kind])))]
-        row = int(g.choice(rows[kind][person]))
-        crops.append(augmented(sets[kind].images[row], sets[kind].landmarks[row], recipe.augmentation, g))
+        person = int(g.integers(len(names)))
+        row = int(g.choice(rows[names[person]]))
+        crops.append(augmented(faces.images[row], faces.landmarks[row], recipe.augmentation, g))
         persons.append(person)
-    return np.stack(crops), persons
+    return np.stack(crops), np.array(persons)
 
 
 def rows_of(faces: Faces) -> dict[str, np.ndarray]:
@@ -101,28 +78,19 @@ def rows_of(faces: Faces) -> dict[str, np.ndarray]:
     return {str(person): np.flatnonzero(faces.person == person) for person in np.unique(faces.person)}
 
 
-def train(recipe: EmbedderRecipe, synthetic: Faces, people: Faces | None, invented: Faces | None,
-          work: Path, machine: Machine = HERE) -> AdaFaceNet:
+def train(recipe: JudgeRecipe, synthetic: Faces, work: Path, machine: Machine = HERE) -> AdaFaceNet:
     """Train and average.
 
     Args:
-        synthetic: the recipe's identities. people: real training persons. invented: from `composites.invent`.
-        work: folder of the state to go on from. machine: where.
+        synthetic: the recipe's identities. work: folder of the state to go on from. machine: where.
     """
-    sets = tuple(faces for faces in (synthetic, people, invented) if faces is not None)
-    rows = tuple(rows_of(faces) for faces in sets)
-    label = {person: k for k, person in enumerate(person for of_set in rows for person in of_set)}
+    rows = rows_of(synthetic)
     torch.manual_seed(derive(recipe.seed, "embedder weights"))
     network = AdaFaceNet(recipe.architecture).to(memory_format=torch.channels_last)
-    module = Labelled(network, AdaFaceLoss(len(label), network.dimension, recipe.margin)).train()
+    module = Labelled(network, AdaFaceLoss(len(rows), network.dimension, recipe.margin)).train()
     run = Run(name=recipe.name, work=work, module=module, budget=recipe.budget, schedule=recipe.schedule,
               weight_decay=recipe.weight_decay, decay=0.995, machine=machine)
-
-    def made(step: int) -> tuple[np.ndarray, np.ndarray]:
-        crops, persons = draw_batch(sets, rows, recipe, step)
-        return crops, np.array([label[person] for person in persons])
-
-    for crops, labels in run.batches(made):
+    for crops, labels in run.batches(lambda step: draw_batch(synthetic, rows, recipe, step)):
         with half_precision(run.device):
             unit, norm = network(to_network(crops))
         loss = module.loss(unit.float(), norm.float(), labels, min(1.0, run.share / recipe.ramp))

@@ -36,8 +36,7 @@ from anchorface.training.small_networks.run import Machine, place
 from anchorface.training.small_networks.variety import Inventor
 
 FILES = {"autoencoder": "autoencoder_tiny", "decoder": "autoencoder_tiny", "adaface": "adaface_small",
-         "distilled": "adaface_distilled", "judge": "judge_small", "face_encoder": "face_encoder_small",
-         "base": "base_tiny"}
+         "judge": "judge_small", "face_encoder": "face_encoder_small", "base": "base_tiny"}
 STATES = {**FILES, **{name: name for name in ("autoencoder", "decoder", "face_encoder", "base")}}
 EVERYBODY = (ADAFACE_IDENTITIES[0], JUDGE_IDENTITIES[1])
 
@@ -46,7 +45,7 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
     """Do it all for one network.
 
     Args:
-        network: `autoencoder`, `decoder`, `adaface`, `distilled`, `judge`, `face_encoder` or `base`; the base needs
+        network: `autoencoder`, `decoder`, `adaface`, `judge`, `face_encoder` or `base`; the base needs
             the autoencoder's file, the decoder, which takes its place, both.
         options: corpus, photos, work, weights (folders), part and parts (of the base's pool), device, makers.
     """
@@ -54,9 +53,10 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
     shown, machine = recipe, Machine(device=options.device, makers=options.makers)
     if options.report_only:
         recipe = replace(recipe, budget=replace(recipe.budget, steps=1))
-    if network in ("adaface", "judge"):
-        trained: nn.Module = _embedder(recipe, learn, options, machine)
-    elif network == "distilled":
+    if network == "judge":
+        trained: nn.Module = embedder.train(recipe, read_corpus(options.corpus, recipe.identities), options.work,
+                                            machine)
+    elif network == "adaface":
         pictures = teachers.read_pictures(options.work / "pictures", recipe.pictures, recipe.variety)
         trained = distil.train(recipe, pictures, read_corpus(options.corpus, recipe.identities), options.work,
                                 machine)
@@ -78,7 +78,7 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
 def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Namespace) -> None:
     """Measure on held-out persons, write weights and card, and a sheet of pictures into the work folder."""
     unseen = read_corpus(options.corpus, HELD_OUT_IDENTITIES)
-    if network in ("adaface", "distilled", "judge"):
+    if network in ("adaface", "judge"):
         numbers = measure.embedder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
     elif network == "face_encoder":
         numbers = measure.face_encoder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
@@ -133,14 +133,6 @@ def judges(weights: Path) -> dict[str, AdaFaceNet]:
     return found
 
 
-def _embedder(recipe: embedder.EmbedderRecipe, learn: Faces, options: Namespace, machine: Machine) -> nn.Module:
-    people = invented = None
-    if recipe.real_share:
-        people, invented = learn, composites.invent(learn, recipe.invented, recipe.seed)
-    return embedder.train(recipe, read_corpus(options.corpus, recipe.identities), people, invented, options.work,
-                          machine)
-
-
 def _base(recipe: base.BaseRecipe, learn: Faces, kept: Faces, options: Namespace, machine: Machine) -> nn.Module:
     codec = tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors").to(options.device)
     pool = base.pool_folder(recipe, options.work)
@@ -172,23 +164,8 @@ _HELD_OUT = ("Kept away from training: every real person whose label's SHA-256 i
 TEXTS: dict[str, dict[str, str]] = {
     "adaface": {
         "title": "adaface_small",
-        "what": "A face embedder of 0.94 million parameters: 112 px crop (BGR, -1..1) to 256 numbers. The embedded "
-                "default's identity network (`faces.adaface`, architecture `small`), trained with the AdaFace loss.",
-        "data": _HELD_OUT + "Used: synthetic identities 0 to 599, six photographs each; both pictures of the other "
-                "216 real persons; 600 invented persons joined from two of those each "
-                "(`training/small_networks/composites.py`).",
-        "notes": "AUC london: neutral against smiling; congress: portraits about ten years apart, the early one grey "
-                 "and small; synthetic: all pairs, ages and poses mixed. Cosines are means over same-person and "
-                 "other-person pairs. Norms: mean length on clean and on damaged crops.",
-        "limits": "In so short a training the length of the feature has not come to follow image quality (it is "
-                  "within 4 % for clean and for damaged crops), so weights by norm are all but equal here. Few real "
-                  "persons were at hand: all frontal, from two collections, most of the older ones male. It serves the "
-                  "demo, the tests and small albums; for real work name an official AdaFace checkpoint.",
-    },
-    "distilled": {
-        "title": "adaface_distilled",
         "what": "A face embedder of 2.4 million parameters: 112 px crop (BGR, -1..1) to 256 numbers (`faces.adaface`, "
-                "architecture `medium`), distilled from dlib's face recognition network (public domain) and "
+                "architecture `small`), distilled from dlib's face recognition network (public domain) and "
                 "`mobileface_mit_112` (MIT), and finished with the AdaFace loss. The length of its feature follows the "
                 "picture's quality.",
         "data": _HELD_OUT + "Used: synthetic identities 0 to 599, six photographs each; both pictures of the other "
