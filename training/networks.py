@@ -54,7 +54,7 @@ def load_networks(recipe: Recipe, device: torch.device, execution: Execution | N
     if recipe.backbone:
         backbone = load_backbone(find(recipe.backbone), model.backbone, DTYPES[recipe.base_precision])
     else:
-        backbone = build_backbone(model.backbone, recipe.seed)
+        backbone = build_backbone(model.backbone, recipe.seed).to(DTYPES[recipe.base_precision])
     text = read_text(find(recipe.text), model) if recipe.text else TextMemory.fixed(model.backbone, model.text_seed)
     network = build(model.system, backbone, recipe.seed)
     network.gradient_checkpointing = execution.checkpointing

@@ -42,6 +42,12 @@ def test_noise_and_sigma_belong_to_the_position(micro_recipe: Recipe) -> None:
     assert len(set(sigma_of(micro_recipe, together).tolist())) == 8
 
 
+def test_a_fresh_backbone_is_of_the_recipe_s_type_and_its_adapters_are_not(micro_recipe: Recipe) -> None:
+    network = load_networks(replace(micro_recipe, base_precision="bf16"), CPU).network
+    assert {parameter.dtype for parameter in network.parameters() if not parameter.requires_grad} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in network.trainable_parameters()} == {torch.float32}
+
+
 def test_a_share_of_a_batch_gives_the_losses_of_its_samples(
     micro_recipe: Recipe, networks: Networks, batch_with: Callable[[int], Batch]
 ) -> None:
