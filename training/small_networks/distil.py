@@ -72,7 +72,7 @@ class DistilRecipe:
     name: str = "adaface_small"
     architecture: str = "small"
     seed: int = 13
-    pictures: int = 60_000
+    pictures: int = 40_000
     variety: Variety = field(default=Variety())
     identities: tuple[int, int] = ADAFACE_IDENTITIES
     batch: int = 64
