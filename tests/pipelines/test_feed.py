@@ -212,6 +212,11 @@ def test_settings_that_do_not_fit_are_refused(settings):
         batches("", settings, 0, 1, world=5, engine="inline")
     with pytest.raises(ConfigurationError, match="embeddings come from"):
         Feed(open_dataset(settings.dataset), replace(settings, embedder="another"))
+    dataset = open_dataset(settings.dataset)
+    made = dataset.manifest.settings["find_faces"]["networks"]["embedder"]
+    other = replace(dataset, manifest=replace(dataset.manifest, weights={made: "0" * 64}))
+    with pytest.raises(ConfigurationError, match=f"another file of '{made}'.*find_faces"):
+        Feed(other, replace(settings, embedder=made))
     with pytest.raises(DataError, match="no dataset version"):
         batches("/nowhere", settings, 0, 1, engine="inline")
 
