@@ -9,12 +9,12 @@ In the workspace, `tombstones/`:
 
 A protected embedding is BITS signs of projections on Gaussian directions that the salt draws (one set per embedder),
 so the share of equal signs is 1 - angle / 180. A perceptual hash is protected alike, as a vector of 64 signs. Of real
-photographs, a person's code from one half of the faces against the other half's faces (1,960 over five salts), and
-against everybody else's (1,197,350):
+photographs, a person's code from one half of the faces against the other half's faces (1,870 over five salts), and
+against everybody else's (577,830):
 
     network                     limit   false match   missed
-    mobilefacenet_y1_ms1m_112   .67      2 in 100,000     1 %     (cosines in the clear: under 1 % missed)
-    adaface_small               .70     33 in 100,000    31 %     (cosines in the clear: 23 % missed)
+    mobilefacenet_y1_ms1m_112   .67      3 in 100,000     1 %     (cosines in the clear: under 1 % missed)
+    adaface_small               .70     37 in 100,000    13 %     (cosines in the clear: 12 % missed)
 
 So a new photograph of a person is kept out as well as the embedder knows strangers. A copy of an erased one, saved
 again, cropped, mirrored or halved, is known by the face's own code (FACE_LIMIT), and where a photograph goes and its
