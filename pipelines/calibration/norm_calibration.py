@@ -14,7 +14,8 @@ Measured with the defaults (48 synthetic faces, 1,584 pictures), rank correlatio
     adaface_small                    .82    .69    .28     .57        .91             .86              .68
     mobilefacenet_y1_ms1m_112        .83    .69    .49     .69        .86             .59              .68
 
-On 32 photographed faces .82 and .87. So both norms tell quality, and better than sharpness does. Sharpness falls with blur (.94) and rises with noise (-.89).
+On 32 photographed faces .82 and .87. So both norms tell quality, and better than sharpness does, which falls with blur
+(.94) and rises with noise (-.89).
 """
 
 import hashlib
