@@ -87,7 +87,8 @@ def evaluate(checkpoint: str | None, dataset_uri: str, out: str, *, protocol: Pr
         The content of table.json.
 
     Raises:
-        ConfigurationError: a judge is the checkpoint's own embedder, the sizes do not fit, or nothing is to be judged.
+        ConfigurationError: a judge took part in the checkpoint's training, the sizes do not fit, or nothing is to be
+            judged.
         CheckpointError, DataError: see Restorer, Protocol, freeze_folder and Outputs. ConsentError: see `erased`.
     """
     say = progress or (lambda line: None)
@@ -109,7 +110,8 @@ def evaluate(checkpoint: str | None, dataset_uri: str, out: str, *, protocol: Pr
     names = tuple(dict.fromkeys((protocol.judge, *judges)))
     if restorer is not None:
         for name in names:
-            check_judge(name, restorer.embedder_name)
+            for embedder_name in restorer.description.embedders:
+                check_judge(name, embedder_name)
         if protocol.size != restorer.size:
             raise ConfigurationError(f"protocol of {protocol.size} px, but checkpoint {checkpoint} restores "
                                      f"{restorer.size} px; freeze a protocol of that size")
@@ -137,6 +139,7 @@ def evaluate(checkpoint: str | None, dataset_uri: str, out: str, *, protocol: Pr
     result = table(rows, described, measures=columns, seed=protocol.seed, of_sets=sets)
     result |= two_sided(rows, described, strata_of(source, protocol, rows), seed=protocol.seed)
     first = measurer.judges[protocol.judge].judged
+    apart = restorer.description.loss_embedder if restorer else None
     result |= {
         "scale": first.scale([row.identity for row in protocol.rows]), "protocol": protocol.name,
         "protocol_id": protocol.protocol_id, "manifest_id": protocol.manifest_id, "split": protocol.split,
@@ -145,6 +148,7 @@ def evaluate(checkpoint: str | None, dataset_uri: str, out: str, *, protocol: Pr
         "judges": [{"name": name, "sha256": weight_hash(name)} for name in names],
         "embedder": {"name": restorer.embedder_name, "sha256": weight_hash(restorer.embedder_name)} if restorer
         else {"name": "none: no checkpoint was judged", "sha256": ""},
+        "loss_embedder": asdict(apart) if apart else None,
         "checkpoint": restorer.summary() if restorer else {}, "settings": asdict(settings) if restorer else {},
         "outputs": {name: {"folder": folder.uri, "extra": len(folder.extra)}
                     for name, folder in folders.items()},

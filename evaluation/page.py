@@ -135,7 +135,8 @@ def _protocol(table: dict[str, Any], protocol: Protocol) -> str:
         ("Degradation", f"profile {escape(protocol.profile)}, one stored plan per picture; seed {protocol.seed}"),
         ("Judge", _weight(table["judge"]) + (" – neither in the anchor nor in the loss" if checkpoint else "")),
         *(("Further judge", _weight(judge)) for judge in table.get("judges", [])[1:]),
-        ("Anchor and loss", _weight(table["embedder"])),
+        ("Anchor" if table.get("loss_embedder") else "Anchor and loss", _weight(table["embedder"])),
+        *((("Loss", _weight(table["loss_embedder"])),) if table.get("loss_embedder") else ()),
         ("Checkpoint", ", ".join(f"{escape(str(k))} <span class=hash>{escape(str(v))}</span>"
                                  for k, v in checkpoint.items()) or "not stated"),
         ("Sampler", ", ".join(f"{escape(k)} {v}" for k, v in settings.items() if k != "fidelity") or "none ran"),

@@ -128,7 +128,7 @@ def freeze(dataset: DatasetVersion, *, judge: str, split: str = "test", profile:
         policy: how references are chosen; default: by mismatch, as in training.
 
     Raises:
-        ConfigurationError: the judge is the network that the anchor and the loss use.
+        ConfigurationError: the judge is the network that the anchor uses.
         DataError: the split is empty, shares an identity with another split, or offers no target.
     """
     policy = policy or MismatchPolicy()
@@ -179,7 +179,7 @@ def check_judge(judge: str, embedder: str) -> None:
     """
     hashes = {weight_hash(judge), weight_hash(embedder)}
     if judge == embedder or (len(hashes) == 1 and hashes != {"not found"}):
-        raise ConfigurationError(f"judge {judge!r} is the network in the restorer's anchor and loss; judge with "
+        raise ConfigurationError(f"judge {judge!r} is {embedder!r}, in the restorer's anchor or loss; judge with "
                                  "another one: judge_small (synthetic) or mobilefacenet_y1_ms1m_112 (photographs)")
 
 

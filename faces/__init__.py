@@ -13,7 +13,7 @@ _HOMES = {
     "attributes": ("AgeNetwork", "age_from_dates", "brightness", "hash_distance", "perceptual_hash", "sharpness"),
     "decoding": ("PhotoInfo",),
     "detect": ("Detection", "Detector"),
-    "embed": ("Embedder", "OnnxEmbedder", "TorchEmbedder", "adaface_network", "embedder"),
+    "embed": ("Embedder", "OnnxEmbedder", "TorchEmbedder", "adaface_network", "embedder", "gradient_network"),
     "images": ("decode_jpeg", "encode_jpeg", "read_photo"),
     "pose": ("pose_from_landmarks",),
     "tensors": ("load_safetensors", "load_state"),

@@ -11,8 +11,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from anchorface.faces.adaface import AdaFaceNet
+from anchorface.faces.onnx_torch import OnnxFaceNet
 from anchorface.faces.runtime import run, session
 from anchorface.faces.tensors import load_state
 from anchorface.faces.weights import Weight, find, weight
@@ -48,11 +50,22 @@ def adaface_network(name: str = "default") -> AdaFaceNet:
     """
     entry = weight(DEFAULT if name == "default" else name, "embedder")
     if not _is_torch(entry):
-        raise WeightsError(f"{entry.name} is an ONNX network; only AdaFace networks in torch pass gradients")
+        raise WeightsError(f"{entry.name} is an ONNX network; the anchor takes AdaFace networks in torch")
     path = find(entry.name)
     network = AdaFaceNet(entry.network)
     network.load(load_state(path), str(path))
     return network.eval().requires_grad_(False)
+
+
+def gradient_network(name: str) -> nn.Module:
+    """The frozen network of any embedder's name, gradients to its input allowed: crops [B, 3, 112, 112] BGR in [-1, 1]
+    to unit embeddings [B, D] and norms [B, 1].
+
+    Raises:
+        WeightsError: missing, unsafe, of another shape, or an ONNX network with an operator that has no gradients here.
+    """
+    entry = weight(name, "embedder")
+    return adaface_network(name) if _is_torch(entry) else OnnxFaceNet(find(entry.name), signed=_is_signed(entry))
 
 
 class TorchEmbedder:
@@ -108,7 +121,7 @@ class OnnxEmbedder:
             raise WeightsError(f"{entry.name} is a torch network, not an ONNX file; use TorchEmbedder")
         path = find(entry.name)
         self.name = entry.name
-        self.signed = entry.network == "rgb -1..1"
+        self.signed = _is_signed(entry)
         self.session = session(path, threads)
         self.dimension = int(self.session.get_outputs()[0].shape[-1])
         self.sha256 = sha256(path)
@@ -138,6 +151,11 @@ def embedder(name: str = "default", threads: int = 1, device: str = "cpu") -> Em
 
 def _is_torch(entry: Weight) -> bool:
     return not entry.file.endswith(".onnx")
+
+
+def _is_signed(entry: Weight) -> bool:
+    """Whether an ONNX network takes -1..1 rather than 0..255."""
+    return entry.network == "rgb -1..1"
 
 
 def _check(crops: NDArray[np.uint8]) -> None:

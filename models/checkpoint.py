@@ -35,6 +35,8 @@ FORMAT = 2
 DESCRIPTION_FILE = "checkpoint.json"
 ADAPTER_FILE = "adapter.safetensors"
 EMA_FILE = "ema.safetensors"
+LOSS_EMBEDDER = "loss_embedder"
+"""The role of a face network that stood in the loss alone: a trained model is used without it."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """A recipe's words for types."""
 
@@ -52,7 +54,8 @@ class Description:
     """What a checkpoint says of itself.
 
     model: the networks. weights: role (`autoencoder`, `backbone`, optionally `text`) -> file; without `text` the
-    prompt is the tiny twin's fixed one. embedder: name of the identity network. anchor: how it weighs references.
+    prompt is the tiny twin's fixed one. embedder: name of the identity network, in the loss as well where `weights` has
+    no LOSS_EMBEDDER. anchor: how it weighs references.
     base_precision: type of the backbone's weights, `fp32` or `bf16`. recipe: the run's configuration.
     manifest_id: dataset version. clock: samples (positions) seen. digest: hash chain over the samples that shaped it.
     git: state of the code. extra: free.
@@ -75,6 +78,16 @@ class Description:
     def dataset(self) -> str:
         """Where the dataset version stood that the run saw; empty where the checkpoint does not say."""
         return str(self.recipe.get("feed", {}).get("dataset", ""))
+
+    @property
+    def loss_embedder(self) -> BaseWeight | None:
+        """The face network that stood in the loss, if it was another than the anchor's."""
+        return self.weights.get(LOSS_EMBEDDER)
+
+    @property
+    def embedders(self) -> tuple[str, ...]:
+        """The names of the face networks that took part in the training; none of them may judge it."""
+        return (self.embedder, self.loss_embedder.name) if self.loss_embedder else (self.embedder,)
 
     @property
     def demanded(self) -> dict[str, list[str]]:
@@ -169,7 +182,8 @@ def load_model(folder: str | os.PathLike[str], weight_finder: Callable[[str], st
     for role in ("autoencoder", "backbone"):
         if role not in description.weights:
             raise CheckpointError(f"{folder}: {DESCRIPTION_FILE} names no {role} weights")
-    paths = {role: base_path(description, role, weight_finder, folder) for role in description.weights}
+    paths = {role: base_path(description, role, weight_finder, folder) for role in description.weights
+             if role != LOSS_EMBEDDER}
     autoencoder = load_autoencoder(paths["autoencoder"], model.autoencoder)
     dtype = DTYPES[description.base_precision]
     network = build(model.system, load_backbone(paths["backbone"], model.backbone, dtype))

@@ -69,7 +69,7 @@ def conditions(encoders: Encoders, degraded: Tensor, references: Sequence[Tensor
         identity = anchor(raw_embeddings, encoders.temperature, encoders.quality).float()
         faces = face_tokens(encoders, references, raw_embeddings)
     else:
-        identity, faces = identity_embedding(encoders, degraded, matrices), ()
+        identity, faces = identity_embedding(encoders.embedder, degraded, matrices), ()
     return Conditions(text=encoders.text(len(degraded), empty), degraded=tokens[0], references=shown,
                       identity=identity, faces=faces)
 
@@ -88,14 +88,14 @@ def face_tokens(encoders: Encoders, references: Sequence[Tensor], raw_embeddings
     return tuple(FaceTokens(whole=whole, tokens=tokens) for whole, tokens in zip(wholes, seen, strict=True))
 
 
-def identity_embedding(encoders: Encoders, images: Tensor, matrices: NDArray) -> Tensor:
+def identity_embedding(embedder: nn.Module, images: Tensor, matrices: NDArray) -> Tensor:
     """Unit embeddings [B, D], float32, of pictures [B, 3, S, S]; gradients flow to the pictures.
 
     Args:
-        matrices: float64 [B, 2, 3], from the pictures to the embedder's crop.
+        embedder: as of `Encoders`. matrices: float64 [B, 2, 3], from the pictures to its crop.
     """
     crops = crop(images.float(), matrices).contiguous(memory_format=torch.channels_last)
-    return encoders.embedder(crops)[0].float()
+    return embedder(crops)[0].float()
 
 
 def crop(images: Tensor, matrices: NDArray) -> Tensor:

@@ -154,7 +154,7 @@ class Restorer:
 
     @property
     def embedder_name(self) -> str:
-        """The weight name of the network in the anchor and the loss."""
+        """The weight name of the network in the anchor."""
         return str(self.description.embedder)
 
     @cached_property
@@ -230,7 +230,7 @@ class Restorer:
 
         scales = settings.scales(self.settings.system)
         unlike = scales is not None or settings.reference_guidance != 1.0
-        own = identity_embedding(self.encoders, images, matrices) if unlike else None
+        own = identity_embedding(self.encoders.embedder, images, matrices) if unlike else None
 
         def predict(z: Tensor, sigma: Tensor, of: Conditions, cache: Cache) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):

@@ -7,8 +7,9 @@ A recipe that names no file gets fresh weights from its seed, the same on every 
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from anchorface.faces.embed import adaface_network
+from anchorface.faces.embed import adaface_network, gradient_network
 from anchorface.faces.face_encoder import FaceEncoder, face_encoder
 from anchorface.faces.quality import NormCalibration, read_calibration
 from anchorface.faces.weights import find
@@ -16,7 +17,7 @@ from anchorface.models.adapter import Adapter
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import TextMemory, build_backbone
 from anchorface.models.build import build
-from anchorface.models.checkpoint import DTYPES, BaseWeight, read_text
+from anchorface.models.checkpoint import DTYPES, LOSS_EMBEDDER, BaseWeight, read_text
 from anchorface.models.encode import Encoders
 from anchorface.models.weights import load_autoencoder, load_backbone
 from anchorface.records import ConfigurationError
@@ -28,11 +29,12 @@ from anchorface.training.recipes import Recipe
 @dataclass(frozen=True, kw_only=True)
 class Networks:
     """encoders: the frozen networks that make conditions. network: the system; only its adapters require gradients
-    (float32).
+    (float32). loss_embedder: who looks at faces for the loss, where that is another than the anchor's.
     """
 
     encoders: Encoders
     network: Adapter
+    loss_embedder: nn.Module | None = None
 
 
 def load_networks(recipe: Recipe, device: torch.device, execution: Execution | None = None) -> Networks:
@@ -67,7 +69,9 @@ def load_networks(recipe: Recipe, device: torch.device, execution: Execution | N
         quality=calibration.quality if calibration else None, face_encoder=reader.to(device) if reader else None,
         concatenates=model.system.concatenates,
     )
-    return Networks(encoders=encoders, network=network.to(device))
+    looks = gradient_network(recipe.loss_embedder) if recipe.loss_embedder else None
+    return Networks(encoders=encoders, network=network.to(device),
+                    loss_embedder=looks.to(device, memory_format=torch.channels_last) if looks else None)
 
 
 def _face_encoder(recipe: Recipe) -> FaceEncoder | None:
@@ -93,5 +97,5 @@ def norm_calibration(recipe: Recipe) -> NormCalibration | None:
 def base_weights(recipe: Recipe) -> dict[str, BaseWeight]:
     """Role -> name and SHA-256 of every frozen weight file, for the checkpoint and for MLflow."""
     named = {"autoencoder": recipe.autoencoder, "backbone": recipe.backbone, "text": recipe.text,
-             "embedder": recipe.embedder, "face_encoder": recipe.face_encoder}
+             "embedder": recipe.embedder, LOSS_EMBEDDER: recipe.loss_embedder, "face_encoder": recipe.face_encoder}
     return {role: BaseWeight(name=name, sha256=sha256(find(name))) for role, name in named.items() if name}

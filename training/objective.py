@@ -82,7 +82,7 @@ def _thinned(recipe: Recipe, networks: Networks, batch: Batch, given: Conditions
         return given
     degraded, references = (rows.to(device) for rows in dropped(recipe, batch["position"]))
     with torch.no_grad(), autocast(recipe.precision, device):
-        own = identity_embedding(networks.encoders, levels_to_tensor(batch["degraded"], device),
+        own = identity_embedding(networks.encoders.embedder, levels_to_tensor(batch["degraded"], device),
                                  crop_matrices(batch["landmarks"]))
     return given.dropped(degraded, references, own)
 
@@ -107,7 +107,8 @@ def objective(recipe: Recipe, networks: Networks, velocity_of: Velocity, batch: 
     noisy = mix(target, noise, sigma)
     prediction = Prediction(
         velocity=velocity_of(noisy, sigma, given), clean=target, noise=noise, noisy=noisy, sigma=sigma,
-        encoders=networks.encoders, side=recipe.model.tokens_per_side, precision=recipe.precision,
+        encoders=networks.encoders, loss_embedder=networks.loss_embedder, side=recipe.model.tokens_per_side,
+        precision=recipe.precision,
     )
     loss, logged = torch.zeros_like(sigma), {"sigma": sigma}
     for part in recipe.losses:

@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from anchorface.faces.adaface import AdaFaceNet
+from anchorface.faces.embed import gradient_network
 from anchorface.faces.face_encoder import SHAPES, FaceEncoder
 from anchorface.faces.weights import weight
 from anchorface.models.adapter import Adapter
@@ -58,11 +59,11 @@ ATTENTION = {
 class Counted:
     """What one sample of a recipe costs on one device, and how large its networks are.
 
-    backbone, adapters, others: parameters (others: autoencoder, embedder, face encoder, prompts; all frozen).
+    backbone, adapters, others: parameters (others: autoencoder, embedders, face encoder, prompts; all frozen).
     activations: bytes kept for the backward pass, at the execution's checkpointing; identity: those of decoding and
     embedding. forward, training: floating point operations of one sample: of the velocity alone, and of everything in
     a training step (encoding, velocity forward and backward with what checkpointing computes again, decoding and
-    embedding for the identity loss).
+    embedding for the identity loss, target and references too where its embedder is another than the anchor's).
     """
 
     recipe: Recipe
@@ -80,7 +81,7 @@ class Counted:
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """Bytes on one GPU. `bucket` is what gradients are reduced in; `gathered` the weights that stage 3 holds whole at
-    most while it computes. `others` are the autoencoder, the embedder, the face encoder and the stored prompts;
+    most while it computes. `others` are the autoencoder, the embedders, the face encoder and the stored prompts;
     `activations` those of the network or of the identity loss after it, both of which stand when the backward pass
     begins."""
 
@@ -128,12 +129,15 @@ def count(recipe: Recipe, references: int = 3, execution: Execution | None = Non
 
     Raises:
         ConfigurationError: a negative number of references.
-        WeightsError: an embedder that the table of weights does not know.
+        WeightsError: an embedder that the table of weights does not know, or a loss's that is not here: an ONNX
+            network's shapes stand in its file.
     """
     if references < 0:
         raise ConfigurationError(f"references {references}: none or more")
     execution = execution or Execution()
-    with FakeTensorMode(), _default_dtype(DTYPES[recipe.precision]):
+    apart = [gradient_network(recipe.loss_embedder).to(DTYPES[recipe.precision])] if recipe.loss_embedder else []
+    # Those tensors are real, read from a file; what comes out of them is not.
+    with FakeTensorMode(allow_non_fake_inputs=True), _default_dtype(DTYPES[recipe.precision]):
         network = build(recipe.model.system, build_backbone(recipe.model.backbone))
         parts = _Parts(network)
         autoencoder = Autoencoder(recipe.model.autoencoder).requires_grad_(False)
@@ -145,10 +149,12 @@ def count(recipe: Recipe, references: int = 3, execution: Execution | None = Non
         _, read = _operations(lambda: [reader(image) for reader in readers])
         tokens, side = encoded.detach().requires_grad_(True), recipe.model.tokens_per_side
         crop = torch.empty(1, 3, CROP, CROP, requires_grad=True)
-        seen = _Kept(autoencoder, embedder)
+        in_loss = apart[0] if apart else embedder
+        seen = _Kept(autoencoder, in_loss)
         with seen.watched():
             decode = _both_ways(lambda: autoencoder.decode(tokens, side, side))
-            embed = _both_ways(lambda: embedder(crop)[0])
+            embed = _both_ways(lambda: in_loss(crop)[0])
+        look = _operations(lambda: in_loss(crop.detach()))[1] * (1 + references) if apart else 0
     adapters = sum(p.numel() for p in network.trainable_parameters())
     text = 2 * recipe.model.backbone.text_tokens * recipe.model.backbone.joint_attention_dim
     again = forward if execution.checkpointing else 0
@@ -158,11 +164,11 @@ def count(recipe: Recipe, references: int = 3, execution: Execution | None = Non
     return Counted(
         recipe=recipe, execution=execution, references=references, adapters=adapters,
         backbone=sum(p.numel() for p in network.parameters()) - adapters,
-        others=sum(p.numel() for net in (autoencoder, embedder, *readers) for p in net.parameters()) + text,
+        others=sum(p.numel() for net in (autoencoder, embedder, *apart, *readers) for p in net.parameters()) + text,
         activations=parts.kept_bytes(execution.checkpointing), identity=seen.bytes if share else 0,
         forward=forward,
         training=int((2 + shown) * encode + references * read + forward + again + backward
-                     + share * (decode + embed)),
+                     + share * (decode + embed + look)),
     )
 
 

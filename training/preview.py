@@ -52,7 +52,7 @@ def restore(recipe: Recipe, networks: Networks, network: Any, batch: Batch, devi
         network: the system under autocast, as the engine holds it.
 
     Returns:
-        On every rank: uint8 [b, S, S, 3], and `sample/identity_cosine` to the target (by the training's own embedder,
+        On every rank: uint8 [b, S, S, 3], and `sample/identity_cosine` to the target (by the anchor's own embedder,
         so not a judgement) and `sample/psnr` in dB.
     """
     count, encoders = len(batch["position"]), networks.encoders
@@ -61,7 +61,7 @@ def restore(recipe: Recipe, networks: Networks, network: Any, batch: Batch, devi
         one = {name: array[index : index + 1] for name, array in batch.items()}
         images = restored(recipe, networks, network, one, device, steps=recipe.grid_steps, seeds=[index])
         truth = torch.nn.functional.normalize(torch.from_numpy(one["target_embedding"]).to(device), dim=-1)
-        cosine = (identity_embedding(encoders, images, crop_matrices(one["landmarks"])) * truth).sum()
+        cosine = (identity_embedding(encoders.embedder, images, crop_matrices(one["landmarks"])) * truth).sum()
         error = (images - levels_to_tensor(one["target"], device)).square().mean() / 4.0
         measures.append(torch.stack([cosine, error]).double())
         pictures.append(torch.from_numpy(tensor_to_levels(images)[0]).to(device))

@@ -37,9 +37,10 @@ class Recipe:
     """One run's configuration.
 
     model: the networks. autoencoder, backbone, text: names of frozen weight files; empty means fresh weights from
-    the seed (tests), or the tiny twin's fixed prompt. embedder: the AdaFace network of anchor and loss. face_encoder:
-    of the references' face tokens; empty for a system that reads none.
-    anchor: how it weighs references. losses: the objectives, whose parts add up.
+    the seed (tests), or the tiny twin's fixed prompt. embedder: the AdaFace network of the anchor. face_encoder: of the
+    references' face tokens; empty for a system that reads none.
+    anchor: how it weighs references. losses: the objectives, whose parts add up. loss_embedder: who looks at faces for
+    them, any embedder of the table; empty for the anchor's own, as in the paper.
     feed: what decides a sample; its `batch` is the samples of one optimiser step over all workers, its `seed` the
     run's, its `dataset` is given at launch, its `size` and `embedder` are the model's and the recipe's (`fed`).
     positions: length of the run in samples.
@@ -78,6 +79,7 @@ class Recipe:
     context_dropout: Annotated[float, SHARE] = 0.0
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     losses: tuple[Objective, ...] = (Flow(), Identity())
+    loss_embedder: str = ""
     precision: str = "bf16"
     base_precision: str = "fp32"
     ema_half_life: Annotated[int, COUNT] = 2000
@@ -98,7 +100,7 @@ class Recipe:
         _require(self.feed.size in (0, self.model.image_size), f"feed.size {self.feed.size} is not model.image_size "
                  f"{self.model.image_size}; leave feed.size out")
         _require(self.feed.embedder in (None, self.embedder), f"feed.embedder {self.feed.embedder!r} gives the "
-                 f"references' embeddings, but embedder {self.embedder!r} stands in anchor and loss: it must be one "
+                 f"references' embeddings, but embedder {self.embedder!r} stands in the anchor: it must be one "
                  "network; leave feed.embedder out")
         _require(self.precision in ("bf16", "fp32"), f"precision {self.precision!r}: it is 'bf16' or 'fp32'")
         _require(self.base_precision in ("bf16", "fp32"),
@@ -117,25 +119,29 @@ class Recipe:
         for part in self.losses:  # also those of other people, whose fields declare no bounds
             _require(AMOUNT.hold(part.weight),
                      f"losses.{part.kind}.weight is {part.weight!r}: a number {AMOUNT} is needed")
-        self.validation.require_apart(self.embedder)
+        self.validation.require_apart(self.embedders)
         if self.feed.degrade_on_device:
             require_on_device(self.feed.degradations(), self.model.image_size)
 
     def _require_networks(self) -> None:
-        """Refuse names that the table of weights does not know as what the recipe takes them for. An embedder must pass
-        gradients, so it is none of the ONNX networks; it is the only one that cannot be left empty.
+        """Refuse names that the table of weights does not know as what the recipe takes them for. The anchor's
+        embedder is none of the ONNX networks, and the only one that cannot be left empty.
         """
         for role, kind in (("autoencoder", "autoencoder"), ("backbone", "base"), ("text", "text"),
-                           ("embedder", "embedder"), ("face_encoder", "face encoder")):
+                           ("embedder", "embedder"), ("loss_embedder", "embedder"), ("face_encoder", "face encoder")):
             name = getattr(self, role)
-            known = [entry.name for entry in WEIGHTS if entry.kind == kind and not entry.file.endswith(".onnx")]
+            known = [entry.name for entry in WEIGHTS
+                     if entry.kind == kind and (role == "loss_embedder" or not entry.file.endswith(".onnx"))]
             _require(name in known or (not name and role != "embedder"),
                      f"{role} {name!r} is no network that training knows as such{hint(str(name), known)}")
         reads = self.model.system.face_shape != (0, 0)
         _require(reads == bool(self.face_encoder), f"face_encoder {self.face_encoder!r}: this system reads "
                  + ("a face-image encoder's tokens, name one" if reads else "none, leave it empty"))
-        _require(not (self.face_encoder and self.latents), f"latents {self.latents!r}: cached, references have no "
-                 "pictures, and a face encoder needs them; leave latents empty")
+        _require(self.loss_embedder != self.embedder, f"loss_embedder {self.loss_embedder!r} is the anchor's own "
+                 "embedder: leave it empty")
+        who = "a face encoder" if self.face_encoder else "a loss's own embedder" if self.loss_embedder else ""
+        _require(not (who and self.latents), f"latents {self.latents!r}: cached, references have no pictures, and {who} "
+                 "needs them; leave latents empty")
 
     @property
     def steps(self) -> int:
@@ -146,6 +152,11 @@ class Recipe:
     def seed(self) -> int:
         """The run's seed."""
         return self.feed.seed
+
+    @property
+    def embedders(self) -> tuple[str, ...]:
+        """The face networks that take part: the anchor's and, where it is another, the loss's. None may judge."""
+        return (self.embedder, self.loss_embedder) if self.loss_embedder else (self.embedder,)
 
     @property
     def fed(self) -> FeedSettings:

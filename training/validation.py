@@ -52,7 +52,7 @@ class Validation:
         recipe: its `validation` says what is measured. networks: the run's own. dataset_uri: the dataset version.
 
     Raises:
-        ConfigurationError: the judge's file is that of the network in anchor and loss.
+        ConfigurationError: the judge's file is that of a network in anchor or loss.
         WeightsError: the judge's file is missing or damaged. DataError: a dataset without faces.
     """
 
@@ -69,9 +69,10 @@ class Validation:
         self.judge: Embedder | None = None
         if settings.pictures:
             self.judge = embedder(settings.judge, device=str(device))
-            if self.judge.sha256 == sha256(find(recipe.embedder)):
-                raise ConfigurationError(f"validation.judge {settings.judge!r} is the file of {recipe.embedder!r}, the "
-                                         "network in anchor and loss; judge with another one")
+            for name in recipe.embedders:
+                if self.judge.sha256 == sha256(find(name)):
+                    raise ConfigurationError(f"validation.judge {settings.judge!r} is the file of {name!r}, a network "
+                                             "in anchor or loss; judge with another one")
 
     def due(self, clock: int) -> bool:
         """Whether the step that ended at `clock` is to be validated: each `every` positions, and the last."""

@@ -1,5 +1,6 @@
 """What a run is asked while it trains: how often, on how many held-out samples, by which judge, and what is best."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -44,14 +45,14 @@ class ValidationSettings:
         self._require(not self.patience or self.every > 0, f"patience {self.patience}: `every` must be above 0")
         weight(self.judge, "embedder")
 
-    def require_apart(self, embedder: str) -> None:
-        """Refuse a judge that anchor and loss were made with.
+    def require_apart(self, embedders: Sequence[str]) -> None:
+        """Refuse a judge that is in the anchor or the loss.
 
         Raises:
-            ConfigurationError: it is that network.
+            ConfigurationError: it is one of these networks.
         """
-        self._require(not (self.every and self.pictures) or self.judge != embedder,
-                      f"judge {self.judge!r} is the network in anchor and loss; judge with another one: judge_small "
+        self._require(not (self.every and self.pictures) or self.judge not in embedders,
+                      f"judge {self.judge!r} is a network in anchor or loss; judge with another one: judge_small "
                       "(synthetic) or mobilefacenet_y1_ms1m_112 (photographs)")
 
     @staticmethod

@@ -34,8 +34,9 @@ AHEAD = 0.5
 NO_BATCH: Batch = {
     "position": np.zeros(0, np.int64), "target": np.zeros((0, 0, 0, 3), np.uint8),
     "degraded": np.zeros((0, 0, 0, 3), np.uint8), "references": np.zeros((0, 0, 0, 0, 3), np.uint8),
-    "landmarks": np.zeros((0, 5, 2), np.float32), "target_embedding": np.zeros((0, 0), np.float32),
-    "reference_embeddings": np.zeros((0, 0, 0), np.float32), "digest": np.zeros(0, np.str_),
+    "landmarks": np.zeros((0, 5, 2), np.float32), "reference_landmarks": np.zeros((0, 0, 5, 2), np.float32),
+    "target_embedding": np.zeros((0, 0), np.float32), "reference_embeddings": np.zeros((0, 0, 0), np.float32),
+    "digest": np.zeros(0, np.str_),
 }
 """What stands beside an error, so that all rows have the same columns."""
 NO_PLAN: Batch = {"plan": np.zeros(0, np.str_)}

@@ -6,6 +6,7 @@ In: `Sample`s with equally many references. Out: a Batch. S = pixels of a side, 
     target, degraded      uint8 [b, S, S, 3], RGB
     references            uint8 [b, R, S, S, 3], RGB; R = 0 is an array without references
     landmarks             float32 [b, 5, 2], the target's, in S-pixel crop coordinates (the degraded image's too)
+    reference_landmarks   float32 [b, R, 5, 2], of each reference in its own picture
     target_embedding      float32 [b, D], raw: unit vector times norm
     reference_embeddings  float32 [b, R, D], raw
     digest                str [b], SHA-256 of each sample's bytes
@@ -95,6 +96,8 @@ def collate(samples: list[Sample], pictures: Batch | None = None) -> Batch:
     position = {"position": np.array([s.position for s in samples], dtype=np.int64)}
     return position | (_copied(samples) if pictures is None else pictures) | latents | {
         "landmarks": np.stack([s.target_landmarks for s in samples]),
+        "reference_landmarks": np.array([s.reference_landmarks for s in samples], np.float32).reshape(
+            len(samples), -1, 5, 2),
         "target_embedding": np.stack([s.target_embedding for s in samples]),
         "reference_embeddings": np.stack([s.reference_embeddings for s in samples]),
         "digest": np.array([s.digest for s in samples], dtype=np.str_),

@@ -1,6 +1,8 @@
 """`anchorface evaluate`: the sampler's settings go from the command to the restorer, and the report states them."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from typer.testing import CliRunner
 from anchorface.cli import app
 from anchorface.faces.weights import find
 from anchorface.models.build import build
-from anchorface.models.checkpoint import BaseWeight, Description, write_adapter, write_description
+from anchorface.models.checkpoint import BaseWeight, Description, read_description, write_adapter, write_description
 from anchorface.models.configuration import tiny
 from anchorface.models.weights import tiny_backbone
 
@@ -50,3 +52,12 @@ def test_what_the_sampler_cannot_do_is_told(tmp_path: Path, words: tuple[str, ..
     status, text = run("checkpoint", "dataset", str(tmp_path / "out"), *words)
     assert status == 2
     assert said in text and "Traceback" not in text
+
+
+def test_a_judge_that_stood_in_the_loss_alone_is_refused(checkpoint: str, dataset_uri: str, tmp_path: Path) -> None:
+    said = read_description(checkpoint)
+    apart = {"loss_embedder": BaseWeight(name="judge_small", sha256="0" * 64)}
+    shutil.copytree(checkpoint, tmp_path / "step-00000000")
+    write_description(tmp_path / "step-00000000", dataclasses.replace(said, weights=said.weights | apart))
+    status, text = run(str(tmp_path / "step-00000000"), dataset_uri, str(tmp_path / "out"), "--judge", "judge_small")
+    assert status != 0 and "judge 'judge_small' is 'judge_small', in the restorer's anchor or loss" in text

@@ -10,6 +10,7 @@ from anchorface.models import weights
 from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import TextMemory, build_backbone
 from anchorface.models.checkpoint import (
+    LOSS_EMBEDDER,
     BaseWeight,
     Description,
     load_model,
@@ -225,3 +226,12 @@ def test_text_memory_mixes_prompt_and_empty_per_image():
     assert torch.equal(mixed[0], memory.empty) and torch.equal(mixed[1], memory.prompt)
     assert torch.equal(memory(1)[0], TextMemory.fixed(SETTINGS.backbone, seed=1).prompt)
     assert not torch.equal(memory.prompt, TextMemory.fixed(SETTINGS.backbone, seed=2).prompt)
+
+
+def test_a_network_that_stood_in_the_loss_alone_is_not_asked_for_at_use(trained):
+    folder, _, finder = trained
+    description = read_description(folder)
+    assert description.loss_embedder is None and description.embedders == ("adaface_small",)
+    apart = BaseWeight(name="mobileface_mit_112", sha256="0" * 64)
+    write_description(folder, replace(description, weights=description.weights | {LOSS_EMBEDDER: apart}))
+    assert load_model(folder, finder).description.embedders == ("adaface_small", "mobileface_mit_112")

@@ -101,7 +101,8 @@ def test_training_shows_what_the_positions_say_and_leaves_the_identity_of_the_dr
     _, whole = encode(made, networks, batch, CPU)
     degraded, references = dropped(made, batch["position"])
     given = seen[0]
-    own = identity_embedding(networks.encoders, levels_to_tensor(batch["degraded"]), crop_matrices(batch["landmarks"]))
+    own = identity_embedding(networks.encoders.embedder, levels_to_tensor(batch["degraded"]),
+                             crop_matrices(batch["landmarks"]))
     assert torch.equal(given.heard, ~references)
     assert not given.degraded[degraded].any() and torch.equal(given.degraded[~degraded], whole.degraded[~degraded])
     alone = references & ~degraded

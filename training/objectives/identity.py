@@ -10,9 +10,12 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as functional
+from numpy.typing import NDArray
 from torch import Tensor
 
+from anchorface.models.anchor import anchor
 from anchorface.models.conditions import Conditions
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records.bounds import AMOUNT, SHARE, Bounds, check
 from anchorface.training.objectives.prediction import Prediction
@@ -53,8 +56,8 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimates:
-    """Some samples' decoded one-step estimates: rows [n]; unit embeddings [n, D] of the estimate, with gradients
-    (`found`), of the references (`reference`, their anchor) and of the target (`truth`).
+    """Some samples' decoded one-step estimates: rows [n]; the loss's unit embeddings [n, D] of the estimate, with
+    gradients (`found`), of the references (`reference`, their anchor) and of the target (`truth`).
     """
 
     rows: Tensor
@@ -74,9 +77,28 @@ def estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction:
         return None
     rows = torch.from_numpy(np.flatnonzero(chosen)).to(prediction.sigma.device)
     found = prediction.embeddings(prediction.images(rows), batch["landmarks"][chosen])
+    if prediction.loss_embedder is not None:
+        reference, truth = _looked_at(prediction, batch, chosen)
+        return Estimates(rows=rows, found=found, reference=reference, truth=truth)
     truth = torch.from_numpy(batch["target_embedding"]).to(rows.device)[rows]
     return Estimates(rows=rows, found=found, reference=given.identity[rows],
                      truth=functional.normalize(truth, dim=-1))
+
+
+@torch.no_grad()
+def _looked_at(prediction: Prediction, batch: Batch, chosen: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    """Unit embeddings [n, D] of the chosen samples' references and targets by a loss's embedder whose embeddings the
+    feed has not. Each reference weighs what it does in the anchor: the lengths are those of the anchor's network, the
+    directions the loss's (our choice).
+    """
+    device, encoders = prediction.sigma.device, prediction.encoders
+    truth = prediction.embeddings(levels_to_tensor(batch["target"][chosen], device), batch["landmarks"][chosen])
+    pictures, points = batch["references"][chosen], batch["reference_landmarks"][chosen]
+    lengths = torch.from_numpy(batch["reference_embeddings"][chosen]).to(device).norm(dim=-1, keepdim=True)
+    units = prediction.embeddings(levels_to_tensor(pictures.reshape(-1, *pictures.shape[2:]), device),
+                                  points.reshape(-1, 5, 2))
+    raw = units.unflatten(0, pictures.shape[:2]) * lengths
+    return anchor(raw, encoders.temperature, encoders.quality), truth
 
 
 def of_estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction: float,

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from anchorface.faces.align import arcface_matrix
 from anchorface.models.conditions import Conditions
@@ -23,6 +23,7 @@ class Prediction:
     """The velocity that a network predicts, with gradients, and the point where it was asked.
 
     clean, noise: ends of the path; noisy: z at sigma between them. side: tokens along one side of a picture.
+    loss_embedder: who looks at faces for the loss, as `encoders.embedder` does; None: that one itself.
     precision: `bf16` runs the frozen networks under autocast.
     """
 
@@ -33,6 +34,7 @@ class Prediction:
     sigma: Tensor
     encoders: Encoders
     side: int
+    loss_embedder: nn.Module | None = None
     precision: str = "fp32"
 
     def images(self, rows: Tensor) -> Tensor:
@@ -42,9 +44,10 @@ class Prediction:
             return self.encoders.autoencoder.decode(estimate, self.side, self.side)
 
     def embeddings(self, images: Tensor, landmarks: NDArray[np.float32]) -> Tensor:
-        """Unit embeddings [n, D] of decoded estimates [n, 3, S, S], cut by landmarks [n, 5, 2]; gradients flow back."""
+        """The loss's unit embeddings [n, D] of pictures [n, 3, S, S], cut by landmarks [n, 5, 2]; gradients flow back.
+        """
         with autocast(self.precision, images.device):
-            return identity_embedding(self.encoders, images, crop_matrices(landmarks))
+            return identity_embedding(self.loss_embedder or self.encoders.embedder, images, crop_matrices(landmarks))
 
 
 class Objective(Protocol):
