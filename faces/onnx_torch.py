@@ -23,10 +23,7 @@ LARGEST = 2**29
 
 
 class OnnxFaceNet(nn.Module):
-    """A frozen ONNX face embedder, float32, evaluated as onnxruntime would.
-
-    Args:
-        path: the file. signed: its input is RGB in -1..1, otherwise RGB in 0..255.
+    """A frozen ONNX face embedder, float32. signed: the file takes RGB in -1..1, otherwise RGB in 0..255.
 
     Raises:
         WeightsError: no ONNX network, larger than LARGEST, with weights in other files, with more than one input or
@@ -40,8 +37,7 @@ class OnnxFaceNet(nn.Module):
         constants = {one.name: _constant(one, path) for one in graph.initializer}
         inputs = [one.name for one in graph.input if one.name not in constants]
         if len(inputs) != 1 or len(graph.output) != 1:
-            raise WeightsError(f"{path}: {len(inputs)} inputs and {len(graph.output)} outputs; a face embedder has one "
-                               "of each")
+            raise WeightsError(f"{path}: {len(inputs)} inputs and {len(graph.output)} outputs; one of each is needed")
         self.input, self.output = inputs[0], graph.output[0].name
         floats = {name: value.float() for name, value in constants.items() if value.is_floating_point()}
         self.sizes = {name: tuple(constants[name].reshape(-1).tolist()) for name in constants.keys() - floats.keys()}
@@ -101,31 +97,31 @@ def _constant(tensor: onnx.TensorProto, path: Path) -> Tensor:
 
 def _steps(graph: onnx.GraphProto, known: set[str], path: Path) -> tuple[Step, ...]:
     last = {name: number for number, node in enumerate(graph.node) for name in node.input}
+    last |= {one.name: len(graph.node) for one in graph.output}
     known, steps = set(known), []
     for number, node in enumerate(graph.node):
         operation = OPERATIONS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         inputs = tuple(node.input)
         if operation is None or len(node.output) != 1 or node.output[0] in known:
-            raise WeightsError(f"{path}: no gradients through ONNX's operator {node.op_type!r} (node "
-                               f"{number}, {node.name!r}); known are {', '.join(OPERATIONS)}")
+            raise WeightsError(f"{path}: no gradients through ONNX's operator {node.op_type!r} (node {number}, "
+                               f"{node.name!r}); known are {', '.join(OPERATIONS)}")
         attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
         try:
             inspect.signature(operation).bind(*inputs, **attributes)
         except TypeError as error:
             raise WeightsError(f"{path}: ONNX's {node.op_type} with inputs or attributes that are not read here (node "
                                f"{number}, {node.name!r}: {error})") from error
-        if unknown := [name for name in inputs if name not in known]:
-            raise WeightsError(f"{path}: node {number}, {node.name!r}, asks for {unknown[0]!r}, which nothing gives")
+        if unknown := set(inputs) - known:
+            raise WeightsError(f"{path}: node {number}, {node.name!r}, asks for {min(unknown)!r}, which nothing gives")
         known.add(node.output[0])
-        kept = {one.name for one in graph.output}
-        steps.append(Step(operation=operation, inputs=inputs, output=node.output[0], attributes=attributes, last=tuple(
-            name for name in dict.fromkeys(inputs) if last[name] == number and name not in kept)))
+        steps.append(Step(operation=operation, inputs=inputs, output=node.output[0], attributes=attributes,
+                          last=tuple(name for name in dict.fromkeys(inputs) if last[name] == number)))
     return tuple(steps)
 
 
-def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, kernel_shape: Sequence[int] = (), group: int = 1,
-          strides: Sequence[int] = (1, 1), dilations: Sequence[int] = (1, 1), pads: Sequence[int] = (0, 0, 0, 0)
-          ) -> Tensor:
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, kernel_shape: Any = None, group: int = 1,
+          strides: Sequence[int] = (1, 1), dilations: Sequence[int] = (1, 1),
+          pads: Sequence[int] = (0, 0, 0, 0)) -> Tensor:
     top, left, bottom, right = pads
     if (top, left) != (bottom, right):
         x, (top, left) = functional.pad(x, (left, right, top, bottom)), (0, 0)
@@ -151,7 +147,8 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "Conv": _conv, "BatchNormalization": _batch_normalization, "Pad": _pad, "Gemm": _gemm,
     "PRelu": lambda x, slope: torch.where(x < 0, slope * x, x), "Add": lambda a, b: a + b, "Sub": lambda a, b: a - b,
     "Mul": lambda a, b: a * b, "Max": lambda a, b: torch.maximum(a, b), "Min": lambda a, b: torch.minimum(a, b),
-    "MatMul": lambda a, b: a @ b, "Flatten": lambda x, axis=1: x.flatten(axis),
-    "Transpose": lambda x, perm: x.permute(tuple(perm)), "Identity": lambda x: x,
+    "MatMul": lambda a, b: a @ b,
+    "Flatten": lambda x, axis=1: x.flatten(axis), "Transpose": lambda x, perm: x.permute(tuple(perm)),
+    "Identity": lambda x: x,
 }
 """ONNX's operators, their inputs in order and their attributes by name, as torch computes them."""

@@ -140,8 +140,8 @@ class Recipe:
         _require(self.loss_embedder != self.embedder, f"loss_embedder {self.loss_embedder!r} is the anchor's own "
                  "embedder: leave it empty")
         who = "a face encoder" if self.face_encoder else "a loss's own embedder" if self.loss_embedder else ""
-        _require(not (who and self.latents), f"latents {self.latents!r}: cached, references have no pictures, and {who} "
-                 "needs them; leave latents empty")
+        _require(not (who and self.latents), f"latents {self.latents!r}: cached, references have no pictures, and "
+                 f"{who} needs them; leave latents empty")
 
     @property
     def steps(self) -> int:
