@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from anchorface.models.configuration import AutoencoderSettings
+from anchorface.models.seams import without_seams
 from anchorface.records import ConfigurationError, derive
 
 
@@ -53,6 +54,10 @@ class Autoencoder(nn.Module):
         latents = rearrange(tokens, "b (h w) c -> b c h w", h=height_tokens, w=width_tokens)
         mean, deviation = self._whitening(latents)
         return self.decode_latents(latents * deviation + mean)
+
+    def picture(self, tokens: Tensor, height_tokens: int, width_tokens: int) -> Tensor:
+        """As `decode`, for tokens that a sampler made: without the seams between them (`models.seams`)."""
+        return without_seams(self.decode(tokens, height_tokens, width_tokens), self.settings.token_stride)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latent map, each [B, 128, H/16, W/16], before whitening.

@@ -276,7 +276,7 @@ class Restorer:
 
     def _decode(self, tokens: Tensor) -> np.ndarray:
         side = self.settings.tokens_per_side
-        return tensor_to_levels(self.encoders.autoencoder.decode(tokens, side, side))
+        return tensor_to_levels(self.encoders.autoencoder.picture(tokens, side, side))
 
     def _noise(self, seeds: Sequence[int], like: Tensor) -> Tensor:
         return initial_noise(seeds, tuple(like.shape[1:]), self.device)

@@ -82,7 +82,7 @@ def restored(recipe: Recipe, networks: Networks, network: Any, batch: Batch, dev
     side = recipe.model.tokens_per_side
     noise = initial_noise(seeds, tuple(target.shape[1:]), device)
     clean = sample(lambda z, sigma: network(z, sigma, given), noise, shift_schedule(steps, side * side))
-    return networks.encoders.autoencoder.decode(clean, side, side).clamp(-1, 1)
+    return networks.encoders.autoencoder.picture(clean, side, side).clamp(-1, 1)
 
 
 def grid(batch: Batch, restored: Images, gap: int = 4) -> Images:

@@ -71,10 +71,3 @@ def same_bits(one: str | Path, other: str | Path) -> bool:
     left, right = weights(one), weights(other)
     return all(torch.equal(tensor, right[kind][name])
                for kind, tensors in left.items() for name, tensor in tensors.items())
-
-
-def apart(one: str | Path, other: str | Path) -> dict[str, float]:
-    """The largest distance of a number in adapters and averages of two checkpoints."""
-    left, right = weights(one), weights(other)
-    return {kind: max(float((tensor - right[kind][name]).abs().max()) for name, tensor in tensors.items())
-            for kind, tensors in left.items()}

@@ -13,7 +13,7 @@ from anchorface.training.networks import load_networks
 from anchorface.training.recipes import Recipe
 from tests.forked import Forked, finished
 from tests.training.plain_loop import write_plain
-from tests.training.ranks import apart, job_of, only_checkpoint, run_ranks, same_bits, weights
+from tests.training.ranks import job_of, only_checkpoint, run_ranks, same_bits, weights
 
 pytestmark = pytest.mark.line
 HALF, WHOLE = 4, 8
@@ -136,6 +136,8 @@ def test_a_run_goes_on_with_other_workers_stages_and_pieces(staged: Path, recipe
     assert found.digest == expected.digest
     changed = [branch["changed"] for branch in found.extra["branches"]]
     assert [(each["workers"], each["zero_stage"]) for each in changed] == [([2, 1], [3, 1]), ([1, 3], [1, 2])]
-    found_apart = apart(last(begun), last(three))
-    print(found_apart)
-    assert found_apart["ema"] < 1e-4, found_apart
+    whole, resumed = weights(last(begun))["ema"], weights(last(three))["ema"]
+    start = load_networks(recipe, torch.device("cpu")).network.adapter_state()
+    apart, went = length(whole, resumed), length(whole, start)
+    print(f"{distance(whole, resumed):.1e} from the undisturbed run, {apart / went:.1e} of the way")
+    assert apart < 0.02 * went

@@ -299,5 +299,5 @@ def restore(backbone: nn.Module, autoencoder: Autoencoder, images: np.ndarray,
 
         noise = initial_noise([derive(seed, "restore", start + k) for k in range(count)], tuple(condition.shape[1:]))
         tokens = mean_estimate(speed, noise) if mean else sample(speed, noise, shift_schedule(steps, side * side))
-        results.append(tensor_to_levels(autoencoder.decode(tokens, side, side)))
+        results.append(tensor_to_levels(autoencoder.picture(tokens, side, side)))
     return np.concatenate(results)
