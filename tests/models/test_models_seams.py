@@ -1,6 +1,7 @@
 """Seams between tokens: taken out where they are, and nothing else touched."""
 
 import numpy as np
+import pytest
 import torch
 
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
@@ -47,3 +48,11 @@ def test_a_ramp_has_no_jump_and_a_step_is_spread_evenly() -> None:
     found = without_seams(step, STRIDE)[0, 0, 0]
     torch.testing.assert_close(found[12:20], 0.8 * torch.tensor([1, 3, 5, 7, 9, 11, 13, 15]) / 16)
     assert torch.equal(found[:12], torch.zeros(12)) and torch.equal(found[20:], step[0, 0, 0, 20:])
+
+
+def test_seams_are_measured_by_hand() -> None:
+    ramp = np.arange(48, dtype=np.float64)
+    assert seams((ramp[:, None] + ramp)[None, ..., None]) == pytest.approx(1.0)
+    stepped = ramp + 2 * (ramp >= 16) + 2 * (ramp >= 32)
+    broken = (ramp[:, None] * 0 + stepped)[None, ..., None]  # steps of 3 across borders, in one of two directions
+    assert seams(broken) == pytest.approx(3.0)

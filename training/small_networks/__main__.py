@@ -29,7 +29,6 @@ from torch import distributed
 from anchorface.training.small_networks import report
 from anchorface.training.small_networks.autoencoder import AutoencoderRecipe
 from anchorface.training.small_networks.base import BaseRecipe
-from anchorface.training.small_networks.decoder import DecoderRecipe
 from anchorface.training.small_networks.distil import DistilRecipe
 from anchorface.training.small_networks.embedder import JudgeRecipe
 from anchorface.training.small_networks.face_encoder import FaceEncoderRecipe
@@ -37,7 +36,7 @@ from anchorface.training.small_networks.run import begin_again, place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = {"autoencoder": AutoencoderRecipe, "adaface": DistilRecipe, "judge": JudgeRecipe,
-           "face_encoder": FaceEncoderRecipe, "base": BaseRecipe, "decoder": DecoderRecipe}
+           "face_encoder": FaceEncoderRecipe, "base": BaseRecipe}
 
 
 def main() -> None:

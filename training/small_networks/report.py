@@ -12,12 +12,11 @@ from torch import distributed, nn
 
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.models.pixels import tensor_to_levels
-from anchorface.models.weights import load, tiny_autoencoder, tiny_backbone
+from anchorface.models.weights import load, tiny_autoencoder
 from anchorface.training.small_networks import (
     autoencoder,
     base,
     composites,
-    decoder,
     distil,
     embedder,
     face_encoder,
@@ -35,9 +34,9 @@ from anchorface.training.small_networks.people import Faces, read_people, split
 from anchorface.training.small_networks.run import Machine, place
 from anchorface.training.small_networks.variety import Inventor
 
-FILES = {"autoencoder": "autoencoder_tiny", "decoder": "autoencoder_tiny", "adaface": "adaface_small",
-         "judge": "judge_small", "face_encoder": "face_encoder_small", "base": "base_tiny"}
-STATES = {**FILES, **{name: name for name in ("autoencoder", "decoder", "face_encoder", "base")}}
+FILES = {"autoencoder": "autoencoder_tiny", "adaface": "adaface_small", "judge": "judge_small",
+         "face_encoder": "face_encoder_small", "base": "base_tiny"}
+STATES = {**FILES, **{name: name for name in ("autoencoder", "face_encoder", "base")}}
 EVERYBODY = (ADAFACE_IDENTITIES[0], JUDGE_IDENTITIES[1])
 
 
@@ -45,8 +44,7 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
     """Do it all for one network.
 
     Args:
-        network: `autoencoder`, `decoder`, `adaface`, `judge`, `face_encoder` or `base`; the base needs
-            the autoencoder's file, the decoder, which takes its place, both.
+        network: `autoencoder`, `adaface`, `judge`, `face_encoder` or `base`, which needs the autoencoder's file.
         options: corpus, photos, work, weights (folders), part and parts (of the base's pool), device, makers.
     """
     learn, kept = split(read_people(options.photos))
@@ -62,10 +60,6 @@ def train_and_save(network: str, recipe: Any, options: Namespace) -> None:
                                 machine)
     elif network == "autoencoder":
         trained = autoencoder.train(recipe, read_corpus(options.corpus, EVERYBODY), learn, options.work, machine)
-    elif network == "decoder":
-        trained = decoder.train(recipe, tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors"),
-                                tiny_backbone(options.weights / "base_tiny.safetensors"),
-                                read_corpus(options.corpus, EVERYBODY), learn, options.work, machine)
     elif network == "face_encoder":
         trained = face_encoder.train(recipe, read_corpus(options.corpus, ADAFACE_IDENTITIES), learn, options.work,
                                      machine)
@@ -82,17 +76,15 @@ def save(network: str, trained: nn.Module, recipe: Any, kept: Faces, options: Na
         numbers = measure.embedder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
     elif network == "face_encoder":
         numbers = measure.face_encoder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
-    elif network in ("autoencoder", "decoder"):
+    elif network == "autoencoder":
         numbers = measure.autoencoder_numbers(trained, unseen, kept)  # type: ignore[arg-type]
-        if network == "decoder":
-            restorer = tiny_backbone(options.weights / "base_tiny.safetensors")
-            numbers |= measure.seam_numbers(restorer, trained, unseen, kept)  # type: ignore[arg-type]
         images = autoencoder.middle(autoencoder.at_scale(np.concatenate([kept.images[::16], unseen.images[::50]])))
         decoded = tensor_to_levels(autoencoder.reconstruct(trained, images))  # type: ignore[arg-type]
         _sheet(options.work / "autoencoder.png", [images, decoded])
     else:
         codec = tiny_autoencoder(options.weights / "autoencoder_tiny.safetensors")
         numbers = measure.base_numbers(trained, codec, judges(options.weights), unseen, kept)
+        numbers |= measure.seam_numbers(trained, codec, unseen, kept)
         for name, faces in (("real", kept), ("synthetic", unseen)):
             _sheet(options.work / f"base_{name}.png", measure.base_pictures(trained, codec, faces))
     text = TEXTS[network]
@@ -228,16 +220,11 @@ TEXTS: dict[str, dict[str, str]] = {
                 "first-order profiles of `degradation/`, severe ones most.",
         "notes": "Held-out faces under refldm-severe at 128 px: PSNR to the truth (dB) and the named network's cosine "
                  "to the truth, of the degraded input, of a 12-step sample without and with other pictures of the "
-                 "person (3, or 1 for real persons, who have no more), and of the one-step mean estimate without.",
-        "limits": "Faces are recognisably faces; in samples seams between the 16 px tokens still show, the mean "
-                  "estimate is blurred. Real persons had one other photograph each at most. It has no idea who anybody "
-                  "is: nothing but flow matching taught it to look at the other pictures. adaface_small, which was "
-                  "trained on blur, finds its samples hardly more like the truth than the degraded input. 128 px, "
-                  "near-frontal faces where they are real.",
+                 "person (3, or 1 for real persons, who have no more), and of the one-step mean estimate without. "
+                 "Seams: mean step between neighbouring pixels across the 16 px tokens' borders over the mean step "
+                 "elsewhere.",
+        "limits": "Faces are recognisably faces; the mean estimate is blurred. Real persons had one other photograph "
+                  "each at most. It has no idea who anybody is: nothing but flow matching taught it to look at the "
+                  "other pictures. 128 px, near-frontal faces where they are real.",
     },
 }
-TEXTS["decoder"] = TEXTS["autoencoder"] | {
-    "notes": TEXTS["autoencoder"]["notes"] + " Its decoder learned on from there, half of the time from tokens that "
-             "the base restorer predicts of damaged faces (`training/small_networks/decoder.py`). Seams: mean step "
-             "between neighbouring pixels across the 16 px tokens' borders over the mean step elsewhere, in 12-step "
-             "samples with references, refldm-severe."}
