@@ -9,8 +9,9 @@ are, where
 
     mean       only a person's mean code is kept
     person     each erased face's own code too: what erasing a person keeps
-    picture    face and perceptual hash of one photograph, no code of the person: what erasing a photograph keeps; its
-               last column is the share of the same person's other photographs that are kept out with it
+    picture    face and perceptual hash of one photograph, as it is and mirrored, no code of the person: what erasing a
+               photograph keeps; its last column is the share of photographs with which another one of the same person
+               is kept out
 
 p13 and p14, who may also stand in `congress`, are left out.
 """
@@ -27,7 +28,7 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from anchorface.faces.align import arcface_matrix, warp
+from anchorface.faces.align import apply_matrix, arcface_matrix, ffhq_matrix, warp
 from anchorface.faces.attributes import perceptual_hash
 from anchorface.faces.detect import Detector
 from anchorface.faces.embed import embedder
@@ -35,8 +36,10 @@ from anchorface.faces.images import decode_jpeg, encode_jpeg, read_photo
 from anchorface.faces.weights import find
 from anchorface.identity_index.tombstones import Tombstones, bury
 from anchorface.identity_index.unit import unit
+from anchorface.pipelines.erasure.mirrored import mirrored_face
 
 NETWORKS = "adaface_small,mobileface_mit_112,mobilefacenet_y1_ms1m_112"
+CROP = 256
 KINDS = ("saved anew", "cropped", "mirrored", "half size")
 SALT = hashlib.sha256(b"of the benchmark").digest()
 
@@ -51,8 +54,8 @@ def copies(pixels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     yield "half size", cv2.resize(pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
 
 
-def faces(root: Path, detector: Detector) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(folder/person, kind of copy, 112 px crop) of the largest face of every photograph."""
+def faces(root: Path, detector: Detector) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """(folder/person, kind of copy, 112 px crop, that of the mirrored face) of the largest face of every photograph."""
     for folder in ("people", "congress", "london"):
         with (root / folder / "index.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row["person"] not in ("p13", "p14")]
@@ -62,11 +65,18 @@ def faces(root: Path, detector: Detector) -> Iterator[tuple[str, str, np.ndarray
                 found = detector.detect([copy])[0]
                 if found:
                     face = max(found, key=lambda each: (each.box[2] - each.box[0]) * (each.box[3] - each.box[1]))
-                    yield f"{folder}/{row['person']}", kind, warp(copy, arcface_matrix(face.landmarks, 112), 112)
+                    small = warp(copy, arcface_matrix(face.landmarks, 112), 112)
+                    matrix = ffhq_matrix(face.landmarks, CROP)
+                    crop = encode_jpeg(warp(copy, matrix, CROP))
+                    way = mirrored_face(crop, apply_matrix(matrix, face.landmarks))
+                    yield f"{folder}/{row['person']}", kind, small, way
 
 
-def measure(network: str, person: np.ndarray, kind: np.ndarray, units: np.ndarray, hashes: np.ndarray) -> None:
-    """Print the network's rows."""
+def measure(
+    network: str, person: np.ndarray, kind: np.ndarray, units: np.ndarray, hashes: np.ndarray,
+    mirrored: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Print the network's rows. mirrored: embeddings and hashes of the mirrored faces."""
     back: dict[str, dict[str, list[bool]]] = {way: {one: [] for one in KINDS} for way in ("mean", "person", "picture")}
     wrong: dict[str, list[bool]] = {way: [] for way in back}
     others: list[bool] = []
@@ -84,7 +94,8 @@ def measure(network: str, person: np.ndarray, kind: np.ndarray, units: np.ndarra
         for number in np.flatnonzero(mine):
             with tempfile.TemporaryDirectory() as out:
                 only = {network: (units[[number]], hashes[[number]])}
-                stones = bury(out, "one", photos=[], people=[], pictures=only, salt=SALT)
+                ways = {network: (np.zeros(1, np.int64), *(each[[number]] for each in mirrored))}
+                stones = bury(out, "one", photos=[], people=[], pictures=only, mirrored=ways, salt=SALT)
             for one in KINDS:
                 place = np.zeros(len(kind), bool)
                 place[np.flatnonzero((kind == one) & (np.arange(len(kind)) > number))[:1]] = True
@@ -114,14 +125,14 @@ def main() -> None:
         return
     found = list(faces(options.photos, Detector(find("scrfd_2.5g_kps", "detector"))))
     person, kind = (np.array([each[column] for each in found]) for column in (0, 1))
-    crops = np.stack([crop for *_, crop in found])
-    hashes = np.array([perceptual_hash(crop) for crop in crops], np.uint64)
+    crops, ways = (np.stack([each[column] for each in found]) for column in (2, 3))
+    hashes, looks = (np.array([perceptual_hash(each) for each in some], np.uint64) for some in (crops, ways))
     print(f"{(kind == '').sum()} photographs of {len(np.unique(person))} persons; {(kind != '').sum()} copies")
     print(f"{'network':<28}{'kept':<10}" + "".join(f"{one:>12}" for one in (*KINDS, "strangers", "own others")))
     for network in options.networks.split(","):
         net = embedder(network)
-        units = np.concatenate([net.embed(crops[n : n + 64])[0] for n in range(0, len(crops), 64)])
-        measure(network, person, kind, units, hashes)
+        units, mirrored = (net.embed(each)[0] for each in (crops, ways))
+        measure(network, person, kind, units, hashes, (mirrored, looks))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,11 @@ def apply_matrix(matrix: ArrayLike, points: ArrayLike) -> Points:
     return np.asarray(points, dtype=np.float64) @ m[:, :2].T + m[:, 2]
 
 
+def mirrored_points(landmarks: ArrayLike, width: int) -> Points:
+    """Five points [5, 2] in the mirrored image of `width` pixels: the left and the right ones change places."""
+    return np.asarray(landmarks)[[1, 0, 2, 4, 3]] * np.array([-1, 1]) + np.array([width - 1, 0])
+
+
 def inverse(matrix: ArrayLike) -> Matrix:
     """The [2, 3] matrix that goes the other way."""
     m = np.asarray(matrix, dtype=np.float64)

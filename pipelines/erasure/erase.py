@@ -30,6 +30,7 @@ from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import bury, erasure_mark, face_mark, open_salt, photo_mark
 from anchorface.pipelines.erasure.journal import Erasure, read_journal, write_journal
 from anchorface.pipelines.erasure.likeness import shows_person
+from anchorface.pipelines.erasure.mirrored import mirrored
 from anchorface.pipelines.erasure.old_reports import has_plain_ids, mark_old_reports
 from anchorface.pipelines.erasure.runs import Searched, search
 from anchorface.pipelines.erasure.selection import Selection
@@ -121,19 +122,23 @@ def erase(
     """
     if not (selection.photo_ids or selection.face_ids or selection.shared or selection.unread_places):
         raise DataError(f"{out}: nothing is selected, so nothing was erased")
+    told = progress or Progress(quiet=True)
     with at_work(out, "erase", wait=wait, stop=stop):
         settle(out, progress=progress, wait=wait, stop=stop)
         secret, versions = open_salt(out, salt), versions_with(out, frozenset(selection.face_ids))
         saw = forebears(out, versions)
         with held_trainings(out, wait=wait, stop=stop) as hold:
             hold(saw, runs)
-            journal = _plan(out, selection, secret, versions, search(out, saw, runs, tracking))
+            looks, unknown = mirrored(out, selection, told)
+            known = replace(selection, left=(*selection.left, *unknown))
+            journal = _plan(out, known, secret, versions, search(out, saw, runs, tracking))
+            pictures = {name: (units, hashes) for name, (_, units, hashes) in selection.pictures.items()}
             people = [(name, _weights(name), vectors) for name, vectors in sorted(selection.codes.items())]
-            bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=selection.pictures,
-                 face_ids=selection.face_ids, places=selection.unread_places)
+            bury(out, journal.erasure_id, photos=selection.photo_ids, people=people, pictures=pictures,
+                 mirrored=looks, face_ids=selection.face_ids, places=selection.unread_places)
             write_journal(out, journal)
             hold(saw, runs)  # what began meanwhile has noted itself; what begins now sees the journal
-            return _carry_out(out, journal, secret, progress or Progress(quiet=True))
+            return _carry_out(out, journal, secret, told)
 
 
 def settle(

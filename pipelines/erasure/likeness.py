@@ -46,7 +46,7 @@ def shows_person(selection: Selection, detector: str | None) -> tuple[Callable[[
             return False
         for name, network in networks.items():
             units = network.embed(np.stack(small))[0]
-            faces = selection.pictures[name][0] if name in selection.pictures else selection.codes[name]
+            faces = selection.pictures[name][1] if name in selection.pictures else selection.codes[name]
             if (units @ selection.codes[name].T >= limit_cosine(name)).any() or (units @ faces.T >= same).any():
                 return True
         return False

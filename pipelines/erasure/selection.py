@@ -28,10 +28,10 @@ class Selection:
     places: (uri, number) of every face. identities: those asked for. subjects: the person's labels; empty where
     photographs go and their people stay. shared: photograph that stays -> what its rows may say of the person:
     `landmarks` and `subject` of each erased face. codes: the embeddings to remember the person by, by embedder.
-    pictures: embeddings [N, D] and perceptual hashes [N] of the faces, by embedder. why: reason -> how many faces go
-    for it. unsure: face that stays -> why it may be the person's. alike: identity -> faces of others that the tombstone
-    would keep out: perhaps the same person. unread_places: uris of photographs that were not read, remembered by their
-    place. left: what may come back all the same, in words.
+    pictures: ids [N], embeddings [N, D] and perceptual hashes [N] of the faces, by embedder. why: reason -> how many
+    faces go for it. unsure: face that stays -> why it may be the person's. alike: identity -> faces of others that the
+    tombstone would keep out: perhaps the same person. unread_places: uris of photographs that were not read, remembered
+    by their place. left: what may come back all the same, in words.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Selection:
     subjects: tuple[str, ...] = ()
     shared: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     codes: dict[str, np.ndarray] = field(default_factory=dict)
-    pictures: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    pictures: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
     why: dict[str, int] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)
     alike: dict[str, int] = field(default_factory=dict)
@@ -188,16 +188,16 @@ def _left(number: int, what: str) -> str:
     return f"{number} {what}" if number else ""
 
 
-def _pictures(out: str, face_ids: frozenset[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Embeddings [N, D] and perceptual hashes [N] of these faces, by embedder."""
-    known, found = hashes(out, face_ids), dict[str, list[tuple[np.ndarray, np.ndarray]]]()
+def _pictures(out: str, face_ids: frozenset[str]) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Ids [N], embeddings [N, D] and perceptual hashes [N] of these faces, by embedder."""
+    known, found = hashes(out, face_ids), dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]()
     for names, embedder, vectors in embeddings(out) if known else ():
         here = np.array([name in known for name in names.tolist()], dtype=bool)
         if here.any():
             said = np.array([known[name] for name in names[here].tolist()], dtype=np.uint64)
-            found.setdefault(embedder, []).append((vectors[here], said))
-    return {name: (np.concatenate([v for v, _ in each]), np.concatenate([h for _, h in each]))
-            for name, each in found.items()}
+            found.setdefault(embedder, []).append((names[here], vectors[here], said))
+    return {name: (np.concatenate([i for i, _, _ in each]), np.concatenate([v for _, v, _ in each]),
+                   np.concatenate([h for _, _, h in each])) for name, each in found.items()}
 
 
 def _uris(photos: pa.Table, chosen: set[str]) -> tuple[str, ...]:

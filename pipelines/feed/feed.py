@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from anchorface import degradation
 from anchorface.degradation.balance import Severity, acceptance, draw_balanced
+from anchorface.faces.align import mirrored_points
 from anchorface.faces.images import decode_jpeg
 from anchorface.faces.weights import find
 from anchorface.identity_index import Chosen
@@ -203,7 +204,7 @@ class Feed:
             cv2.resize(image, (size, size), dst=into, interpolation=way)
         if mirrored:
             cv2.flip(into, 1, dst=into)
-            landmarks = landmarks[[1, 0, 2, 4, 3]] * np.array([-1, 1]) + np.array([size - 1, 0])
+            landmarks = mirrored_points(landmarks, size)
         return into, landmarks.astype(np.float32)
 
 

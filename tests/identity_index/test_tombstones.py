@@ -1,6 +1,7 @@
 """Tombstones: photographs and persons are kept out, and what is kept of them gives neither away."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -116,6 +117,29 @@ def test_a_picture_is_known_by_face_and_hash_together_and_mirrored(tmp_path, peo
     assert not stones.has_picture(people[1:2], hashes[:1], NETWORK).any(), "another face"
     assert not stones.has_person(people, NETWORK).any()
     assert not stones.has_picture(people[:1], hashes[:1], "other").any()
+
+
+def test_a_mirrored_face_is_known_by_its_own_code(tmp_path, people):
+    """Where a face's mirrored picture is remembered, more is asked of its code, and less of its hash."""
+    two = {NETWORK: (people[:2], np.array([0, 0], np.uint64))}
+    mirrored = {NETWORK: (np.array([1]), people[2:3], np.array([2**64 - 1], np.uint64))}
+    stones = bury(str(tmp_path), "one", photos=[], people=[], pictures=two, mirrored=mirrored, salt=SALT)
+    assert stones.has_picture(people[:3], np.array([0, 0, 2**64 - 1], np.uint64), NETWORK).all()
+    other = np.array([0, 0, 2**64 - 1], np.uint64) ^ np.uint64(2**6 - 1)
+    assert stones.has_picture(people[:3], other, NETWORK).tolist() == [False, True, True]
+    alike = near(people[:2], 0.93, 9)  # 0.88 of the signs
+    assert stones.has_picture(alike, np.zeros(2, np.uint64), NETWORK).tolist() == [True, False]
+
+
+def test_a_tombstone_that_says_no_limits_of_pictures_is_read(tmp_path, people):
+    pictures = {NETWORK: (people[:1], np.zeros(1, np.uint64))}
+    bury(str(tmp_path), "one", photos=[], people=[], pictures=pictures, salt=SALT)
+    path = tmp_path / "tombstones" / "one.json"
+    said = json.loads(path.read_text())
+    del said["pictures"][0]["limits"]
+    path.write_text(json.dumps(said))
+    stones = Tombstones.open(str(tmp_path))
+    assert stones.has_picture(near(people[:1], 0.93, 9), np.zeros(1, np.uint64), NETWORK).all()
 
 
 def test_each_erased_face_is_a_code_of_the_person(tmp_path, people):
