@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test lint types environment lock licences advisories benchmarks clean help
 
 help:
-	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out (synthetic people: 17 minutes on two cores that compute bfloat16)"
+	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out (synthetic people: 17 to 31 minutes on two cores that compute bfloat16)"
 	@echo "make test                                every test (20 minutes on two cores)"
 	@echo "make lint                                ruff and mypy"
 	@echo "make advisories                          known advisories against the pinned packages (asks api.osv.dev)"

@@ -28,8 +28,9 @@ for verb in json.loads(sys.argv[1]):
     if code := app(words, standalone_mode=False):
         sys.exit(code)
 """
-QUICK = ("--set", "feed.batch=4", "--set", "positions=8", "--set", "checkpoint_every=8", "--set", "grid_every=0",
-         "--set", "precision=fp32")
+QUICK = ("--set", "feed.batch=2", "--set", "positions=4", "--set", "checkpoint_every=4", "--set", "grid_every=0",
+         "--set", "precision=fp32", "--set", "validation.samples=2", "--set", "validation.pictures=1", "--set",
+         "validation.steps=1")
 
 
 def set_traps(folder: Path) -> Path:

@@ -146,8 +146,8 @@ def test_every_usual_form_of_a_table_says_the_same(separator, encoding, end):
 
 def test_a_line_without_end_is_told_and_holds_no_memory():
     for name in ("metadata.csv", "metadata.jsonl"):
-        rows = list(said_rows(name, io.BytesIO(b'file,subject\n"' + b"a,\n" * 2**21 + bytes(2**22))))
-        assert len(rows) < 2**21 + 3 and any("more than" in str(row) or "field" in str(row) for _, row in rows)
+        rows = list(said_rows(name, io.BytesIO(b'file,subject\n"' + (b"%63s\n" % b"a,") * 2**16 + bytes(2**22))))
+        assert len(rows) < 2**16 + 3 and any("more than" in str(row) or "field" in str(row) for _, row in rows)
 
 
 def test_a_clock_that_was_never_set_says_nothing_and_splits_no_person(trouble, tmp_path):
