@@ -23,7 +23,7 @@ from anchorface.training.launch import train, trainer
 from anchorface.training.recipes import Recipe
 
 pytestmark = [pytest.mark.line, pytest.mark.usefixtures("ray_session")]
-POSITIONS, EVERY = 60, 12
+POSITIONS, EVERY = 120, 24
 
 
 @dataclass
@@ -49,7 +49,7 @@ def kill_rank_0_after_first_checkpoint(folder: Path, killed: list[int]) -> None:
 @pytest.fixture(scope="module")
 def recipe(micro_recipe: Recipe) -> Recipe:
     return replace(micro_recipe, positions=POSITIONS, checkpoint_every=EVERY, checkpoints_kept=3, log_every=EVERY,
-                   grid_every=POSITIONS, cooldown=16)
+                   grid_every=POSITIONS, cooldown=30)
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +89,13 @@ def test_a_killed_worker_costs_no_position_and_no_bit(undisturbed: Run, disturbe
 
 def test_only_the_newest_checkpoints_stay(undisturbed: Run) -> None:
     steps = [name_of(path) for path in complete(str(undisturbed.folder))]
-    assert steps == ["step-00000009", "step-00000012", "step-00000015"]
+    assert steps == ["step-00000018", "step-00000024", "step-00000030"]
     assert sorted(path.name for path in (undisturbed.folder / "checkpoints").iterdir()) == steps
 
 
 def test_progress_says_how_far_how_well_how_fast_how_long(undisturbed: Run) -> None:
-    shown = next(line for line in undisturbed.lines if "60/60" in line)
-    for part in ("60/60 samples", "loss", "samples/s", "left"):
+    shown = next(line for line in undisturbed.lines if "120/120" in line)
+    for part in ("120/120 samples", "loss", "samples/s", "left"):
         assert part in shown
 
 
@@ -113,13 +113,13 @@ def test_mlflow_holds_recipe_manifest_git_metrics_pictures_and_checkpoint(
     assert run.data.tags["manifest"] == Path(tiny_dataset).name
     assert {"git.commit", "git.dirty", "checkpoint"} <= run.data.tags.keys()
     clocks = [m.step for m in client.get_metric_history(note["run_id"], "loss")]
-    assert clocks == [12, 24, 36, 48, 60]
+    assert clocks == [24, 48, 72, 96, 120]
     assert {"flow", "samples_per_second", "learning_rate", "sample/psnr"} <= run.data.metrics.keys()
-    assert [a.path for a in client.list_artifacts(note["run_id"], "samples")] == ["samples/step-00000015.png"]
+    assert [a.path for a in client.list_artifacts(note["run_id"], "samples")] == ["samples/step-00000030.png"]
     experiment = client.get_experiment(run.info.experiment_id)
     assert len(client.search_runs([experiment.experiment_id])) == 2
     resumed = json.loads((disturbed.folder / "run.json").read_text())["run_id"]
-    assert {m.step for m in client.get_metric_history(resumed, "loss")} == {12, 24, 36, 48, 60}
+    assert {m.step for m in client.get_metric_history(resumed, "loss")} == {24, 48, 72, 96, 120}
 
 
 def test_the_same_command_again_does_nothing(undisturbed: Run, recipe: Recipe, tiny_dataset: str) -> None:
