@@ -311,47 +311,23 @@ def test_runs_that_saw_them_are_listed_and_their_pictures_go(out, tmp_path):
     assert seen_by.folder_runs(str(tmp_path / "runs"), ["another"]) == []
 
 
-class Killed(BaseException):
-    """As if the process were gone: no handler of errors sees it."""
-
-
-class Dying:
-    """What is renamed or deleted on the local disk; the n-th such change never happens, nor what follows."""
-
-    def __init__(self, changes: int) -> None:
-        self.left = changes
-        self.seen: list[str] = []
-
-    def counted(self, function: Callable[..., None], place: int, word: str) -> Callable[..., None]:
+def watch_changes(monkeypatch: pytest.MonkeyPatch, verb: Callable[[], object], before: Callable[[str], None]) -> None:
+    """Let a verb do its work; `before` is called with each path that it renames to, and with `without PATH` for each
+    that it deletes, when that has not happened yet."""
+    def watched(function: Callable[..., None], place: int, word: str) -> Callable[..., None]:
         """A function that changes the disk; its argument at `place` is the path."""
         def change(*arguments: Any, **values: Any) -> None:
             if "dir_fd" not in values:  # a step inside `rmtree`
-                self._count(f"{word}{arguments[place]}")
+                before(f"{word}{arguments[place]}")
             function(*arguments, **values)
 
         return change
 
-    def _count(self, what: str) -> None:
-        self.left -= 1
-        self.seen.append(what)
-        if self.left == 0:
-            self.left = 1  # nothing happens any more
-            raise Killed
-
-
-def changes_of(monkeypatch: pytest.MonkeyPatch, verb: Callable[[], object], killed_at: int = 0) -> list[str]:
-    """What a verb renames and deletes until it ends, or until it is killed at the n-th of these changes."""
-    dying = Dying(killed_at)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", dying.counted(os.replace, 1, ""))
-        patch.setattr(os, "unlink", dying.counted(os.unlink, 0, "without "))
-        patch.setattr(shutil, "rmtree", dying.counted(shutil.rmtree, 0, "without "))
-        if killed_at:
-            with pytest.raises(Killed):
-                verb()
-        else:
-            verb()
-    return dying.seen
+        patch.setattr(os, "replace", watched(os.replace, 1, ""))
+        patch.setattr(os, "unlink", watched(os.unlink, 0, "without "))
+        patch.setattr(shutil, "rmtree", watched(shutil.rmtree, 0, "without "))
+        verb()
 
 
 def state(out: Path) -> dict[str, object]:
@@ -366,22 +342,25 @@ def state(out: Path) -> dict[str, object]:
 
 @pytest.mark.line
 def test_an_erasure_killed_anywhere_is_finished_to_the_same_end(out, tmp_path, monkeypatch):
+    """What a kill leaves is what stands on the disk before a change: a copy of that is taken at each kind of change,
+    and stands where the workspace stood when the erasure is finished."""
     name = person(out)["identity"]
-    calm = tmp_path / "calm"
-    shutil.copytree(out, calm)
-    selection = by_identity(str(calm), [name])
-    seen = changes_of(monkeypatch, partial(erase, str(calm), selection, salt=SALT))
-    expected = state(calm)
-    kinds = [re.sub(r"[0-9a-f]{16}|[0-9]", "", change.replace(str(calm), "")) for change in seen]
-    places = sorted({kinds.index(kind) + 1 for kind in kinds})
-    for place in places:
-        copy = tmp_path / "killed"
-        shutil.copytree(out, copy)
-        changes_of(monkeypatch, partial(erase, str(copy), selection, salt=SALT), place)
-        if not settle(str(copy)) and not reports(str(copy)):
-            erase(str(copy), by_identity(str(copy), [name]), salt=SALT)
-        found = state(copy)
-        assert found.keys() == expected.keys(), seen[place - 1]
-        assert [name for name in found if found[name] != expected[name]] == [], seen[place - 1]
-        shutil.rmtree(copy)
-    assert len(places) >= 15
+    kinds: dict[str, str] = {}
+
+    def keep(change: str) -> None:
+        kind = re.sub(r"[0-9a-f]{16}|[0-9]", "", change.replace(str(out), ""))
+        if kind not in kinds:
+            shutil.copytree(out, tmp_path / f"killed-{len(kinds)}")
+            kinds[kind] = change
+
+    watch_changes(monkeypatch, partial(erase, str(out), by_identity(str(out), [name]), salt=SALT), keep)
+    expected = state(out)
+    for number, change in enumerate(kinds.values()):
+        shutil.rmtree(out)
+        (tmp_path / f"killed-{number}").rename(out)
+        if not settle(str(out)) and not reports(str(out)):
+            erase(str(out), by_identity(str(out), [name]), salt=SALT)
+        found = state(out)
+        assert found.keys() == expected.keys(), change
+        assert [name for name in found if found[name] != expected[name]] == [], change
+    assert len(kinds) >= 15
