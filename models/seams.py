@@ -14,6 +14,7 @@ REACH = 4
 LEAST = (0.5 / 127.5) ** 2
 """Of a median square jump: half a level."""
 LARGEST = 4.0
+"""Times the median jump at borders: what is more is the picture's own."""
 
 
 def without_seams(images: Tensor, stride: int) -> Tensor:

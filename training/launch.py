@@ -23,7 +23,7 @@ from anchorface.models.checkpoint import Description, read_description, require_
 from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.feed.consent import require_allowed
 from anchorface.pipelines.feed.cpus import require_cpus
-from anchorface.pipelines.feed.dataset import Dataset, open_dataset
+from anchorface.pipelines.feed.dataset import Dataset, open_dataset, require_embedder_file
 from anchorface.pipelines.stages.cluster import connect
 from anchorface.records import AnchorfaceError, ConfigurationError, Interrupted, TrainingError, erasures
 from anchorface.records.addresses import redacted, sqlite_address
@@ -132,6 +132,7 @@ def _prepare(recipe: Recipe, dataset: Dataset, folder: str, execution: Execution
         report("this CPU computes bfloat16 in software, about eight times slower than float32: --set precision=fp32 "
                "makes another run, and a faster one")
     require_allowed(dataset.uri, job.recipe.fed)
+    require_embedder_file(dataset.manifest, recipe.embedder)
     newest = layout.latest(folder)
     described = {known: read_description(known) for known in (job.start, newest) if known}
     for known, said in described.items():

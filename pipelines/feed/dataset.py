@@ -19,19 +19,35 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anchorface.faces.weights import find
 from anchorface.identity_index.retrieval.album import Album
 from anchorface.identity_index.retrieval.compared import Compared
 from anchorface.identity_index.retrieval.exclusions import admissible
 from anchorface.identity_index.retrieval.mismatch import Chosen, MismatchPolicy, choose
 from anchorface.pipelines.feed.table import Columns, Table, open_table
 from anchorface.records.dataset import find_version, require_shard
-from anchorface.records.errors import DataError, StorageError
+from anchorface.records.errors import ConfigurationError, DataError, StorageError
+from anchorface.records.hashes import sha256
 from anchorface.records.lineage import code_hash
 from anchorface.records.manifest import Manifest
 from anchorface.records.storage import filesystem, is_local, join, read_bytes
 
 GROUPS = 256
 """Groups whose compared faces a process keeps, about 30 kB each: most of those that an epoch's order mixes."""
+
+
+def require_embedder_file(manifest: Manifest, name: str) -> None:
+    """At the door of a training, once: refuse a version whose embeddings another file of the embedder `name` made. A
+    feed's processes need no such file.
+
+    Raises:
+        ConfigurationError: they are of another file; what to do. WeightsError: the embedder's file is not here.
+    """
+    made_with = manifest.weights.get(name)
+    if made_with and made_with != sha256(find(name)):
+        raise ConfigurationError(
+            f"the dataset's embeddings come from another file of {name!r} ({made_with[:12]}...) than the one at hand: "
+            "run find_faces, group and shards again, or name the old file's folder first in $ANCHORFACE_WEIGHTS")
 
 
 @dataclass(frozen=True, kw_only=True)

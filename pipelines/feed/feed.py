@@ -15,7 +15,6 @@ from anchorface import degradation
 from anchorface.degradation.balance import Severity, acceptance, draw_balanced
 from anchorface.faces.align import mirrored_points
 from anchorface.faces.images import decode_jpeg
-from anchorface.faces.weights import find
 from anchorface.identity_index import Chosen
 from anchorface.pipelines.feed.dataset import CropReader, Dataset, shard_sizes
 from anchorface.pipelines.feed.latents import Latents
@@ -23,7 +22,6 @@ from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule, s
 from anchorface.pipelines.feed.sample import Batch, Sample, collate, room
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records.errors import ConfigurationError, DataError
-from anchorface.records.hashes import sha256
 from anchorface.records.nouns import Pair
 from anchorface.records.seeds import rng
 
@@ -55,7 +53,7 @@ class Feed:
             target and references, and no reference's picture is decoded.
 
     Raises:
-        ConfigurationError: embeddings of another network, or of another file of it, than settings.embedder; no size.
+        ConfigurationError: embeddings of another network than settings.embedder, or no size.
         DataError: no face to train on in this split, or no latents in the folder.
     """
 
@@ -69,13 +67,6 @@ class Feed:
             raise ConfigurationError(
                 f"the dataset's embeddings come from {made_by!r}, the recipe wants {settings.embedder!r}: "
                 "run find_faces, group and shards again with that embedder"
-            )
-        made_with = dataset.manifest.weights.get(settings.embedder or "")
-        if settings.embedder and made_with and made_with != sha256(find(settings.embedder)):
-            raise ConfigurationError(
-                f"the dataset's embeddings come from another file of {settings.embedder!r} ({made_with[:12]}...) than "
-                "the one at hand: run find_faces, group and shards again, or name the old file's folder first in "
-                "$ANCHORFACE_WEIGHTS"
             )
         rows = dataset.split_rows(settings.split)
         if settings.identities is not None:

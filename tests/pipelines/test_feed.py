@@ -12,7 +12,7 @@ from anchorface import degradation
 from anchorface.degradation import Plan
 from anchorface.degradation.balance import severity
 from anchorface.pipelines.feed.batches import batches, global_digest
-from anchorface.pipelines.feed.dataset import CropReader, open_dataset
+from anchorface.pipelines.feed.dataset import CropReader, open_dataset, require_embedder_file
 from anchorface.pipelines.feed.feed import Feed, sample
 from anchorface.pipelines.feed.sample import collate
 from anchorface.pipelines.feed.settings import FeedSettings
@@ -214,9 +214,9 @@ def test_settings_that_do_not_fit_are_refused(settings):
         Feed(open_dataset(settings.dataset), replace(settings, embedder="another"))
     dataset = open_dataset(settings.dataset)
     made = dataset.manifest.settings["find_faces"]["networks"]["embedder"]
-    other = replace(dataset, manifest=replace(dataset.manifest, weights={made: "0" * 64}))
+    require_embedder_file(dataset.manifest, made)
     with pytest.raises(ConfigurationError, match=f"another file of '{made}'.*find_faces"):
-        Feed(other, replace(settings, embedder=made))
+        require_embedder_file(replace(dataset.manifest, weights={made: "0" * 64}), made)
     with pytest.raises(DataError, match="no dataset version"):
         batches("/nowhere", settings, 0, 1, engine="inline")
 
