@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from anchorface.identity_index.lance_store import conditions, erase, index_column, location, reading
 from anchorface.records.errors import DataError
-from anchorface.records.storage import exists, join
+from anchorface.records.storage import delete, exists, join
 
 TABLE = "crops.lance"
 CROP_SCHEMA = pa.schema([("face_id", pa.string()), ("crop", pa.binary()), ("check", pa.uint32())])
@@ -45,7 +45,8 @@ class CropStore:
 
     @classmethod
     def update(cls, uri: str, face_ids: pa.ChunkedArray, batches: Iterable[pa.RecordBatch]) -> Self:
-        """Bring the store up to date: add the crops of these faces that it lacks or has otherwise.
+        """Bring the store up to date: add the crops of these faces that it lacks or has otherwise. A store that cannot
+        be read, which a power cut in its first writing leaves, is made anew.
 
         Args:
             uri: the index's folder, which exists.
@@ -55,8 +56,12 @@ class CropStore:
         Raises:
             DataError: a face has no crop, or a batch lacks a column.
         """
-        store = cls.open(uri)
-        held = store._checks() if store is not None else {}
+        try:
+            store = cls.open(uri)
+            held = store._checks() if store is not None else {}
+        except DataError:
+            delete(join(uri, TABLE))
+            store, held = None, {}
         wanted = set(face_ids.to_pylist())
         met, piece, size = wanted & held.keys(), {}, 0
         for batch in batches:
@@ -106,7 +111,8 @@ class CropStore:
 
     def _checks(self) -> dict[str, int]:
         """The CRC-32 of each crop that is here."""
-        table = self._dataset.to_table(columns=["face_id", "check"])
+        with reading(self.uri, "the crop store cannot be read"):
+            table = self._dataset.to_table(columns=["face_id", "check"])
         return dict(zip(table["face_id"].to_pylist(), table["check"].to_pylist(), strict=True))
 
     def _indexed(self) -> bool:

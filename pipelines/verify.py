@@ -43,7 +43,7 @@ def workspace_checks(out: str) -> list[Check]:
             checks.append(Check(place=uri, look=partial(read_state, uri, dict[str, Any]), advice=AGAIN))
         else:
             checks += _part_checks(out, uri)
-    if exists(join(out, "index")):
+    if exists(join(done, "group", "complete.json")):  # until then an index is being made
         checks.append(Check(place=join(out, "index"), look=partial(_look_at_index, join(out, "index")),
                             advice="delete the folder and run `curate` again: `group` makes it anew"))
     checks.append(Check(place=join(out, "decisions"), look=partial(read_decisions, out), advice=RESTORE))

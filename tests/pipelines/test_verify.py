@@ -10,11 +10,14 @@ import torch
 from typer.testing import CliRunner
 
 from anchorface.cli import app
+from anchorface.identity_index import IdentityIndex
 from anchorface.models.checkpoint import ADAPTER_FILE, read_description, write_adapter, write_description
 from anchorface.pipelines.erasure.erase import erase, settle
 from anchorface.pipelines.erasure.person import by_identity
 from anchorface.pipelines.erasure.rows import identity_rows
 from anchorface.pipelines.feed.dataset import CropReader, open_dataset
+from anchorface.pipelines.group import CHOICES, group
+from anchorface.pipelines.stages import stage
 from anchorface.records import rng
 from anchorface.records.dataset import DatasetVersion
 from anchorface.records.errors import DataError
@@ -93,6 +96,29 @@ def test_verify_reads_everything_and_says_what_to_do(out: Path, line, tmp_path: 
     assert status == 1 and "faces.parquet" in text
     status, text = verify(tmp_path)
     assert status == 2 and "no workspace" in text
+
+
+def test_an_index_is_looked_at_once_it_is_finished(out: Path) -> None:
+    shutil.rmtree(out / "index" / "faces.lance")
+    status, text = verify(out)
+    assert status == 1 and "no face index here" in text
+    shutil.rmtree(out / "done" / "group")
+    status, text = verify(out)
+    assert status == 0 and "no face index here" not in text
+
+
+@pytest.mark.parametrize("cut", ["_versions/*.manifest", "data/*.lance"])
+def test_what_a_power_cut_leaves_of_a_crop_store_is_made_anew(out: Path, cut: str) -> None:
+    whole = IdentityIndex.open(str(out / "index"))
+    face_ids = whole.faces()["face_id"].to_pylist()
+    before, settings = whole.crops(face_ids), stage.settings(str(out), "group")
+    chosen = {name: settings[name] for name in CHOICES}
+    shutil.rmtree(out / "done" / "group")
+    shutil.rmtree(out / "index" / "faces.lance")
+    for path in (out / "index" / "crops.lance").glob(cut):
+        path.write_bytes(b"")
+    group(str(out), **chosen)
+    assert IdentityIndex.open(str(out / "index")).crops(face_ids) == before
 
 
 def test_verify_reads_checkpoints(tmp_path: Path) -> None:
