@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import IO, Any
 
 import av
+import av.error
 import numpy as np
 from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
@@ -27,17 +28,22 @@ SPACES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: C
 
 
 UNSAID = Look()
+STEP = round(Fraction(1, 8000) / TICK)
+"""By how much a packet of sound comes later than the one before it, at least; containers take no other."""
 
 
 class FilmWriter:
     """A film that is being written; a context, at whose end the file is whole.
 
-    Raises (av.error.FFmpegError) where the container takes a codec of the sound not.
+    silent: why its sound ends early; empty where it does not.
 
     Args:
         file: to write to, at any place. size: width and height in pixels. rate: usual frames per second. look: what the
             film shall say of its frames, with the time on the sound's clock at which they begin. sound: of the film.
         container: `mp4` or `matroska`. quality: as QUALITY.
+
+    Raises:
+        DataError: the container does not take the sound.
     """
 
     def __init__(self, file: IO[bytes], size: tuple[int, int], rate: float, *, look: Look = UNSAID,
@@ -54,9 +60,14 @@ class FilmWriter:
         context.time_base = Fraction(1, TICKS)
         context.sample_aspect_ratio = Fraction(*look.aspect)
         context.colorspace, context.color_primaries, context.color_trc = look.space, look.primaries, look.transfer
+        self.silent = ""
         self._sound = _packets(self._film, sound) if sound else iter(())
-        self._next = next(self._sound, None)
-        self._film.start_encoding()
+        try:
+            self._next = next(self._sound, None)
+            self._film.start_encoding()
+        except (av.error.FFmpegError, ValueError) as error:
+            self._film.close()
+            raise DataError(f"{container} does not take the sound: {error}") from error
 
     def __enter__(self) -> "FilmWriter":
         return self
@@ -88,7 +99,11 @@ class FilmWriter:
     def _sounding(self, until: float) -> None:
         """Write the sound up to a time."""
         while self._next is not None and self._next[0] <= until:
-            self._film.mux(self._next[1])
+            try:
+                self._film.mux(self._next[1])
+            except av.error.FFmpegError as error:
+                self.silent, self._next = f"from {self._next[0]:.3f} s on: {error}", None
+                return
             self._next = next(self._sound, None)
 
 
@@ -98,8 +113,10 @@ def _packets(film: Any, sound: Sound) -> Iterator[tuple[float, Any]]:
     options = {"format_whitelist": "nut", "protocol_whitelist": NO_PROTOCOL, "codec_whitelist": "none"}
     with av.open(io.BytesIO(sound.head), "r", options=options) as source:
         streams = [film.add_stream_from_template(one, opaque=True) for one in source.streams.audio]
+        last = [-STEP * 10**12] * len(streams)
         for found in sound.packets():
+            decoded = last[found.stream] = max(found.decoded, last[found.stream] + STEP)
             packet = av.Packet(found.content)
             packet.stream, packet.time_base, packet.is_keyframe = streams[found.stream], TICK, found.key
-            packet.pts, packet.dts, packet.duration = found.shown, found.decoded, found.duration
-            yield float(found.decoded * TICK), packet
+            packet.pts, packet.dts, packet.duration = max(found.shown, decoded), decoded, found.duration
+            yield float(decoded * TICK), packet

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
@@ -212,7 +213,7 @@ class Clock(io.RawIOBase):
 
 
 def _look(stream: Any, frame: Any, first: float) -> Look:
-    pixel = stream.sample_aspect_ratio or 1
+    pixel = Fraction(stream.sample_aspect_ratio or 1)
     if round(frame.rotation / 90) % 2:
         pixel = 1 / pixel
     space, primaries, transfer = (int(said) for said in (frame.colorspace, frame.color_primaries, frame.color_trc))
