@@ -186,7 +186,7 @@ def test_sound_is_kept(frame_by_frame: Restorer) -> None:
     content = sounding("mp4", "aac", seconds=0.6, pictures=0.6)
     scene = Scene(count=15)
     points = np.array([[15, 15], [30, 15], [22, 23], [17, 32], [28, 32]], float)  # the film of that sound is small
-    scene.found = dict.fromkeys(range(15), [Detection(box=(5, 5, 40, 40), landmarks=points, score=1.0)])
+    scene.found = {number: [Detection(box=(5, 5, 40, 40), landmarks=points, score=1.0)] for number in range(15)}
     _, _, result, out = restored(frame_by_frame, scene, OpenFilm(io.BytesIO(content), "film"))
     assert result.silent == "" and result.container == "mp4"
     assert [one for _, one in packets(out)] == [one for _, one in packets(content)]
