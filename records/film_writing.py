@@ -23,10 +23,9 @@ TICKS = 90_000
 """Ticks of a written film's clock in a second."""
 QUALITY = 8
 """x264's constant rate factor: hardly visible loss (our choice)."""
-SPACES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
-"""By number of H.273; every other, and a film that does not say, is read and written as BT.601."""
-
-
+SPACES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M,
+          9: Colorspace.BT2020}
+"""By number of H.273. Every other (RGB, say) is written as BT.601 that does not say so, as it is read."""
 UNSAID = Look()
 STEP = round(Fraction(1, 8000) / TICK)
 """By how much a packet of sound comes later than the one before it, at least; containers take no other."""
@@ -39,7 +38,7 @@ class FilmWriter:
 
     Args:
         file: to write to, at any place. size: width and height in pixels. rate: usual frames per second. look: what the
-            film shall say of its frames, with the time on the sound's clock at which they begin. sound: of the film.
+            film shall say of its frames. sound: of the film.
         container: `mp4` or `matroska`. quality: as QUALITY.
 
     Raises:
@@ -59,7 +58,8 @@ class FilmWriter:
         context = self._stream.codec_context
         context.time_base = Fraction(1, TICKS)
         context.sample_aspect_ratio = Fraction(*look.aspect)
-        context.colorspace, context.color_primaries, context.color_trc = look.space, look.primaries, look.transfer
+        context.colorspace = look.space if look.space in SPACES else UNSAID.space
+        context.color_primaries, context.color_trc = look.primaries, look.transfer
         self.silent = ""
         self._sound = _packets(self._film, sound) if sound else iter(())
         try:

@@ -85,12 +85,12 @@ class _Growing:
         self.frames, self.points = array("l"), array("f")
         self.total: NDArray[np.floating] | float = 0.0
 
-    def add(self, sighting: Sighting) -> None:
+    def add(self, sighting: Sighting, embedding: NDArray[np.floating]) -> None:
         x0, y0, x1, y1 = sighting.box
         self.area += (x1 - x0) * (y1 - y0)
         self.frames.append(sighting.frame)
         self.points.extend(sighting.landmarks.ravel().tolist())
-        self.total = self.total + sighting.embedding
+        self.total = self.total + embedding
 
 
 def find_tracks(film: Film, detect: Callable[[Sequence[NDArray[np.uint8]]], Sequence[Sequence[Detection]]],
@@ -116,10 +116,11 @@ def find_tracks(film: Film, detect: Callable[[Sequence[NDArray[np.uint8]]], Sequ
         if not found:
             continue
         crops = np.stack([warp(picture, arcface_matrix(one.landmarks), EMBEDDING_SIZE) for one in found])
+        embeddings = embedder.embed(crops)[0]
         sightings = [Sighting(frame=frame, seconds=second, box=one.box, landmarks=one.landmarks, embedding=embedding)
-                     for one, embedding in zip(found, embedder.embed(crops)[0], strict=True)]
-        for track, sighting in zip(linker.add(sightings), sightings, strict=True):
-            growing.setdefault(track, _Growing(sighting.box)).add(sighting)
+                     for one, embedding in zip(found, embeddings, strict=True)]
+        for track, sighting, embedding in zip(linker.add(sightings), sightings, embeddings, strict=True):
+            growing.setdefault(track, _Growing(sighting.box)).add(sighting, embedding)
     if not growing:
         raise PhotoError("no face", uri, "no face was found in any frame")
     kept = [one for one in growing.values() if len(one.frames) >= LEAST]

@@ -54,8 +54,8 @@ class Sound:
         """All packets, in the order in which they are decoded."""
         self.file.seek(0)
         while head := self.file.read(_HEAD.size):
-            *of, size = _HEAD.unpack(head)
-            yield Packet(*of, self.file.read(size))
+            stream, key, shown, decoded, duration, size = _HEAD.unpack(head)
+            yield Packet(stream, key, shown, decoded, duration, self.file.read(size))
 
 
 def copy_sound(film: BinaryIO, uri: str, into: IO[bytes], begins: float, limits: FilmLimits) -> Sound | None:
