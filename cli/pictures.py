@@ -30,6 +30,10 @@ def restore(
         float | None, typer.Option(help="RG-IPFR's s_c, of references shown one at a time; likewise.")
     ] = None,
     fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
+    keep: Annotated[
+        float | None, typer.Option(help="Share of the degraded face that stays; as the checkpoint measured if not "
+                                        "given: more of better faces.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed; a photograph's name and this decide its noise.")] = 42,
     without: Annotated[
         list[str] | None,
@@ -65,7 +69,7 @@ def restore(
         faces=faces, seed=seed, progress=console.print, clip_length=clip_length, overlap=overlap, beta=beta,
         settings=SamplerSettings(
             steps=steps, guidance=guidance, input_guidance=input_guidance, context_guidance=context_guidance,
-            fidelity=fidelity, attributes=attributes, negatives=negatives, context_scales=context_scales),
+            fidelity=fidelity, keep=keep, attributes=attributes, negatives=negatives, context_scales=context_scales),
     )
     console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")
 

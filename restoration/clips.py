@@ -5,7 +5,9 @@ stay: it flickers less than with a noise a frame, and more than in clips (our ch
 of its own, as in training, and the same one in both clips that show it.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor
 from anchorface.models.flow import VelocityFunction
 from anchorface.models.ip_fvr.blending import BlendingSettings, clips, sample_clips
 from anchorface.models.ip_fvr.settings import IPFVRSettings
+from anchorface.models.pixels import levels_to_tensor
 from anchorface.models.settings import SystemSettings
 from anchorface.records import ConfigurationError, derive
 from anchorface.restoration.restorer import Reference, Restorer
@@ -59,13 +62,14 @@ def blending_of(system: SystemSettings, length: int | None, overlap: int | None,
 
 
 def restored_crops(restorer: Restorer, crops: Iterator[Crop], references: Sequence[Reference], *, seed: int,
-                   settings: SamplerSettings, blending: BlendingSettings | None) -> Iterator[np.ndarray]:
+                   length: float, settings: SamplerSettings, blending: BlendingSettings | None) -> Iterator[np.ndarray]:
     """The restored faces of one track, one for each crop, in their order.
 
     Of the crops at most a clip is taken ahead (`Restorer.batch`, frame by frame).
 
     Args:
-        crops: of neighbouring frames. references: of the person. seed: of the track. blending: as `blending_of`.
+        crops: of neighbouring frames. references: of the person. seed: of the track. length: of its raw embeddings, on
+            which depends how much of the degraded face stays: as much in every frame. blending: as `blending_of`.
 
     Yields:
         uint8 [S, S, 3].
@@ -73,6 +77,10 @@ def restored_crops(restorer: Restorer, crops: Iterator[Crop], references: Sequen
     Raises:
         ConfigurationError: a fidelity above 0 for clips.
     """
+    keep = settings.keep
+    if keep is None and restorer.keep is not None:
+        keep = float(restorer.keep.share([length])[0])
+    settings = replace(settings, keep=keep)
     if blending is None:
         for clip in clips(crops, BlendingSettings(length=restorer.batch, stride=restorer.batch)):
             images, landmarks = np.stack([one.image for one in clip]), np.stack([one.landmarks for one in clip])
@@ -81,14 +89,19 @@ def restored_crops(restorer: Restorer, crops: Iterator[Crop], references: Sequen
         return
     if settings.fidelity:
         raise ConfigurationError(f"fidelity {settings.fidelity}: clips are samples, with fidelity 0")
-    levels = restorer.levels(settings)
+    waiting: deque[Crop] = deque()
 
     def drawn() -> Iterator[tuple[VelocityFunction, Tensor]]:
+        last = -1
         for clip in clips(crops, blending):
+            waiting.extend(one for one in clip if one.frame > last)
+            last = clip[-1].frame
             images, landmarks = np.stack([one.image for one in clip]), np.stack([one.landmarks for one in clip])
             asked = restorer.asked(images, [references] * len(clip), landmarks, settings, frames=len(clip))
             seeds = [derive(seed, "frame", one.frame) for one in clip]
             yield restorer.velocity(asked, settings), restorer.noise(seeds, asked.given.degraded)
 
-    for tokens in sample_clips(drawn(), levels, blending):
-        yield from restorer.decode(tokens)
+    for tokens in sample_clips(drawn(), restorer.levels(settings), blending):
+        images = np.stack([waiting.popleft().image for _ in tokens])
+        shares = np.full(len(tokens), keep) if keep else None
+        yield from restorer.decode(tokens, levels_to_tensor(images, restorer.device), shares)

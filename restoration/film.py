@@ -141,8 +141,8 @@ def restore_film(restorer: Restorer, film: OpenFilm, found: FilmFaces, out: Call
             with writer:
                 drawn = {track.number: restored_crops(
                     restorer, _crops(ahead, track, restorer.size), references if track.owner else (),
-                    seed=derive(seed, "track", track.number), settings=settings or SamplerSettings(),
-                    blending=blending) for track in tracks}
+                    seed=derive(seed, "track", track.number), length=track.length,
+                    settings=settings or SamplerSettings(), blending=blending) for track in tracks}
                 for frame in range(len(found.seconds)):
                     second, picture = ahead[frame]
                     here = [track for track in tracks if track.first <= frame < track.stop]

@@ -37,8 +37,9 @@ class FaceTrack:
 
     number: of the track. first: its first frame; landmarks: float32 [N, 5, 2] pixels in it and in the N - 1 frames
     after it, smoothed, and in a line where it was not seen. box: in its first frame. side: root of its mean area in
-    pixels. seen: in how many frames. embedding: unit [D], the mean over them. likeness: its cosine with the references'
-    anchor, None without any. owner: whether the references are taken for this person's.
+    pixels. seen: in how many frames. embedding: unit [D], the mean over them; length: the mean of the raw embeddings'.
+    likeness: its cosine with the references' anchor, None without any. owner: whether the references are taken for this
+    person's.
     """
 
     number: int
@@ -48,6 +49,7 @@ class FaceTrack:
     side: float
     seen: int
     embedding: NDArray[np.floating]
+    length: float
     likeness: float | None = None
     owner: bool = False
 
@@ -81,16 +83,17 @@ class _Growing:
     """A track that is being made."""
 
     def __init__(self, box: tuple[float, ...]) -> None:
-        self.box, self.area = box, 0.0
+        self.box, self.area, self.length = box, 0.0, 0.0
         self.frames, self.points = array("l"), array("f")
         self.total: NDArray[np.floating] | float = 0.0
 
-    def add(self, sighting: Sighting, embedding: NDArray[np.floating]) -> None:
+    def add(self, sighting: Sighting, embedding: NDArray[np.floating], length: float) -> None:
         x0, y0, x1, y1 = sighting.box
         self.area += (x1 - x0) * (y1 - y0)
         self.frames.append(sighting.frame)
         self.points.extend(sighting.landmarks.ravel().tolist())
         self.total = self.total + embedding
+        self.length += length
 
 
 def find_tracks(film: Film, detect: Callable[[Sequence[NDArray[np.uint8]]], Sequence[Sequence[Detection]]],
@@ -116,11 +119,11 @@ def find_tracks(film: Film, detect: Callable[[Sequence[NDArray[np.uint8]]], Sequ
         if not found:
             continue
         crops = np.stack([warp(picture, arcface_matrix(one.landmarks), EMBEDDING_SIZE) for one in found])
-        embeddings = embedder.embed(crops)[0]
+        embeddings, lengths = embedder.embed(crops)
         sightings = [Sighting(frame=frame, seconds=second, box=one.box, landmarks=one.landmarks, embedding=embedding)
                      for one, embedding in zip(found, embeddings, strict=True)]
-        for track, sighting, embedding in zip(linker.add(sightings), sightings, embeddings, strict=True):
-            growing.setdefault(track, _Growing(sighting.box)).add(sighting, embedding)
+        for track, *one in zip(linker.add(sightings), sightings, embeddings, lengths.tolist(), strict=True):
+            growing.setdefault(track, _Growing(one[0].box)).add(*one)
     if not growing:
         raise PhotoError("no face", uri, "no face was found in any frame")
     kept = [one for one in growing.values() if len(one.frames) >= LEAST]
@@ -138,7 +141,8 @@ def _whole(number: int, track: _Growing, seconds: NDArray[np.float64], shake: fl
     every, landmarks = bridge(frames, smooth(seconds[frames], points, shake))
     embedding = np.asarray(track.total / max(float(np.linalg.norm(track.total)), 1e-12))
     return FaceTrack(number=number, first=int(every[0]), landmarks=landmarks.astype(np.float32), box=track.box,
-                     side=float(np.sqrt(track.area / len(frames))), seen=len(frames), embedding=embedding)
+                     side=float(np.sqrt(track.area / len(frames))), seen=len(frames), embedding=embedding,
+                     length=track.length / len(frames))
 
 
 def with_owners(tracks: Sequence[FaceTrack], references: NDArray[np.floating]) -> tuple[FaceTrack, ...]:

@@ -25,13 +25,14 @@ from anchorface.models.anchor import require_embeddings
 from anchorface.models.cache import Cache
 from anchorface.models.checkpoint import load_model
 from anchorface.models.conditions import Conditions
-from anchorface.models.encode import Encoders, conditions, identity_embedding
+from anchorface.models.encode import Encoders, conditions, identity_embedding, looked_at
 from anchorface.models.flow import VelocityFunction, shift_schedule
 from anchorface.models.ip_fvr.negatives import away_from
+from anchorface.models.keep import Keep, blend
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.rg_ipfr.guidance import multi_reference
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
-from anchorface.records import ConfigurationError, DataError, derive
+from anchorface.records import CheckpointError, ConfigurationError, DataError, derive
 from anchorface.records.attributes import attribute_row
 from anchorface.restoration.sampler_settings import SamplerSettings
 
@@ -55,10 +56,14 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """given: what the network is told of faces. own: their own embeddings [B, D], where a guidance needs them."""
+    """given: what the network is told of faces. own: their own embeddings [B, D], where a guidance needs them. images:
+    the degraded faces [B, 3, S, S]. shares: how much of each stays, [B]; None: nothing of any.
+    """
 
     given: Conditions
     own: Tensor | None
+    images: Tensor
+    shares: np.ndarray | None
 
 
 class Restorer:
@@ -93,7 +98,11 @@ class Restorer:
             raise ConfigurationError(f"{checkpoint} takes embeddings of {takes} numbers, but its embedder "
                                      f"{self.embedder_name} gives {self.embedder.dimension}")
         reader = self.description.weights.get("face_encoder")
-        calibration = self.description.extra.get("norm_calibration")
+        calibration, keep = (self.description.extra.get(name) for name in ("norm_calibration", "keep"))
+        try:
+            self.keep = Keep.from_dict(keep) if keep else None
+        except ConfigurationError as error:
+            raise CheckpointError(f"{checkpoint}: {error}") from error
         self.encoders = Encoders(
             autoencoder=loaded.autoencoder.to(self.device).eval(), text=loaded.text.to(self.device),
             embedder=self.embedder.network, temperature=self.description.anchor.temperature,
@@ -164,7 +173,7 @@ class Restorer:
     @torch.no_grad()
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """What the autoencoder alone keeps of aligned faces: uint8 [B, S, S, 3] to the same."""
-        return self.decode(self.encoders.autoencoder.encode(levels_to_tensor(images, self.device)))
+        return tensor_to_levels(self._picture(self.encoders.autoencoder.encode(levels_to_tensor(images, self.device))))
 
     def embed(self, images: Sequence[np.ndarray], landmarks: Sequence[np.ndarray | None]) -> np.ndarray:
         """Raw embeddings [B, D] (unit times norm) of aligned faces of any side."""
@@ -186,7 +195,7 @@ class Restorer:
         if settings.fidelity < 1:
             drawn = sample(self.velocity(asked, settings), self.noise(seeds, clean), self.levels(settings))
             clean += (1 - settings.fidelity) * drawn
-        return self.decode(clean)
+        return self.decode(clean, asked.images, asked.shares)
 
     @torch.no_grad()
     def asked(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], landmarks: np.ndarray | None,
@@ -212,7 +221,8 @@ class Restorer:
             row = torch.from_numpy(attribute_row(dict(settings.attributes))).to(self.device)
             given = given.with_attributes(row.expand(count, -1))
         unlike = settings.scales(self.settings.system) is not None or settings.reference_guidance != 1.0
-        return Asked(given=given, own=identity_embedding(self.encoders.embedder, images, matrices) if unlike else None)
+        own = identity_embedding(self.encoders.embedder, images, matrices) if unlike else None
+        return Asked(given=given, own=own, images=images, shares=self._shares(images, matrices, settings))
 
     def velocity(self, asked: "Asked", settings: SamplerSettings) -> VelocityFunction:
         """The velocity that faces are drawn with, guided as the settings say."""
@@ -243,10 +253,21 @@ class Restorer:
         return initial_noise(seeds, tuple(like.shape[1:]), self.device)
 
     @torch.no_grad()
-    def decode(self, tokens: Tensor) -> np.ndarray:
-        """Clean tokens [B, L, C] as uint8 [B, S, S, 3]."""
+    def decode(self, tokens: Tensor, degraded: Tensor, shares: np.ndarray | None) -> np.ndarray:
+        """Clean tokens [B, L, C] as uint8 [B, S, S, 3], with shares [B] of the degraded faces [B, 3, S, S] in them."""
+        picture = self._picture(tokens)
+        return tensor_to_levels(picture if shares is None else blend(picture.clamp(-1, 1), degraded, shares))
+
+    def _picture(self, tokens: Tensor) -> Tensor:
         side = self.settings.tokens_per_side
-        return tensor_to_levels(self.encoders.autoencoder.picture(tokens, side, side))
+        return self.encoders.autoencoder.picture(tokens, side, side)
+
+    def _shares(self, images: Tensor, matrices: np.ndarray, settings: SamplerSettings) -> np.ndarray | None:
+        if settings.keep is not None:
+            return np.full(len(images), settings.keep) if settings.keep else None
+        if self.keep is None:
+            return None
+        return self.keep.share(looked_at(self.encoders.embedder, images, matrices)[1][:, 0].cpu().numpy())
 
     def _velocity(self, of: Conditions, own: Tensor | None, settings: SamplerSettings,
                   scales: tuple[float, float] | None) -> VelocityFunction:

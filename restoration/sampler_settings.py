@@ -23,6 +23,8 @@ class SamplerSettings:
     fidelity: 0 = a sample; 1 = the one-step mean estimate from pure noise, averaged over `mean_draws` noises;
     between them the clean tokens are blended in a line. Blending the mean and a sample is the best trade between
     distortion and realism for squared error (Freirich et al. 2021); that it is done on tokens is our choice.
+    keep: share of the degraded face that stays in the picture, 0 to 1; None: by the ramp that the checkpoint carries
+    (models.keep), which keeps more of better faces; 0 where it carries none.
     mu: shift of the noise levels, None = FLUX.2's rule.
     reuse_context: for how many steps the degraded and reference tokens' keys and values serve; 1 computes them at every
     step, which is exact; more is faster and close (`benchmarks/sampling.py` measures both).
@@ -40,6 +42,7 @@ class SamplerSettings:
     context_guidance: float | None = None
     fidelity: float = 0.0
     mean_draws: int = 4
+    keep: float | None = None
     mu: float | None = None
     reuse_context: int = 1
     precision: str = "fp32"
@@ -56,6 +59,8 @@ class SamplerSettings:
             raise ConfigurationError(f"steps {self.steps}, mean_draws {self.mean_draws}: both must be at least 1")
         if not 0.0 <= self.fidelity <= 1.0:
             raise ConfigurationError(f"fidelity {self.fidelity}: from 0 (sample) to 1 (mean estimate)")
+        if self.keep is not None and not 0.0 <= self.keep <= 1.0:
+            raise ConfigurationError(f"keep {self.keep}: from 0 (nothing of the degraded face) to 1 (all of it)")
         attribute_row(dict(self.attributes))
 
     def scales(self, system: SystemSettings) -> tuple[float, float] | None:

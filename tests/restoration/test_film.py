@@ -16,6 +16,7 @@ from anchorface.faces.align import ffhq_matrix
 from anchorface.faces.detect import Detection, Detector
 from anchorface.faces.images import encode_jpeg
 from anchorface.models.ip_fvr.negatives import Negative
+from anchorface.models.keep import Keep
 from anchorface.records import ConfigurationError, PhotoError, storage
 from anchorface.records.film_writing import FilmWriter
 from anchorface.records.films import FilmReader
@@ -164,7 +165,7 @@ def test_references_go_to_the_person_they_show_and_a_stranger_is_said(frame_by_f
 def track(number: int, first: int, frames: int, embedding: Sequence[float]) -> FaceTrack:
     unit = np.array(embedding) / np.linalg.norm(embedding)
     return FaceTrack(number=number, first=first, landmarks=np.zeros((frames, 5, 2), np.float32), box=(0, 0, 1, 1),
-                     side=1.0, seen=frames, embedding=unit)
+                     side=1.0, seen=frames, embedding=unit, length=20.0)
 
 
 def test_one_person_stands_in_a_frame_once_and_may_come_again() -> None:
@@ -243,6 +244,18 @@ def test_clips_are_set_for_systems_that_have_them(in_clips: Restorer, frame_by_f
             blending_of(in_clips.settings.system, length, overlap, None)
     with pytest.raises(ConfigurationError, match="fidelity"):
         restored(in_clips, Scene(count=4), blending=whole, settings=replace(QUICK, fidelity=0.5))
+
+
+def test_what_stays_of_a_good_face_is_the_same_in_every_frame(in_clips: Restorer, frame_by_frame: Restorer) -> None:
+    """All of the input: the film as it was; a checkpoint's ramp gives one share to a track."""
+    for restorer, blending in ((frame_by_frame, None), (in_clips, blending_of(in_clips.settings.system, 4, 1, None))):
+        scene = Scene(count=7)
+        frames, *_ = restored(restorer, scene, blending=blending, settings=replace(QUICK, keep=1.0))
+        assert np.abs(frames.astype(int) - np.stack(scene.frames)).mean() < 4
+        restorer.keep = Keep(low=0.0, high=1e-3, pictures=1, judge="", before=0.0, restored=0.0, kept=0.0)
+        by_ramp, *_ = restored(restorer, Scene(count=7), blending=blending)
+        restorer.keep = None
+        assert np.array_equal(by_ramp, frames)
 
 
 def test_a_film_without_a_track_is_a_clear_error(frame_by_frame: Restorer) -> None:
