@@ -194,10 +194,10 @@ def test_sound_is_kept(frame_by_frame: Restorer) -> None:
 
 
 def test_memory_is_flat_in_the_length_of_a_film(in_clips: Restorer, tmp_path: Path) -> None:
-    """What is allocated at once, for 20 frames and for 80."""
+    """What is allocated at once, for 12 frames and for 36."""
     blending = blending_of(in_clips.settings.system, 5, 1, None)
     peaks = []
-    for count in (20, 80):
+    for count in (12, 36):
         scene = Scene(count=count)
         film = scene.film()
         found = find_faces(in_clips, film, scene.detect)
