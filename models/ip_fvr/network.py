@@ -44,7 +44,8 @@ class IPFVR(IConFace):
         image = (settings.image_width or width) if settings.image_context != "none" else None
         attributes = (settings.attribute_width or width) if settings.attribute_context else None
         self.image_context = None if image is None else CompositeContext(settings, image)
-        self.attribute_context = None if attributes is None else AttributeContext(attributes)
+        self.attribute_context = None if attributes is None else AttributeContext(attributes,
+                                                                                           settings.prompt_width)
         doubles, singles = config.num_layers, config.num_single_layers
         self.decoupled = nn.ModuleList(
             DecoupledAttention(width, image, attributes, heads=settings.context_heads, rank=settings.context_rank,
