@@ -17,11 +17,13 @@ from anchorface.models.flow import logit_normal_sigma, mix, mode_sigma, uniform_
 from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import derive, rng
+from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES
 from anchorface.training.clips import by_frame, frames_of, over_frames
 from anchorface.training.networks import Networks
 from anchorface.training.objectives.prediction import Prediction, Velocity, autocast, crop_matrices
 from anchorface.training.recipes import Recipe
 
+QUALITY, ARTEFACTS = (ATTRIBUTE_NAMES.index(name) for name in ("quality", "artefacts"))
 SIGMAS = {"logit-normal": logit_normal_sigma, "uniform": uniform_sigma, "mode": mode_sigma}
 
 
@@ -79,6 +81,31 @@ def dropped(recipe: Recipe, positions: NDArray[np.int64]) -> tuple[Tensor, Tenso
     return torch.from_numpy(degraded), torch.from_numpy(degraded | (drawn[:, 1] < recipe.context_dropout))
 
 
+def told(recipe: Recipe, positions: NDArray[np.int64], known: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """What training says of samples, and which of them shall be what they say.
+
+    Every clean target is told as such (quality 1, artefacts 0), and each attribute of it is left unsaid now and then. A
+    share of the samples has its degraded picture for a target and is told so, by quality 0, by artefacts 1 or by both
+    (our choice): a network asked for that can be guided away from it.
+
+    Args:
+        known: attributes [b, A], NaN where unknown.
+
+    Returns:
+        Attributes float32 [b, A], and bool [b], whose target is the degraded picture.
+    """
+    said, degraded = known.copy(), np.zeros(len(positions), np.bool_)
+    for row, position in enumerate(positions):
+        draws = rng(recipe.seed, "attributes", int(position))
+        degraded[row] = draws.random() < recipe.degraded_targets
+        unsaid = draws.random(said.shape[1]) < recipe.attribute_dropout
+        said[row, [QUALITY, ARTEFACTS]] = (0.0, 1.0) if degraded[row] else (1.0, 0.0)
+        if degraded[row]:
+            unsaid[[QUALITY, ARTEFACTS]] = ((False, True), (True, False), (False, False))[draws.integers(3)]
+        said[row, unsaid] = np.nan
+    return torch.from_numpy(said), torch.from_numpy(degraded)
+
+
 def _thinned(recipe: Recipe, networks: Networks, batch: Batch, given: Conditions, device: torch.device) -> Conditions:
     """The conditions that training shows: some samples without a part of theirs. batch: a row for every picture."""
     if not (recipe.input_dropout or recipe.context_dropout):
@@ -104,6 +131,13 @@ def objective(recipe: Recipe, networks: Networks, velocity_of: Velocity, batch: 
     """
     positions, frames, rows = batch["position"], frames_of(batch), by_frame(batch)
     target, given = encode(recipe, networks, batch, device, empty_prompts(recipe, positions).to(device))
+    degraded = None
+    if recipe.model.system.hears_attributes:
+        unknown = np.full((len(positions), len(ATTRIBUTES)), np.nan, np.float32)
+        said, degraded = (each_frame(tensor.to(device), frames)
+                          for tensor in told(recipe, positions, batch.get("attributes", unknown)))
+        given = given.with_attributes(said)
+        target = torch.where(degraded[:, None, None], given.degraded, target)
     given = _thinned(recipe, networks, rows, given, device)
     noise = noise_of(recipe, positions, tuple(target.shape[1:]), frames=frames).to(device)
     sigma = each_frame(sigma_of(recipe, positions).to(device), frames)
@@ -112,6 +146,7 @@ def objective(recipe: Recipe, networks: Networks, velocity_of: Velocity, batch: 
         velocity=velocity_of(noisy, sigma, given), clean=target, noise=noise, noisy=noisy, sigma=sigma,
         encoders=networks.encoders, loss_embedder=networks.loss_embedder, side=recipe.model.tokens_per_side,
         precision=recipe.precision, ask=velocity_of, seed=recipe.seed, step=int(positions[0]) // recipe.feed.batch,
+        degraded_targets=degraded,
     )
     loss, logged = torch.zeros_like(sigma), {"sigma": sigma}
     for part in recipe.losses:

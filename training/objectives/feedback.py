@@ -87,6 +87,11 @@ class Feedback:
         level = torch.full_like(prediction.sigma, float(schedule[place]))
         return clean_estimate(z, ask(z, level, given), level)
 
+    @property
+    def mean_steps(self) -> float:
+        """Steps without gradient before the one that has it, in the mean over `window`."""
+        return self.steps - (self.window + 1) / 2
+
     def weights_of(self, frames: int) -> Tensor:
         """w_1 ... w_T, which add up to 1: float32 [T]."""
         return suffix_weights(frames) if self.frame_weights == "suffix" else torch.full((frames,), 1.0 / frames)
