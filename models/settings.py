@@ -89,6 +89,11 @@ class SystemSettings(Settings):
         return 0, 0
 
     @property
+    def hears_attributes(self) -> bool:
+        """Whether it reads attributes (records.attributes)."""
+        return False
+
+    @property
     def concatenates(self) -> bool:
         """Whether the references' tokens stand in its sequence."""
         return True
