@@ -83,8 +83,11 @@ class Conditions:
             stood_in = own.to(identity.dtype).masked_fill(degraded[:, None], 0)
             identity = torch.where(references[:, None], stood_in, identity)
         heard = ~references if self.heard is None else self.heard & ~references
-        known = self.attributes if self.attributes is None else self.attributes.masked_fill(references[:, None], torch.nan)
-        return replace(self, degraded=zeroed(self.degraded, degraded), identity=identity, heard=heard, attributes=known,
+        attributes = self.attributes
+        if attributes is not None:
+            attributes = attributes.masked_fill(references[:, None], torch.nan)
+        return replace(self, degraded=zeroed(self.degraded, degraded), identity=identity, heard=heard,
+                       attributes=attributes,
                        references=tuple(zeroed(tokens, references) for tokens in self.references))
 
     def rows(self, chosen: slice) -> "Conditions":

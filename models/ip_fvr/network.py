@@ -1,10 +1,11 @@
-"""IP-FVR on FLUX.2: after every block the stream reads references and attributes apart, and frames attend to each other.
+"""IP-FVR on FLUX.2: after every block the stream reads references and attributes apart, and frames see each other.
 
 With fresh adapters nothing is added, exactly. A single picture (frames 1) has no time: the image model answers.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import zip_longest
 from typing import ClassVar
 
 import torch
@@ -86,8 +87,8 @@ class IPFVR(IConFace):
     def _offers(self, given: Conditions) -> Offers:
         """What both contexts offer to each block; empty where nothing is said or heard."""
         image, attributes = given.context_scales or (self.settings.image_scale, self.settings.attribute_scale)
-        of_image = [None] * len(self.decoupled)
-        of_attributes = [None] * len(self.decoupled)
+        of_image: list[Offer] = []
+        of_attributes: list[Offer] = []
         if self.image_context is not None and given.faces and image:
             of_image = _offered([each.image for each in self.decoupled], self.image_context(given.faces),
                                 _scaled(given.heard, image, given.degraded))
@@ -98,7 +99,7 @@ class IPFVR(IConFace):
             of_attributes = _offered([each.attributes for each in self.decoupled],
                                      self.attribute_context(given.attributes),
                                      _scaled(some, attributes, given.degraded), known | ~some[:, None])
-        return [pair for pair in zip(of_image, of_attributes, strict=True) if pair != (None, None)]
+        return list(zip_longest(of_image, of_attributes))
 
 
 def _offered(readers: list[MemoryAttention], context: Tensor, heard: Tensor | None,
