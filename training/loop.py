@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from anchorface.models.checkpoint import EMA_FILE, Description, load_adapters, read_description
+from anchorface.models.checkpoint import EMA_FILE, Description, load_adapters, read_description, require_part_of
 from anchorface.pipelines.feed.batches import batches
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.sample import Batch
@@ -98,8 +98,9 @@ class Run:
         watch.doing(0, "loading the networks", STARTING)
         self.networks = load_networks(recipe, device, execution)
         if job.start:
-            adapters = join(job.start, EMA_FILE)
-            self.networks.network.load_adapter_state(load_adapters(adapters, read_description(job.start)), adapters)
+            adapters, began = join(job.start, EMA_FILE), read_description(job.start)
+            self.networks.network.load_adapter_state(load_adapters(adapters, began), adapters,
+                                                     partly=require_part_of(began, recipe.model, job.start))
         self.patience = Patience(execution.patience, job.run_folder, notes.tell)
         self.latents = self._latents() if recipe.latents else ""
         self.pieces = execution.pieces(recipe.feed.batch, self.world)
