@@ -66,6 +66,11 @@ class IPFVRSettings(IConFaceSettings):
         """As attribute_context says."""
         return self.attribute_context
 
+    @property
+    def reads_prompts(self) -> int:
+        """As prompt_width says."""
+        return self.prompt_width if self.attribute_context else 0
+
     def temporal_blocks(self, doubles: int, singles: int) -> tuple[int, ...]:
         """The numbers of the blocks, double ones first, that temporal attention stands behind."""
         start = doubles if self.temporal == "single" else 0
