@@ -166,17 +166,18 @@ def count(recipe: Recipe, references: int = 3, execution: Execution | None = Non
     decoded = [part.fraction for part in recipe.losses if isinstance(part, Identity | HardExample) and part.weight]
     share = max(decoded, default=0.0) if references else 0.0
     fed_back = [part for part in recipe.losses if isinstance(part, Feedback) and part.weight and references]
-    judge, frames = recipe.feed.frames * (decode + embed + look), recipe.feed.frames
+    frames = recipe.feed.frames
+    judge = frames * (decode + embed + look)
     sampled = [part.fraction * (part.mean_steps * forward + forward + again + backward + judge) for part in fed_back]
     shown = references if recipe.model.system.concatenates else 0
     return Counted(
         recipe=recipe, execution=execution, references=references, adapters=adapters,
         backbone=sum(p.numel() for p in network.parameters()) - adapters,
         others=sum(p.numel() for net in (autoencoder, embedder, *apart, *readers) for p in net.parameters()) + text,
-        activations=parts.kept_bytes(execution.checkpointing), identity=seen.bytes if share else 0,
-        forward=forward,
-        training=int((2 + shown) * encode + references * read + forward + again + backward
-                     + share * (decode + embed + look)),
+        activations=parts.kept_bytes(execution.checkpointing), asked=1 + len(fed_back),
+        identity=frames * seen.bytes * (bool(share) + len(fed_back)), forward=forward,
+        training=int((2 * frames + shown) * encode + references * read + forward + again + backward + share * judge
+                     + sum(sampled)),
     )
 
 
