@@ -134,6 +134,8 @@ class Recipe:
                  "hears no attributes, set both to 0")
         _require(self.feed.frames == 1 or not self.latents, f"latents {self.latents!r}: clips have none; leave it "
                  "empty")
+        most = self.model.system.most_frames if isinstance(self.model.system, IPFVRSettings) else self.feed.frames
+        _require(self.feed.frames <= most, f"feed.frames is {self.feed.frames}, model.system.most_frames {most}")
         self.validation.require_apart(self.embedders)
         if self.feed.degrade_on_device:
             require_on_device(self.feed.degradations(), self.model.image_size)

@@ -17,6 +17,7 @@ from anchorface.models.cache import Cache
 from anchorface.models.checkpoint import BaseWeight, Description, load_model, write_adapter, write_description
 from anchorface.models.conditions import joined
 from anchorface.models.configuration import AutoencoderSettings, ModelSettings
+from anchorface.models.export import read_adapter_file, write_adapter_file
 from anchorface.models.flow import shift_schedule
 from anchorface.models.iconface.network import IConFace
 from anchorface.models.ip_fvr.attribute_context import AttributeContext
@@ -326,12 +327,40 @@ def test_a_checkpoint_comes_back_with_its_time_and_contexts(tmp_path):
     assert back.settings.system == FILMS
     with torch.no_grad():
         assert torch.equal(back.network(z, sigma, given), model(z, sigma, given))
+    write_adapter_file(folder, tmp_path / "one_file.safetensors", ema=False)
+    read_adapter_file(tmp_path / "one_file.safetensors", tmp_path / "back")
+    again = load_model(tmp_path / "back", lambda name: tmp_path / f"{name}.safetensors").network.adapter_state()
+    assert all(torch.equal(again[name], value) for name, value in model.adapter_state().items())
+
+
+@torch.no_grad()
+def test_a_composite_context_reads_the_face_encoder_s_tokens():
+    settings = replace(FILMS, image_context="composite", face_tokens=5, face_width=6)
+    model, (z, sigma, given) = stirred_film(settings), given_of(2)
+    generator = torch.Generator().manual_seed(9)
+    faces = tuple(replace(face, tokens=torch.randn(BATCH, 5, 6, generator=generator)) for face in given.faces)
+    found = model(z, sigma, replace(given, faces=faces))
+    other = (replace(faces[0], tokens=faces[0].tokens + torch.arange(5.0)[:, None] * torch.arange(6.0)), faces[1])
+    assert not torch.allclose(model(z, sigma, replace(given, faces=other)), found, atol=1e-4)
+    unheard = replace(given, faces=faces, heard=torch.zeros(BATCH, dtype=torch.bool))
+    assert torch.equal(model(z, sigma, unheard), model(z, sigma, replace(given, faces=())))
+
+
+@torch.no_grad()
+def test_compiled_parts_compute_the_same():
+    model, (z, sigma, given) = stirred_film(), given_of()
+    plain = model(z, sigma, given)
+    for part in (model.decoupled[0], model.temporal["0"]):  # the blocks are compiled in test_models_iconface
+        part.compile(backend="eager")
+    assert torch.allclose(model(z, sigma, given), plain, atol=1e-5)
 
 
 def test_settings_come_back_by_their_kind_and_wrong_ones_are_refused():
     back = SystemSettings.from_dict(FILMS.to_dict())
     assert back == FILMS and isinstance(back, IPFVRSettings) and back.hears_attributes
     assert FILMS.face_shape == (0, 0) and replace(FILMS, image_context="composite").face_shape == (197, 768)
+    with pytest.raises(ConfigurationError, match="temporal_heads is 5; 32 channels"):
+        build(replace(FILMS, temporal_heads=5), backbone_with_random_weights())
     for wrong, why in (({"temporal": "some"}, "all, double, single, none"), ({"context_scope": "text"}, "scene"),
                        ({"image_context": "faces"}, "composite"), ({"identity_dimension": 0}, "identity token"),
                        ({"most_frames": 0}, "most_frames is 0"), ({"temporal_every": 0}, "temporal_every is 0")):
