@@ -53,7 +53,7 @@ def ramp(lengths: NDArray[np.float64], low: float, high: float) -> NDArray[np.fl
 
 
 def best_ramp(lengths: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float]:
-    """The ends of the ramp that is worth most in the mean, harm counting more than help (HARM); equal ends if no ramp is
+    """The ends of the ramp that is worth most in the mean, harm counting more than help (HARM); equal ends if none is
     worth more than keeping nothing.
 
     Args:
