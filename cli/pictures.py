@@ -30,6 +30,10 @@ def restore(
         float | None, typer.Option(help="RG-IPFR's s_c, of references shown one at a time; likewise.")
     ] = None,
     fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
+    keep: Annotated[
+        float | None, typer.Option(help="Share of the degraded face that stays; as the checkpoint measured if not "
+                                        "given: more of better faces.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed; a photograph's name and this decide its noise.")] = 42,
     erased: Annotated[
         str, typer.Option(help="Where people whom the checkpoint saw were erased since: `warn` or `refuse`.")
@@ -46,7 +50,7 @@ def restore(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
         faces=faces, seed=seed, progress=console.print, settings=SamplerSettings(
             steps=steps, guidance=guidance, input_guidance=input_guidance, context_guidance=context_guidance,
-            fidelity=fidelity),
+            fidelity=fidelity, keep=keep),
     )
     console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")
 

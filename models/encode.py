@@ -97,13 +97,19 @@ def face_tokens(encoders: Encoders, references: Sequence[Tensor], raw_embeddings
 
 
 def identity_embedding(embedder: nn.Module, images: Tensor, matrices: NDArray) -> Tensor:
-    """Unit embeddings [B, D], float32, of pictures [B, 3, S, S]; gradients flow to the pictures.
+    """Unit embeddings [B, D], float32, of pictures [B, 3, S, S]; arguments as of `looked_at`."""
+    return looked_at(embedder, images, matrices)[0]
+
+
+def looked_at(embedder: nn.Module, images: Tensor, matrices: NDArray) -> tuple[Tensor, Tensor]:
+    """Unit embeddings [B, D] and the raw ones' lengths [B, 1], float32; gradients flow to the pictures.
 
     Args:
-        embedder: as of `Encoders`. matrices: float64 [B, 2, 3], from the pictures to its crop.
+        embedder: as of `Encoders`. images: [B, 3, S, S]. matrices: float64 [B, 2, 3], from the pictures to its crop.
     """
     crops = crop(images.float(), matrices).contiguous(memory_format=torch.channels_last)
-    return embedder(crops)[0].float()
+    unit, length = embedder(crops)[:2]
+    return unit.float(), length.float()
 
 
 def crop(images: Tensor, matrices: NDArray) -> Tensor:

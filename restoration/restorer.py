@@ -25,13 +25,14 @@ from anchorface.models.anchor import require_embeddings
 from anchorface.models.cache import Cache
 from anchorface.models.checkpoint import load_model
 from anchorface.models.conditions import Conditions
-from anchorface.models.encode import Encoders, conditions, identity_embedding
+from anchorface.models.encode import Encoders, conditions, identity_embedding, looked_at
 from anchorface.models.flow import VelocityFunction, shift_schedule
+from anchorface.models.keep import Keep, blend
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.rg_ipfr.guidance import multi_reference
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
 from anchorface.models.settings import SystemSettings
-from anchorface.records import ConfigurationError, DataError, derive
+from anchorface.records import CheckpointError, ConfigurationError, DataError, derive
 
 EMBEDDING_SIZE = 112
 UNGUIDED = (1.0, 1.0)
@@ -62,6 +63,8 @@ class SamplerSettings:
     fidelity: 0 = a sample; 1 = the one-step mean estimate from pure noise, averaged over `mean_draws` noises;
     between them the clean tokens are blended in a line. Blending the mean and a sample is the best trade between
     distortion and realism for squared error (Freirich et al. 2021); that it is done on tokens is our choice.
+    keep: share of the degraded face that stays in the picture, 0 to 1; None: by the ramp that the checkpoint carries
+    (models.keep), which keeps more of better faces; 0 where it carries none.
     mu: shift of the noise levels, None = FLUX.2's rule.
     reuse_context: for how many steps the degraded and reference tokens' keys and values serve; 1 computes them at every
     step, which is exact; more is faster and close (`benchmarks/sampling.py` measures both).
@@ -76,6 +79,7 @@ class SamplerSettings:
     context_guidance: float | None = None
     fidelity: float = 0.0
     mean_draws: int = 4
+    keep: float | None = None
     mu: float | None = None
     reuse_context: int = 1
     precision: str = "fp32"
@@ -89,6 +93,8 @@ class SamplerSettings:
             raise ConfigurationError(f"steps {self.steps}, mean_draws {self.mean_draws}: both must be at least 1")
         if not 0.0 <= self.fidelity <= 1.0:
             raise ConfigurationError(f"fidelity {self.fidelity}: from 0 (sample) to 1 (mean estimate)")
+        if self.keep is not None and not 0.0 <= self.keep <= 1.0:
+            raise ConfigurationError(f"keep {self.keep}: from 0 (nothing of the degraded face) to 1 (all of it)")
 
     def scales(self, system: SystemSettings) -> tuple[float, float] | None:
         """s_i and s_c for a system; None: it is shown its references at once.
@@ -138,7 +144,11 @@ class Restorer:
             raise ConfigurationError(f"{checkpoint} takes embeddings of {takes} numbers, but its embedder "
                                      f"{self.embedder_name} gives {self.embedder.dimension}")
         reader = self.description.weights.get("face_encoder")
-        calibration = self.description.extra.get("norm_calibration")
+        calibration, keep = (self.description.extra.get(name) for name in ("norm_calibration", "keep"))
+        try:
+            self.keep = Keep.from_dict(keep) if keep else None
+        except ConfigurationError as error:
+            raise CheckpointError(f"{checkpoint}: {error}") from error
         self.encoders = Encoders(
             autoencoder=loaded.autoencoder.to(self.device).eval(), text=loaded.text.to(self.device),
             embedder=self.embedder.network, temperature=self.description.anchor.temperature,
@@ -259,7 +269,18 @@ class Restorer:
             levels = shift_schedule(settings.steps, clean.shape[1], settings.mu)
             drawn = sample(guided(velocity(given), branches), self._noise(seeds, clean), levels)
             clean += (1 - settings.fidelity) * drawn
-        return self._decode(clean)
+        shares = self._shares(images, matrices, settings)
+        if shares is None:
+            return self._decode(clean)
+        return tensor_to_levels(blend(self._picture(clean).clamp(-1, 1), images, shares))
+
+    def _shares(self, images: Tensor, matrices: np.ndarray, settings: SamplerSettings) -> np.ndarray | None:
+        """How much of each degraded face stays, [B]; None: nothing of any."""
+        if settings.keep is not None:
+            return np.full(len(images), settings.keep) if settings.keep else None
+        if self.keep is None:
+            return None
+        return self.keep.share(looked_at(self.encoders.embedder, images, matrices)[1][:, 0].cpu().numpy())
 
     def _raw_embeddings(self, references: Sequence[Sequence[Reference]]) -> Tensor:
         """Of each face's references, [B, R, D]."""
@@ -274,9 +295,12 @@ class Restorer:
         matrix = np.array([[scale, 0.0, 0.5 * scale - 0.5], [0.0, scale, 0.5 * scale - 0.5]])
         return image if scale == 1 else warp(image, matrix, self.size)
 
-    def _decode(self, tokens: Tensor) -> np.ndarray:
+    def _picture(self, tokens: Tensor) -> Tensor:
         side = self.settings.tokens_per_side
-        return tensor_to_levels(self.encoders.autoencoder.picture(tokens, side, side))
+        return self.encoders.autoencoder.picture(tokens, side, side)
+
+    def _decode(self, tokens: Tensor) -> np.ndarray:
+        return tensor_to_levels(self._picture(tokens))
 
     def _noise(self, seeds: Sequence[int], like: Tensor) -> Tensor:
         return initial_noise(seeds, tuple(like.shape[1:]), self.device)

@@ -33,6 +33,9 @@ NVLINK, INFINIBAND = 450e9, 50e9
 GPU. Makers' figures, not reached in full by any run: an assumption."""
 H200 = 989e12
 """Operations per second of an H200's (and an H100's) matrix units in bfloat16, dense: the maker's figure."""
+EFFICIENCY = 0.26
+"""Share of H200 that a run reaches: measured on one H200, recipe `iconface` with random weights, micro-batch 1, blocks
+computed again, three references (`benchmarks/training.py --gpu`)."""
 DEVICE = 141e9
 """Bytes of an H200."""
 HOST_COPY = 4e9
@@ -59,7 +62,7 @@ class Assumptions:
     """
 
     rate: Annotated[float, Bounds(1, 1e18)] = H200
-    efficiency: Annotated[float, Bounds(0, 1, above=True)] = 0.4
+    efficiency: Annotated[float, Bounds(0, 1, above=True)] = EFFICIENCY
     bandwidth: Annotated[float, Bounds(0, 1e15)] = 0.0
     device: Annotated[float, Bounds(1, 1e15)] = DEVICE
     host_copy: Annotated[float, Bounds(1, 1e15)] = HOST_COPY

@@ -176,7 +176,7 @@ class Run:
                 self.watch.doing(step, "validating", STARTING)
                 with state.averaged():
                     shown = observer.show(clock, self.engine.module)
-            extra = {key: value for key, value in extra.items() if key != "validation"} | shown
+            extra = {key: value for key, value in extra.items() if key not in ("validation", "keep")} | shown
             ends = stop or observer.exhausted
             due = ends or moves or recipe.due(clock, recipe.checkpoint_every)
             if due or recipe.due(clock, recipe.log_every):

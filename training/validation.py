@@ -67,7 +67,7 @@ class Validation:
         self.dataset_uri = dataset_uri
         self._feed, self.held_out = held_out_feed(recipe, dataset_uri, GROUP)
         counts = [len(self._feed.sample(first).references) for first in range(0, settings.samples, GROUP)]
-        self._counts = [counts[position // GROUP] for position in range(settings.samples)]
+        self.counts = [counts[position // GROUP] for position in range(settings.samples)]
         self._samples: dict[int, Sample] = {}
         self._seen: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self.judge: Embedder | None = None
@@ -97,8 +97,8 @@ class Validation:
         return values | {"validation/held_out": float(self.held_out), "validation/seconds": time.monotonic() - begun}
 
     def _flow(self, network: Any, rank: int, world: int) -> dict[str, float]:
-        own = dealt(self._counts, rank, world)
-        errors = gathered(own, torch.stack([self._errors(network, position) for position in own]), len(self._counts),
+        own = dealt(self.counts, rank, world)
+        errors = gathered(own, torch.stack([self._errors(network, position) for position in own]), len(self.counts),
                           world).numpy()
         levels = dict(zip(self.settings.sigmas, errors.mean(axis=0).tolist(), strict=True))
         return {"validation/flow": float(errors.mean()),
@@ -121,7 +121,7 @@ class Validation:
     def _likeness(self, network: Any, judge: Embedder, rank: int, world: int) -> dict[str, float]:
         settings = self.settings
         positions = [number * settings.samples // settings.pictures for number in range(settings.pictures)]
-        own = dealt([self._counts[position] for position in positions], rank, world)
+        own = dealt([self.counts[position] for position in positions], rank, world)
         crops = []
         for position in (positions[item] for item in own):
             images = restored(self.recipe, self.networks, network, self._batch(position), self.device,
