@@ -42,8 +42,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.degradation.clip import apply_clip, draw_clip
 from anchorface.degradation.film import film_bytes, rate_of, read_film
 from anchorface.evaluation.films.evaluate import evaluate_films
-from anchorface.faces.detect import detector
+from anchorface.faces.detect import Detector
 from anchorface.faces.images import encode_jpeg
+from anchorface.faces.weights import find
 from anchorface.models.flow import shift_schedule
 from anchorface.models.ip_fvr.negatives import ARTEFACTS, QUALITY
 from anchorface.models.sampler import initial_noise, sample
@@ -72,6 +73,7 @@ SEED, LEARNED, JUDGED, PROFILE = 20_261, 48, 12, "vfhq"
 FILM_FRAMES, JUDGED_FRAMES, SIZE = 24, 48, 256
 JUDGES = {"real": "mobilefacenet_y1_ms1m_112", "fake": "judge_small"}
 FRAMES, STEPS = 8, 12
+DETECTOR = "scrfd_2.5g_kps"
 FEEDBACK = "losses.feedback."
 LEARNT: dict[str, dict[str, Any]] = {
     "temporal": {f"{FEEDBACK}weight": 0.0},
@@ -166,7 +168,7 @@ def dataset(folder: Path, persons: int) -> str:
     shutil.rmtree(films, ignore_errors=True)
     write_films(films, persons, FILM_FRAMES, SEED, films_each=2, size=SIZE)
     ingest(str(films), out, frame_seconds=0, concurrency=0)
-    find_faces(out, crop_size=SIZE, concurrency=0)
+    find_faces(out, detector=DETECTOR, crop_size=SIZE, concurrency=0)
     print(group(out, labels=True, splits=(0.85, 0.15, 0.0)), flush=True)
     return shards(out, concurrency=0)
 
@@ -215,7 +217,7 @@ def restored(folder: Path, row: str, checkpoint: str, heaps: dict[str, str]) -> 
     clips = {} if row == "iconface" else {"clip_length": FRAMES + overlap, "overlap": overlap}
     for name, heap in heaps.items():
         found[name] = str(folder / "outputs" / name / row)
-        restore_folder(restorer, f"{heap}/lq", found[name], detector=detector(), references=f"{heap}/references",
+        restore_folder(restorer, f"{heap}/lq", found[name], detector=Detector(find(DETECTOR)), references=f"{heap}/references",
                        faces="largest", settings=settings, **clips)
     return found
 
