@@ -40,14 +40,15 @@ Images = NDArray[np.uint8]
 
 @torch.no_grad()
 def measured(validation: Validation, network: Any, rank: int = 0, world: int = 1) -> Keep | None:
-    """The ramp of a run's averaged network, on every rank; all must call this. None where no judge is asked.
+    """The ramp of a run's averaged network, on every rank; all must call this. None where no judge is asked, and for
+    clips, of which nothing is kept: a share of each frame's own would flicker (our choice).
 
     Args:
         validation: the run's. network: the system under autocast, as the engine holds it.
     """
     recipe, judge = validation.recipe, validation.judge
     count = min(recipe.validation.kept, recipe.validation.samples)
-    if judge is None or not count:
+    if judge is None or not count or recipe.feed.frames > 1:
         return None
     own, rows = dealt(validation.counts[:count], rank, world), []
     for position in own:

@@ -28,7 +28,14 @@ from anchorface.records.storage import join
 from anchorface.training.checkpoints import layout, resume
 from anchorface.training.checkpoints.writer import Place, Writer
 from anchorface.training.description import fresh
-from anchorface.training.engine import Autocast, GuardedAdamW, configuration, gradient_norm, start
+from anchorface.training.engine import (
+    Autocast,
+    GuardedAdamW,
+    configuration,
+    forget_gradients,
+    gradient_norm,
+    start,
+)
 from anchorface.training.job import Job
 from anchorface.training.latents import fill_latents
 from anchorface.training.networks import Networks, load_networks
@@ -282,6 +289,7 @@ class Run:
             norm = gradient_norm(self.engine)
             if not self.engine.was_step_applied():
                 norm = math.inf
+        forget_gradients(self.engine)
         return math.nan if norm is None else norm
 
     def _not_finite(self, problem: str) -> None:
