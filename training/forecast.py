@@ -43,7 +43,8 @@ HOST_COPY = 4e9
 pinned copy was not measured."""
 FEED_SECONDS, FEED_REFERENCE_SECONDS = 0.011, 0.0053
 """CPU seconds of a sample without references, and of each reference: recipe `iconface`, 512 px, crops of synthetic
-photographs, 24 samples on two shared CPUs. Smaller pictures cost less; they are counted alike."""
+photographs, 24 samples on two shared CPUs. Smaller pictures cost less; they are counted alike. A clip is counted as so
+many pictures, its video codec's work left out."""
 DEGRADE_SECONDS = 0.0037
 """Of these, what degrading took (48 plans, one of two shared CPUs); spared where `feed.degrade_on_device`."""
 RESTART = 120.0
@@ -139,7 +140,7 @@ def forecast(counted: Counted, *, gpus: int = 1, stage: int, assumed: Assumption
     computing = share.samples * counted.training / (assumed.rate * assumed.efficiency)
     communicating = sum(traffic(counted, gpus, stage)) / bandwidth(gpus, assumed)
     step, batch = computing + communicating, recipe.feed.batch
-    feed_seconds = FEED_SECONDS + FEED_REFERENCE_SECONDS * counted.references
+    feed_seconds = FEED_SECONDS * recipe.feed.frames + FEED_REFERENCE_SECONDS * counted.references
     feed_rate = assumed.feed_rate or 1 / (feed_seconds - DEGRADE_SECONDS * recipe.feed.degrade_on_device)
     return Forecast(
         gpus=gpus, stage=stage, batch=batch, computing=computing, communicating=communicating, memory=needed.total,

@@ -2,8 +2,8 @@
 
 Held-out samples are damaged in five ways, from not at all to as the run's own profile does, and restored with their
 references. A picture is worth its likeness to the truth, by the validation's judge, and its PSNR, 20 dB counting as
-much as a cosine of 1; the ramp that is worth most in the mean is kept. All our choice. The numbers are functions of
-(seed, position) and the weights, as a validation's.
+much as a cosine of 1; the ramp that is worth most in the mean is taken (models.keep). All our choice. The numbers are
+functions of (seed, position) and the weights, as a validation's.
 """
 
 from collections.abc import Callable
@@ -40,14 +40,15 @@ Images = NDArray[np.uint8]
 
 @torch.no_grad()
 def measured(validation: Validation, network: Any, rank: int = 0, world: int = 1) -> Keep | None:
-    """The ramp of a run's averaged network, on every rank; all must call this. None where no judge is asked.
+    """The ramp of a run's averaged network, on every rank; all must call this. None where no judge is asked, and for
+    clips, of which nothing is kept: a share of each frame's own would flicker (our choice).
 
     Args:
         validation: the run's. network: the system under autocast, as the engine holds it.
     """
     recipe, judge = validation.recipe, validation.judge
     count = min(recipe.validation.kept, recipe.validation.samples)
-    if judge is None or not count:
+    if judge is None or not count or recipe.feed.frames > 1:
         return None
     own, rows = dealt(validation.counts[:count], rank, world), []
     for position in own:
