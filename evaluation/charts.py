@@ -120,8 +120,12 @@ def histogram(series: Mapping[str, Sequence[float]], edges: Sequence[float] | np
     return axes.svg("".join(body), x_label)
 
 
-def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str) -> str:
-    """Lines over x; long noisy lines are drawn pale with their running mean on top."""
+def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str,
+           cursor: float | None = None) -> str:
+    """Lines over x; long noisy lines are drawn pale with their running mean on top.
+
+    cursor: up to this x a line of the class `cursor` may be moved, by `--run` px of the drawing.
+    """
     xs = [x for line in series.values() for x in line[0]]
     ys = [y for line in series.values() for y in line[1] if np.isfinite(y)]
     span = spread(_typical(ys))
@@ -136,6 +140,10 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_labe
         body.append(_polyline(axes, x, values, colour, "stroke-width:2", name))
     if len(series) > 1:
         body.append(_legend(axes, list(series)))
+    if cursor is not None:
+        start, run = axes.at_x(min(xs)), axes.at_x(cursor) - axes.at_x(min(xs))
+        body.append(f'<g class="cursor" style="--run:{run:.1f}px">'
+                    f"{_line(start, axes.top, start, axes.height - axes.bottom, INK)}</g>")
     return axes.svg("".join(body), y_label)
 
 

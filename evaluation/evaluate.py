@@ -21,14 +21,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from anchorface.evaluation.answers import WITHOUT_CHECKPOINT, Answerer
 from anchorface.evaluation.cases import cases
 from anchorface.evaluation.conditions import CONDITIONS, Condition
 from anchorface.evaluation.exports import write_exports
 from anchorface.evaluation.judged import Judged
-from anchorface.evaluation.measured import FEATURES, IMAGE, Judge, Measurer
+from anchorface.evaluation.measured import Judge, Measurer
 from anchorface.evaluation.measures import MEASURES, Measure, for_judge
 from anchorface.evaluation.metrics import open_metrics
 from anchorface.evaluation.metrics.landmarks import DETECTOR
@@ -37,6 +36,7 @@ from anchorface.evaluation.protocol import Protocol, check_judge, freeze, weight
 from anchorface.evaluation.protocols import freeze_folder
 from anchorface.evaluation.set_values import set_values
 from anchorface.evaluation.sources import Source
+from anchorface.evaluation.stored import done, measures_of
 from anchorface.evaluation.strata import strata_of
 from anchorface.evaluation.tables import table, write_tables
 from anchorface.evaluation.two_sided import two_sided
@@ -243,30 +243,13 @@ def _rows(conditions: Sequence[Condition], work: _Work, out: str, say: Callable[
     for number, condition in enumerate(conditions, start=1):
         uri = storage.join(out, "conditions", f"{condition.slug}.parquet")
         made_from = work.made_from(condition)
-        rows = _done(uri, made_from)
+        rows = done(uri, made_from)
         if rows is None:
             say(f"[{number}/{len(conditions)}] {condition.label}: {len(work.protocol.rows)} pictures")
             schema = work.measurer.schema(condition).with_metadata({"made_from": made_from})
             write_stream(uri, schema, work.tables(condition, say))
-            rows = _measures_of(uri).replace_schema_metadata(None)
+            rows = measures_of(uri).replace_schema_metadata(None)
         else:
             say(f"[{number}/{len(conditions)}] {condition.label}: done before")
         tables.append(rows)
     return pa.concat_tables(tables, promote_options="default")
-
-
-def _done(uri: str, made_from: str) -> pa.Table | None:
-    """A finished condition's rows without their pictures; None where it is to be run."""
-    if not storage.exists(uri):
-        return None
-    rows = _measures_of(uri)
-    done = (rows.schema.metadata or {}).get(b"made_from") == made_from.encode()
-    return rows.replace_schema_metadata(None) if done else None
-
-
-def _measures_of(uri: str) -> pa.Table:
-    """A condition's file without pictures and features."""
-    system, path = storage.filesystem(uri)
-    with system.open_input_file(path) as file:
-        names = pq.read_schema(file).names
-    return storage.read_table(uri, [name for name in names if name not in (IMAGE, FEATURES)])

@@ -49,9 +49,10 @@ def markdown(result: dict[str, Any]) -> str:
     lines += [f"- {_plain(_named(m))}: {_plain(m.meaning)}"
               + (f"; no numbers: {_plain(m.absent)}" if m.absent else f"; {_plain(m.source)}" if m.source else "")
               for m in columns(result)]
-    lines += ["", f"Protocol {result.get('protocol', 'own')}, {result['protocol_id']}: {result['rows']} pictures of "
-              f"{result['identities']} persons, {result['size']} px, {_plain(result['profile'])}; 95 % bootstrap "
-              "intervals over persons."]
+    judged = result.get("judged") or (
+        f"{result['rows']} pictures of {result['identities']} persons, {result['size']} px, "
+        f"{_plain(result['profile'])}; 95 % bootstrap intervals over persons.")
+    lines += ["", f"Protocol {result.get('protocol', 'own')}, {result['protocol_id']}: {judged}"]
     return "\n".join([*lines, ""])
 
 
@@ -136,5 +137,6 @@ def _markdown_differences(result: dict[str, Any]) -> list[str]:
     rows = [[_plain(d["from"]), _plain(d["to"]), _plain(sides[d["measure"]].label),
              f"{d['mean'] * sides[d['measure']].scale:+.{sides[d['measure']].digits}f}"
              + _interval(d, sides[d["measure"]]), f"{d['p']:.4f}"] for d in result.get("differences", ())]
-    return ["Differences over the same pictures:", "", *_lines(["from", "to", "measure", "change", "p"], rows), ""
+    what = "films" if "clip" in result else "pictures"
+    return [f"Differences over the same {what}:", "", *_lines(["from", "to", "measure", "change", "p"], rows), ""
             ] if rows else []

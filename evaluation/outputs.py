@@ -1,4 +1,4 @@
-"""Pictures that any program wrote for a protocol: one file a case, by the case's name, in a folder of their own.
+"""Pictures or films that any program wrote for a protocol: one file a case, by the case's name, in their own folder.
 
 In: a folder, the protocol's cases. Out: each case's picture, or the cause why it cannot be judged: `missing`, another
 size, unreadable. Two files for one case are an error: which one is the answer?
@@ -36,15 +36,18 @@ class Outputs:
     extra: tuple[str, ...]
 
     @classmethod
-    def open(cls, uri: str, names: Iterable[str]) -> Self:
+    def open(cls, uri: str, names: Iterable[str], endings: tuple[str, ...] = PICTURES) -> Self:
         """Look which files answer which case.
+
+        Args:
+            names: of the cases. endings: of the files that may answer, the usual one first.
 
         Raises:
             DataError: two files for one case, or none for any. StorageError: no such folder.
         """
         wanted, extra = set(names), []
         files: dict[str, str] = {}
-        for file in storage.list_files(uri, PICTURES):
+        for file in storage.list_files(uri, endings):
             name = PurePosixPath(file).stem
             if name not in wanted:
                 extra.append(file)
@@ -54,7 +57,7 @@ class Outputs:
                 files[name] = file
         if not files:
             raise DataError(f"{uri}: no file here answers a case; they are to be named "
-                            f"{', '.join(f'{name}.png' for name in sorted(wanted)[:3])}, ...")
+                            f"{', '.join(f'{name}{endings[0]}' for name in sorted(wanted)[:3])}, ...")
         return cls(uri=uri, files=files, extra=tuple(extra))
 
     def answer(self, name: str, size: int) -> Answer:

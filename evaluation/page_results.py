@@ -21,6 +21,9 @@ MOST_POINTS = 1500
 """Of one method in a chart."""
 LAST = 10000
 """The place of a row without a number, whichever way up its column is sorted."""
+SMALL_PRINT = ("Small print: bootstrap 95 % intervals, people drawn with replacement. The truth's own line shows how "
+               "near the true photograph is to the references; the autoencoder's line is the ceiling that this "
+               "network's latent space sets. The arrows sort.")
 TRIVIAL = ("psnr", "copied", "copied_any", "surplus")
 
 
@@ -119,8 +122,10 @@ def interval_chart(table: dict[str, Any]) -> str:
     return chart.replace("<svg", '<svg class="broad"', 1)
 
 
-def results_table(table: dict[str, Any]) -> str:
+def results_table(table: dict[str, Any], small_print: str = "") -> str:
     """Every number of the table with its interval; the best of each measure among the methods is bold.
+
+    small_print: how intervals were drawn and how to read the rows, where it is not pictures of people that are judged.
 
     The arrows in a column's head sort by it, without a script: each row carries its place in every column, and the
     style sheet orders the rows by the chosen one.
@@ -163,9 +168,7 @@ def results_table(table: dict[str, Any]) -> str:
     return (f'<style>{"".join(rules)}</style><div class="wide">'
             f'<table class="results" style="--columns:{len(measures)}">'
             f'<thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody>'
-            f'</table></div><p class="note">{meanings}. {sampler(table)} Small print: bootstrap 95 % intervals, people '
-            "drawn with replacement. The truth's own line shows how near the true photograph is to the references; the "
-            "autoencoder's line is the ceiling that this network's latent space sets. The arrows sort.</p>")
+            f'</table></div><p class="note">{meanings}. {sampler(table)} {small_print or SMALL_PRINT}</p>')
 
 
 def _places(table: dict[str, Any], key: str) -> list[int]:

@@ -40,7 +40,7 @@ def two_sided(rows: pa.Table, conditions: Sequence[Mapping[str, Any]], strata: M
         strata: stratum to number to bin, as `strata_of` gives them.
     """
     methods = [c["slug"] for c in conditions if c["kind"] not in ("truth", "autoencoder")]
-    values = {(slug, key): _cases(rows, slug, key) for slug in methods for key in SIDES}
+    values = {(slug, key): cases_of(rows, slug, key) for slug in methods for key in SIDES}
     return {"strata": [_stratum(stratum.key, name, methods, values, strata[stratum.key], seed) for stratum in STRATA
                        for name in stratum.bins if name in strata[stratum.key].values()],
             "differences": [found for one, other in combinations(methods, 2) for key in SIDES
@@ -64,7 +64,8 @@ def difference(one: Cases, other: Cases, *, seed: int = 0, named: Mapping[str, s
             "p": min(1.0, chance), "rows": len(both), "identities": len(people)}
 
 
-def _cases(rows: pa.Table, slug: str, key: str) -> Cases:
+def cases_of(rows: pa.Table, slug: str, key: str) -> Cases:
+    """A condition's values of a measure, where it has one."""
     of = rows.filter(pc.and_(pc.equal(rows["condition"], slug), pc.is_valid(rows[key])))
     numbers, values, people = (of[name].to_pylist() for name in ("number", key, "identity"))
     return {n: (float(v), who) for n, v, who in zip(numbers, values, people, strict=True)}

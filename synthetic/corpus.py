@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -116,7 +116,8 @@ def sheet(people: Sequence[Head], states: Sequence[State], size: int = 192) -> n
     return np.vstack([np.hstack([render(head, state, size).image for state in states]) for head in people])
 
 
-def _face(name: str, landmarks: np.ndarray, box: np.ndarray, state: State) -> dict[str, object]:
+def face_row(name: str, landmarks: np.ndarray, box: np.ndarray, state: State) -> dict[str, object]:
+    """A face in a row of metadata.jsonl."""
     return {
         "subject": name,
         "landmarks": [[round(float(c), 2) for c in point] for point in landmarks],
@@ -128,7 +129,9 @@ def _face(name: str, landmarks: np.ndarray, box: np.ndarray, state: State) -> di
     }
 
 
-def _row(file: str, subject: str | None, person: Person | None, faces: list[dict[str, object]], taken: str) -> str:
+def photo_row(file: str, subject: str | None, person: Person | None, faces: list[dict[str, object]],
+              taken: str | None) -> str:  # fmt: skip
+    """A row of metadata.jsonl."""
     return json.dumps({
         "file": file,
         "subject": subject,
@@ -141,7 +144,8 @@ def _row(file: str, subject: str | None, person: Person | None, faces: list[dict
     })  # fmt: skip
 
 
-def _save(path: Path, image: np.ndarray) -> None:
+def save_photo(path: Path, image: np.ndarray) -> None:
+    """Write a photograph as JPEG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not done:
@@ -157,8 +161,8 @@ def _write_person(k: int, folder: str, seed: int, photos: int, size: int) -> lis
     for position, person in enumerate(album(seed_of(seed, k), photos)):
         file = f"{name}/{position:03d}.jpg"
         shot = render(person.head, person.state, size)
-        _save(Path(folder) / file, shot.image)
-        rows.append(_row(file, name, person, [_face(name, shot.landmarks, shot.box, person.state)],
+        save_photo(Path(folder) / file, shot.image)
+        rows.append(photo_row(file, name, person, [face_row(name, shot.landmarks, shot.box, person.state)],
                          person.taken.isoformat()))  # fmt: skip
     return rows
 
@@ -185,9 +189,9 @@ def _write_group(j: int, folder: str, seed: int, identities: int, first_identity
     posed = [(one.head, replace(one.state, offset=(0.0, float(g.normal(0, 0.03))))) for _, one in people]
     shot = group_photo(posed, size)
     file = f"group/{j:06d}.jpg"
-    _save(Path(folder) / file, shot.image)
-    faces = [_face(name, shot.landmarks[i], shot.boxes[i], one.state) for i, (name, one) in enumerate(people)]
-    return [_row(file, None, None, faces, people[0][1].taken.isoformat())]
+    save_photo(Path(folder) / file, shot.image)
+    faces = [face_row(name, shot.landmarks[i], shot.boxes[i], one.state) for i, (name, one) in enumerate(people)]
+    return [photo_row(file, None, None, faces, people[0][1].taken.isoformat())]
 
 
 def write_corpus(
@@ -227,13 +231,24 @@ def write_corpus(
     many = partial(_write_group, folder=str(root), seed=seed, identities=identities, first_identity=first_identity,
                    size=size)  # fmt: skip
     people = range(first_identity, first_identity + identities) if photos_each else range(0)
+    return write_rows(root, ((one, people), (many, range(group_photos))), workers)
+
+
+def write_rows(root: Path, work: Sequence[tuple[Callable[[int], list[str]], Sequence[int]]], workers: int) -> int:
+    """Carry out functions of a number that write files and give rows, and write metadata.jsonl.
+
+    Args:
+        work: functions, each with its numbers.
+    Returns:
+        Number of rows.
+    """
     if workers == 1:
-        rows = [*map(one, people), *map(many, range(group_photos))]
+        lines = [line for function, numbers in work for part in map(function, numbers) for line in part]
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            rows = [*pool.map(one, people), *pool.map(many, range(group_photos))]
-    lines = [line for part in rows for line in part]
+            parts = [pool.map(function, numbers) for function, numbers in work]
+            lines = [line for of_function in parts for part in of_function for line in part]
     # written whole and then renamed, so that a reader never sees half a list
     draft = root / "metadata.jsonl.part"
     draft.write_text("".join(line + "\n" for line in lines))

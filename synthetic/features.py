@@ -11,6 +11,7 @@ from anchorface.synthetic.chart import blend, brighten, bump, ramp
 from anchorface.synthetic.surface import Surface, old
 
 EDGE = 0.009  # half width of a soft edge, decimetres
+IRIS_REACH, IRIS_RISE = (0.028, 0.018), 0.004  # of the iris: by a whole gaze, right and up; at rest, up
 
 
 def paint_nostrils(surface: Surface, colour: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
@@ -26,10 +27,11 @@ def paint_nostrils(surface: Surface, colour: np.ndarray, x: np.ndarray, y: np.nd
     blend(colour, np.asarray(head.skin) * (0.62, 0.46, 0.42), 0.45 * under)
 
 
-def paint_mouth(surface: Surface, colour: np.ndarray, crease: np.ndarray, gloss: np.ndarray,
-                x: np.ndarray, y: np.ndarray) -> None:  # fmt: skip
-    """Lips, and teeth and dark between them when the mouth is open."""
-    head, state, mouth = surface.head, surface.state, surface.mouth
+def lip_edges(surface: Surface, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Heights of the lips' edges at `x`, from above: outer and inner edge of the upper lip, inner and outer of the
+    lower one; base coordinates.
+    """
+    head, mouth = surface.head, surface.mouth
     s = np.clip(np.abs(x) / mouth.half_width, 0.0, 1.3)
     taper = np.sqrt(np.clip(1.0 - s**2, 0.0, 1.0))
     line = mouth.line(x)
@@ -37,7 +39,16 @@ def paint_mouth(surface: Surface, colour: np.ndarray, crease: np.ndarray, gloss:
     top_in, low_in = line + mouth.upper_gap * part, line - mouth.lower_gap * part
     bow = 1.0 + head.bow * (0.30 * np.exp(-(((s - 0.22) / 0.16) ** 2)) - 0.25 * np.exp(-((s / 0.12) ** 2)))
     top_out = top_in + mouth.upper_lip * bow * (taper * (1 - 0.30 * s))
-    low_out = low_in - mouth.lower_lip * taper**1.3
+    return top_out, top_in, low_in, low_in - mouth.lower_lip * taper**1.3
+
+
+def paint_mouth(surface: Surface, colour: np.ndarray, crease: np.ndarray, gloss: np.ndarray,
+                x: np.ndarray, y: np.ndarray) -> None:  # fmt: skip
+    """Lips, and teeth and dark between them when the mouth is open."""
+    head, state, mouth = surface.head, surface.state, surface.mouth
+    s = np.clip(np.abs(x) / mouth.half_width, 0.0, 1.3)
+    line = mouth.line(x)
+    top_out, top_in, low_in, low_out = lip_edges(surface, x)
     within = ramp(s, 1.03, 0.97)
     soft = EDGE * 1.3
     upper = ramp(y, top_out + soft, top_out - soft) * ramp(y, top_in - soft, top_in + soft) * within
@@ -119,8 +130,8 @@ def _eye_inside(surface: Surface, colour: np.ndarray, gloss: np.ndarray, eyeball
     years = old(state.age)
     white = np.array([0.90, 0.88, 0.86]) - np.array([0.02, 0.05, 0.09]) * years
     blend(colour, white, inside)
-    px, py = 0.028 * state.gaze[0], 0.018 * state.gaze[1]
-    rx, ry = out * side - px, up - py - 0.004
+    px, py = IRIS_REACH[0] * state.gaze[0], IRIS_REACH[1] * state.gaze[1]
+    rx, ry = out * side - px, up - py - IRIS_RISE
     distance = np.sqrt(rx * rx + ry * ry)
     r = head.iris_radius
     disc = ramp(distance, r + EDGE * 0.8, r - EDGE * 0.8) * inside

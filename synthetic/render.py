@@ -63,6 +63,11 @@ class Look:
     camera: Camera
     light: Light
 
+    @property
+    def colour(self) -> np.ndarray:
+        """The head's own colour with its hair, before any light, sRGB float32 [n, n, 3]."""
+        return self.ink.colour + (self.hair.colour - self.ink.colour) * self.hair.cover[..., None]
+
 
 def light_of(state: State) -> Light:
     """The light of a state."""
@@ -92,18 +97,27 @@ def render(head: Head, state: State, size: int = 256) -> Rendered:
     Raises:
         ValueError: if `size` is below 32.
     """
+    return photograph(look_of(head, state, size))
+
+
+def look_of(head: Head, state: State, size: int) -> Look:
+    """What `render` photographs; its arguments and errors."""
     if size < 32:
         raise ValueError(f"size is {size} pixels; a face needs at least 32")
     n = 400 if size <= 340 else 640
     surface = shape(head, state, n)
-    look = Look(head, state, surface, grow(surface), paint(surface), camera_for(state, size), light_of(state))
+    return Look(head, state, surface, grow(surface), paint(surface), camera_for(state, size), light_of(state))
+
+
+def photograph(look: Look) -> Rendered:
+    """Take the photograph of a look."""
+    size, state, surface = look.camera.size, look.state, look.surface
     skin = _lit_chart(look)
-    grid = np.arange(size, dtype=np.float32) + 0.5
-    x, y = (g.ravel() for g in np.meshgrid(grid, grid))
+    x, y = middles(size)
     behind = background(state.background, size, size).reshape(-1, 3)
-    near = _scout(look, size)
+    near = scout(look)
     flat, cover, away = _cast(look, skin, x, y, behind, near)
-    edge = np.flatnonzero(_edges(away.reshape(size, size)))
+    edge = np.flatnonzero(outlines(away.reshape(size, size)))
     if edge.size:  # outlines are cast again, four rays to the pixel
         quarter = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
         ex = np.concatenate([x[edge] + dx for dx, _ in quarter])
@@ -145,19 +159,27 @@ def _box(surface: Surface, camera: Camera) -> np.ndarray:
     return np.concatenate([spots.min(axis=0), spots.max(axis=0)]).astype(np.float32)
 
 
-def _edges(away: np.ndarray) -> np.ndarray:
+def middles(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of all pixels' middles, row after row, float32 [size * size] each."""
+    grid = np.arange(size, dtype=np.float32) + 0.5
+    x, y = np.meshgrid(grid, grid)
+    return x.ravel(), y.ravel()
+
+
+def outlines(away: np.ndarray) -> np.ndarray:
     """Pixels on an outline: where the head begins or its distance jumps; bool [size, size]."""
     depth = np.where(np.isfinite(away), away, np.float32(DISTANCE + 3))
     square = np.ones((3, 3), np.uint8)
     return cv2.dilate(depth, square) - cv2.erode(depth, square) > 0.25
 
 
-def _scout(look: Look, size: int) -> np.ndarray:
+def scout(look: Look) -> np.ndarray:
     """Where to start looking for the head along each pixel's ray, from a picture of half the size.
 
     Returns:
         float32 [size * size], distance along the ray, NaN where no ray around the pixel meets the head.
     """
+    size = look.camera.size
     grid = (np.arange(-(-size // 2), dtype=np.float32) + 0.5) * 2.0
     x, y = (g.ravel() for g in np.meshgrid(grid, grid))
     start, along = look.camera.rays(x, y)
@@ -178,7 +200,7 @@ def _cast(look: Look, skin: tuple[np.ndarray, np.ndarray, np.ndarray], x: np.nda
     Args:
         skin: the lit charts of `_lit_chart`.
         x, y: float32 [k], pixels. behind: float32 [k, 3], the background there.
-        near: float32 [k], from `_scout`.
+        near: float32 [k], from `scout`.
     Returns:
         colour float32 [k, 3], linear light; cover float32 [k]; distance from the camera to the nearest of head
         and body float32 [k], NaN where neither is.
@@ -254,9 +276,8 @@ def _lit_chart(look: Look) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     key = look.camera.turn.T @ look.light.key
     normal = _normals(hair.radius, ink.crease * (1 - hair.cover), hair)
     normal += (ink.eyeball[..., :3] - normal) * (ink.eyeball[..., 3:] * (1 - hair.cover[..., None]))
-    colour = ink.colour + (hair.colour - ink.colour) * hair.cover[..., None]
     reach = _occlusion(hair.radius, key.astype(np.float32))
-    return np.square(np.clip(colour, 0, 1)), normal, np.dstack([ink.gloss, hair.cover, reach, ink.eyeball[..., 3]])
+    return np.square(np.clip(look.colour, 0, 1)), normal, np.dstack([ink.gloss, hair.cover, reach, ink.eyeball[..., 3]])
 
 
 def _shade(look: Look, skin: tuple[np.ndarray, np.ndarray, np.ndarray], turn: np.ndarray, points: np.ndarray,

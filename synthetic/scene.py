@@ -65,6 +65,28 @@ def _ellipsoid(start: np.ndarray, along: np.ndarray, centre: tuple[float, ...], 
     return np.where(root > 0, (-b - np.sqrt(np.maximum(root, 0))) / a, np.inf).astype(np.float32)
 
 
+def body_turn(state: State) -> np.ndarray:
+    """Turns world axes into the body's own, which follows the head's yaw a little; float32 [3, 3]."""
+    turn = np.radians(0.35 * state.yaw)
+    c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    return np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]], dtype=np.float32)
+
+
+def body_parts(head: Head) -> tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]:
+    """Neck, chest and shoulders: an ellipsoid's centre and radii each, in the body's axes."""
+    neck, broad = head.neck_width, head.masculine
+    return (
+        ((0.0, -1.20, -0.22), (neck, 1.5, neck * 1.02)),
+        ((0.0, -1.92, -0.36), (1.10 + 0.25 * broad, 0.66, 0.55)),
+        ((0.0, -2.55, -0.30), (1.75 + 0.35 * broad, 1.12, 0.85)),
+    )
+
+
+def meet_body(head: Head, start: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Where rays [3, k] in the body's axes first meet each part of it: distances [3, k], infinite where they miss."""
+    return np.stack([_ellipsoid(start, along, centre, radii) for centre, radii in body_parts(head)])
+
+
 def body(
     head: Head, state: State, start: np.ndarray, along: np.ndarray, limit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,24 +99,15 @@ def body(
         which rays see the body, int [m]; normal float32 [3, m]; colour float32 [m, 3], sRGB.
     """
     g = rng(state.background, "clothes")
-    turn = np.radians(0.35 * state.yaw)
-    c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    spin = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]], dtype=np.float32)
+    spin = body_turn(state)
     o, d = spin @ start, spin @ along
-    neck = head.neck_width
-    broad = head.masculine
-    parts = (
-        ((0.0, -1.20, -0.22), (neck, 1.5, neck * 1.02)),
-        ((0.0, -1.92, -0.36), (1.10 + 0.25 * broad, 0.66, 0.55)),
-        ((0.0, -2.55, -0.30), (1.75 + 0.35 * broad, 1.12, 0.85)),
-    )
-    meets = np.stack([_ellipsoid(o, d, centre, radii) for centre, radii in parts])
+    meets = meet_body(head, o, d)
     far = meets.min(axis=0)
     seen = np.flatnonzero(np.isfinite(far) & ~(limit <= far))
     which = meets[:, seen].argmin(axis=0)
     p = o[:, seen] + far[seen] * d[:, seen]
     normal = np.zeros_like(p)
-    for k, (centre, radii) in enumerate(parts):
+    for k, (centre, radii) in enumerate(body_parts(head)):
         out = (p - np.asarray(centre, dtype=np.float32)[:, None]) / (np.asarray(radii, dtype=np.float32)[:, None] ** 2)
         normal = np.where(which == k, out / np.sqrt((out * out).sum(0) + 1e-9), normal)
     cloth = np.clip(g.uniform(0.05, 0.85) + g.normal(0, 0.10, 3), 0.03, 0.95)

@@ -26,7 +26,7 @@ FOLDERS: dict[str, set[str]] = {
     "pipelines": {"calibration", "erasure", "faces", "feed", "identities", "sources", "stages", "versions"},
     "training": {"checkpoints", "objectives", "small_networks"},
     "restoration": set(),
-    "evaluation": {"metrics", "protocols"},
+    "evaluation": {"films", "metrics", "protocols"},
     "infra": set(),
     "cli": set(),
 }

@@ -90,6 +90,6 @@ def test_a_corpus_of_nobody_is_refused(tmp_path):
 
 def test_public_names_are_exactly_the_promised_ones():
     assert set(synthetic.__all__) == {
-        "Head", "Person", "Rendered", "State", "album", "draw_state", "group_photo", "identity", "render", "seed_of",
-        "sheet", "write_corpus",
+        "Frame", "Head", "Person", "Rendered", "State", "album", "draw_state", "film", "group_photo", "identity",
+        "motion", "render", "seed_of", "sheet", "write_corpus", "write_films",
     }  # fmt: skip
