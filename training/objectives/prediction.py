@@ -19,7 +19,6 @@ from anchorface.models.encode import Encoders, identity_embedding
 from anchorface.models.flow import clean_estimate
 from anchorface.pipelines.feed.sample import Batch
 
-
 Velocity = Callable[[Tensor, Tensor, Conditions], Tensor]
 """A network: noisy tokens, noise levels and conditions to the velocity."""
 
