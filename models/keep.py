@@ -14,6 +14,8 @@ from torch import Tensor
 
 from anchorface.models.settings import Settings, require
 
+HARM = 2.0
+"""How much more than once it counts that a picture is worth less than its degraded face alone."""
 STARTS = 17
 """Places for either end of a ramp that are tried: quantiles of the lengths."""
 
@@ -51,12 +53,14 @@ def ramp(lengths: NDArray[np.float64], low: float, high: float) -> NDArray[np.fl
 
 
 def best_ramp(lengths: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float]:
-    """The ends of the ramp that is worth most in the mean; equal ends if no ramp is worth more than keeping nothing.
+    """The ends of the ramp that is worth most in the mean, harm counting more than help (HARM); equal ends if none is
+    worth more than keeping nothing.
 
     Args:
         lengths: of n degraded faces' raw embeddings. values: [n, K], what each picture is worth where 0, 1 / (K - 1),
             ..., 1 of the degraded face is kept; between them it is taken as straight.
     """
+    values = values - HARM * np.maximum(0.0, values[:, -1:] - values)
     places = np.quantile(lengths, np.linspace(0, 1, STARTS))
     best, ends = values[:, 0].mean(), (float(places[0]), float(places[0]))
     for low in places:

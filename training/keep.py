@@ -2,8 +2,8 @@
 
 Held-out samples are damaged in five ways, from not at all to as the run's own profile does, and restored with their
 references. A picture is worth its likeness to the truth, by the validation's judge, and its PSNR, 20 dB counting as
-much as a cosine of 1; the ramp that is worth most in the mean is kept. All our choice. The numbers are functions of
-(seed, position) and the weights, as a validation's.
+much as a cosine of 1; the ramp that is worth most in the mean is taken (models.keep). All our choice. The numbers are
+functions of (seed, position) and the weights, as a validation's.
 """
 
 from collections.abc import Callable

@@ -31,6 +31,15 @@ def test_the_ramp_that_is_worth_most_is_found() -> None:
     assert best_ramp(lengths, worth) == (5.0, 9.0)
 
 
+def test_harm_counts_more_than_help() -> None:
+    """Half of the pictures of one length win by one when nothing is kept, the others lose by .6: all is kept."""
+    values = np.array([[1.0, 0.0], [-0.6, 0.0]] * 8)
+    values[:2, :] = 0.0
+    lengths = np.array([1.0, 1.0, *[5.0] * 14])
+    low, high = best_ramp(lengths, values)
+    assert values[:, 0].mean() > 0 and low < high <= 5.0
+
+
 def test_nothing_is_kept_where_that_is_best() -> None:
     low, high = best_ramp(np.linspace(0.0, 16.0, 17), -np.tile(np.linspace(0, 1, 9), (17, 1)))
     assert low == high
