@@ -40,8 +40,9 @@ class Recipe:
     """One run's configuration.
 
     model: the networks. autoencoder, backbone, text: names of frozen weight files; empty means fresh weights from
-    the seed (tests), or the tiny twin's fixed prompt. embedder: the AdaFace network of the anchor. face_encoder: of the
-    references' face tokens; empty for a system that reads none.
+    the seed (tests), or the tiny twin's fixed prompt. attributes: of the file that a fresh system's attributes begin
+    at, what a text encoder says of them; empty where they begin at random numbers, or none are heard. embedder: the
+    AdaFace network of the anchor. face_encoder: of the references' face tokens; empty for a system that reads none.
     anchor: how it weighs references. losses: the objectives, whose parts add up. loss_embedder: who looks at faces for
     them, any embedder of the table; empty for the anchor's own, as in the paper.
     feed: what decides a sample; its `batch` is the samples of one optimiser step over all workers, its `seed` the
@@ -70,6 +71,7 @@ class Recipe:
     autoencoder: str = "autoencoder_tiny"
     backbone: str = "base_tiny"
     text: str = ""
+    attributes: str = ""
     embedder: str = "adaface_small"
     face_encoder: str = ""
     learning_rate: Annotated[float, Bounds(0, 1, above=True)] = 1e-5
@@ -132,6 +134,8 @@ class Recipe:
                  "hears no attributes, set both to 0")
         _require(self.feed.frames == 1 or not self.latents, f"latents {self.latents!r}: clips have none; leave it "
                  "empty")
+        most = self.model.system.most_frames if isinstance(self.model.system, IPFVRSettings) else self.feed.frames
+        _require(self.feed.frames <= most, f"feed.frames is {self.feed.frames}, model.system.most_frames {most}")
         self.validation.require_apart(self.embedders)
         if self.feed.degrade_on_device:
             require_on_device(self.feed.degradations(), self.model.image_size)
@@ -141,12 +145,17 @@ class Recipe:
         embedder is none of the ONNX networks, and the only one that cannot be left empty.
         """
         for role, kind in (("autoencoder", "autoencoder"), ("backbone", "base"), ("text", "text"),
-                           ("embedder", "embedder"), ("loss_embedder", "embedder"), ("face_encoder", "face encoder")):
+                           ("attributes", "attributes"), ("embedder", "embedder"), ("loss_embedder", "embedder"),
+                           ("face_encoder", "face encoder")):
             name = getattr(self, role)
             known = [entry.name for entry in WEIGHTS
                      if entry.kind == kind and (role == "loss_embedder" or not entry.file.endswith(".onnx"))]
             _require(name in known or (not name and role != "embedder"),
                      f"{role} {name!r} is no network that training knows as such{hint(str(name), known)}")
+        width = self.model.system.reads_prompts
+        _require(bool(width) == bool(self.attributes),
+                 f"attributes {self.attributes!r}: this system's attributes start at "
+                 f"{f'embeddings of {width} numbers, name their file' if width else 'no embeddings, leave it empty'}")
         reads = self.model.system.face_shape != (0, 0)
         _require(reads == bool(self.face_encoder), f"face_encoder {self.face_encoder!r}: this system reads "
                  + ("a face-image encoder's tokens, name one" if reads else "none, leave it empty"))
@@ -312,8 +321,10 @@ def ip_fvr() -> Recipe:
     The paper publishes no number of its training, nor its base model; all are our choice, beside those of `iconface`.
     """
     made = iconface()
-    system = _with_time(made.model.system, temporal_heads=24, image_width=768, attribute_width=768, context_heads=24)
-    return replace(made, name="ip_fvr", model=replace(made.model, system=system), **IP_FVR, positions=100_000,
+    system = _with_time(made.model.system, temporal_heads=24, image_width=768, attribute_width=768,
+                        prompt_width=made.model.backbone.joint_attention_dim, context_heads=24)
+    return replace(made, name="ip_fvr", model=replace(made.model, system=system), **IP_FVR,
+                   attributes="flux2_klein_attributes", positions=100_000,
                    feed=replace(made.feed, frames=8, clip_profile="vfhq"), ema_half_life=2000, checkpoint_every=1000,
                    grid_every=4000, grid_images=2,
                    validation=replace(made.validation, every=4000, samples=16, pictures=8))

@@ -37,8 +37,6 @@ class DecoupledAttention(nn.Module):
 
     def forward(self, hidden: Tensor, image: Offer | None, attributes: Offer | None) -> Tensor:
         """What to add to the tokens `hidden` [B, L, D]; an offer that is not there adds nothing."""
-        added = torch.zeros_like(hidden)
-        for attention, offer in ((self.image, image), (self.attributes, attributes)):
-            if attention is not None and offer is not None:
-                added = added + attention(hidden, *offer)
-        return added
+        added = [attention(hidden, *offer) for attention, offer in ((self.image, image), (self.attributes, attributes))
+                 if attention is not None and offer is not None]
+        return sum(added[1:], start=added[0]) if added else torch.zeros_like(hidden)

@@ -42,14 +42,14 @@ class IPFVR(IConFace):
         super().add_pathways()
         settings, config, width = self.settings, self.backbone.config, self.backbone.inner_dim
         image = (settings.image_width or width) if settings.image_context != "none" else None
-        attributes = (settings.attribute_width or width) if settings.attribute_context else None
+        said = (settings.attribute_width or width) if settings.attribute_context else None
         self.image_context = None if image is None else CompositeContext(settings, image)
-        self.attribute_context = None if attributes is None else AttributeContext(attributes)
+        self.attribute_context = None if said is None else AttributeContext(said, settings.prompt_width)
         doubles, singles = config.num_layers, config.num_single_layers
         self.decoupled = nn.ModuleList(
-            DecoupledAttention(width, image, attributes, heads=settings.context_heads, rank=settings.context_rank,
+            DecoupledAttention(width, image, said, heads=settings.context_heads, rank=settings.context_rank,
                                query_rank=settings.context_query_rank)
-            for _ in range((doubles + singles) * (image is not None or attributes is not None)))
+            for _ in range((doubles + singles) * (image is not None or said is not None)))
         self.temporal = nn.ModuleDict({
             str(block): TemporalAttention(width, heads=settings.temporal_heads, rank=settings.temporal_rank,
                                           theta=settings.temporal_theta)

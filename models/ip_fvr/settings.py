@@ -17,6 +17,7 @@ class IPFVRSettings(IConFaceSettings):
     embedding over frames; most_frames: of a clip.
     image_context: what is read of the references: `identity` (a token each), `composite` (a face-image encoder's tokens
     as well; face_tokens, face_width: of that encoder) or `none`. attribute_context: whether attributes are read.
+    prompt_width: of a text encoder's embeddings that attributes start at (models.ip_fvr.attribute_context; 0: random).
     image_width, attribute_width: of their tokens (0: D). context_rank, context_query_rank, context_heads: of the two
     attentions behind every block; context_scope: which image tokens ask, `image` or `scene`. image_scale,
     attribute_scale: how much of each is added where `Conditions.context_scales` says nothing.
@@ -36,6 +37,7 @@ class IPFVRSettings(IConFaceSettings):
     face_tokens: Annotated[int, SIZE] = 197
     face_width: Annotated[int, SIZE] = 768
     attribute_context: bool = True
+    prompt_width: Annotated[int, SIZE_OR_NONE] = 0
     image_width: Annotated[int, SIZE_OR_NONE] = 0
     attribute_width: Annotated[int, SIZE_OR_NONE] = 0
     context_rank: Annotated[int, SIZE] = 64
@@ -63,6 +65,11 @@ class IPFVRSettings(IConFaceSettings):
     def hears_attributes(self) -> bool:
         """As attribute_context says."""
         return self.attribute_context
+
+    @property
+    def reads_prompts(self) -> int:
+        """As prompt_width says."""
+        return self.prompt_width if self.attribute_context else 0
 
     def temporal_blocks(self, doubles: int, singles: int) -> tuple[int, ...]:
         """The numbers of the blocks, double ones first, that temporal attention stands behind."""

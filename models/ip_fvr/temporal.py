@@ -6,6 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from anchorface.models.memory_attention import MemoryAttention
+from anchorface.models.settings import require
 
 
 class TemporalAttention(MemoryAttention):
@@ -17,10 +18,15 @@ class TemporalAttention(MemoryAttention):
     Args:
         width: of the stream. heads: of the attention. rank: of all its maps. theta: base of the rotary embedding.
 
+    Raises:
+        ConfigurationError: the width cannot be cut into so many heads of an even width.
+
     Source: temporal layers beside frozen spatial ones, AnimateDiff; IP-FVR's own are not published.
     """
 
     def __init__(self, width: int, *, heads: int, rank: int, theta: float) -> None:
+        require(width % (2 * heads) == 0, f"temporal_heads is {heads}; {width} channels cannot be cut into so many "
+                                          "heads of an even width")
         super().__init__(width, width, heads=heads, rank=rank, query_rank=rank)
         self.theta = theta
 
