@@ -14,6 +14,7 @@ import io
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -95,7 +96,8 @@ class FilmReader:
         except PhotoError:
             raise
         except (av.error.FFmpegError, *DAMAGE) as error:
-            raise PhotoError("not a film", uri, str(error)) from error
+            cut = "; an MP4 whose end is missing has no index" if _is_mp4(file) else ""
+            raise PhotoError("not a film", uri, f"{error}{cut}") from error
 
     def close(self) -> None:
         """Let the decoder go."""
@@ -219,3 +221,10 @@ def _look(stream: Any, frame: Any, first: float) -> Look:
     space, primaries, transfer = (int(said) for said in (frame.colorspace, frame.color_primaries, frame.color_trc))
     return Look(begins=first, aspect=(pixel.numerator, pixel.denominator), space=space, primaries=primaries,
                 transfer=transfer)
+
+
+def _is_mp4(file: BinaryIO) -> bool:
+    with suppress(OSError):
+        file.seek(0)
+        return file.read(8)[4:] == b"ftyp"
+    return False

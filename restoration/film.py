@@ -20,7 +20,7 @@ from anchorface.faces.align import apply_matrix, ffhq_matrix, paste_back, warp
 from anchorface.faces.detect import Detection
 from anchorface.faces.tracks import LinkSettings
 from anchorface.models.ip_fvr.blending import BlendingSettings
-from anchorface.records import DataError, PhotoError, StorageError, derive
+from anchorface.records import ConfigurationError, DataError, PhotoError, StorageError, derive
 from anchorface.records.decoding.film import Frames
 from anchorface.records.decoding.sound import Sound, copy_sound
 from anchorface.records.film_writing import FilmWriter
@@ -28,6 +28,7 @@ from anchorface.records.films import FilmLimits
 from anchorface.records.storage import filesystem
 from anchorface.restoration.clips import Crop, restored_crops
 from anchorface.restoration.film_faces import FaceTrack, Film, FilmFaces, find_tracks, with_owners
+from anchorface.restoration.photo import FACES
 from anchorface.restoration.restorer import Reference, Restorer
 from anchorface.restoration.sampler_settings import SamplerSettings
 
@@ -121,8 +122,11 @@ def restore_film(restorer: Restorer, film: OpenFilm, found: FilmFaces, out: Call
         progress: takes the share that is done, 0..1.
 
     Raises:
-        PhotoError: whatever reading raises; the file is not put in its place then.
+        PhotoError: whatever reading raises; the file is not put in its place then. ConfigurationError: an unknown
+            choice of faces, or what restoration.clips says.
     """
+    if faces not in FACES:
+        raise ConfigurationError(f"faces {faces!r}: one of {', '.join(FACES)}")
     tracks = sorted(found.tracks, key=lambda track: -track.side**2 * track.seen)
     tracks = tracks[:1] if faces == "largest" else tracks
     with film.frames() as (reader, frames), tempfile.TemporaryFile() as apart:

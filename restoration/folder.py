@@ -14,6 +14,7 @@ In: a folder (or URI) of photographs and films, or one file, and, optionally, re
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -57,6 +58,8 @@ RESTORED_SCHEMA = pa.schema([
 FILM_ENDINGS = {"mp4": ".mp4", "matroska": ".mkv"}
 READ = ("photo", "film")
 CHUNK = 2**23
+PATIENCE = 30.0
+"""Seconds of a film's restoration from one line to the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +177,8 @@ def _film(use: Use, uri: str, target: str, references: dict[str, Reference], dro
         use.say(f"{len(found.seconds)} frames, {len(found.tracks)} face(s) followed")
         result = restore_film(
             use.restorer, film, found, lambda container: storage.writing(target + FILM_ENDINGS[container]), shown,
-            faces=use.faces, seed=use.seed, settings=use.settings, blending=use.blending, progress=_tenths(use.say))
+            faces=use.faces, seed=use.seed, settings=use.settings, blending=use.blending,
+            progress=_now_and_then(use.say))
     for container, ending in FILM_ENDINGS.items():
         if container != result.container:
             storage.delete(target + ending)
@@ -183,29 +187,31 @@ def _film(use: Use, uri: str, target: str, references: dict[str, Reference], dro
                                                           "frames are as they were"))
     if result.silent:
         dropped.append(_row(uri, "sound not kept", result.silent))
-    uris = list(references)
+    uris, others = list(references), strangers(found.tracks, use.restorer.raw_embeddings(shown))
     dropped += [_row(uris[place], "reference: of another person?", f"cosine {cosine:.2f} with the face in {uri}")
-                for place, cosine in strangers(found.tracks, use.restorer.raw_embeddings(shown)).items()]
+                for place, cosine in others.items()]
     told = [{"face": number, "box": list(track.box), "references": len(references) * track.owner,
              "enlarged": track.enlarged(use.restorer.size), "start": float(found.seconds[track.first]),
              "end": float(found.seconds[track.stop - 1]), "likeness": track.likeness}
             for number, track in enumerate(result.tracks)]
-    return told, f"{len(told)} face(s) restored" + (", without its sound" if result.silent else "")
+    said = [f"{len(told)} face(s) restored"] + ["not all of its sound"] * bool(result.silent)
+    said += [f"{len(others)} reference(s) seem to show another person"] * bool(others)
+    return told, ", ".join(said)
 
 
 def _said(say: Callable[[str], None], place: str, line: str) -> None:
     say(f"{place}: {line}")
 
 
-def _tenths(say: Callable[[str], None]) -> Callable[[float], None]:
-    """Takes the share that is done, and says each tenth of it."""
-    said = 0
+def _now_and_then(say: Callable[[str], None]) -> Callable[[float], None]:
+    """Takes the share that is done, and says it once in PATIENCE seconds."""
+    last = time.monotonic()
 
     def progress(share: float) -> None:
-        nonlocal said
-        if int(10 * share) > said:
-            said = int(10 * share)
-            say(f"{10 * said} %")
+        nonlocal last
+        if time.monotonic() - last > PATIENCE:
+            last = time.monotonic()
+            say(f"{100 * share:.0f} %")
 
     return progress
 
