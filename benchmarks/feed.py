@@ -44,7 +44,7 @@ from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.pipelines.feed.table import FOLDER
 from anchorface.pipelines.versions.publish import TABLE_SCHEMA
 from anchorface.records import rng
-from anchorface.records.manifest import Manifest, Shard
+from anchorface.records.manifest import CLIP_COLUMNS, Manifest, Shard
 from anchorface.records.table_stream import write_stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "dataset"
@@ -74,6 +74,7 @@ def tables(faces: int) -> Iterator[pa.Table]:
             "perceptual_hash": draw.integers(2**64, size=count, dtype=np.uint64),
             "taken": np.full(count, np.datetime64("2020-01-01")), "licence": ["CC0-1.0"] * count,
             "consent": ["synthetic"] * count, "source": ["benchmark"] * count,
+            **{name: [none.as_py()] * count for name, none in CLIP_COLUMNS.items()},
         }
         yield pa.table({name: pa.array(columns[name], TABLE_SCHEMA.field(name).type) for name in TABLE_SCHEMA.names})
 

@@ -67,7 +67,9 @@ def curate(
     layout: Annotated[
         str, typer.Option(help="A known data set: auto, plain, ffhq, celeba-hq or vggface2.")
     ] = "auto",
-    frame_seconds: Annotated[float, typer.Option(help="Of films, one frame in every so many seconds.")] = 1.0,
+    frame_seconds: Annotated[
+        float, typer.Option(help="Of films, one frame in every so many seconds; 0: every frame, for tracks and clips.")
+    ] = 1.0,
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Download photographs that a table says are on the web (the public one: "
                                       "ANCHORFACE_FETCH_PRIVATE=1 allows your own network).")

@@ -57,6 +57,10 @@ def evaluate(
     context_guidance: Annotated[
         float | None, typer.Option(help="RG-IPFR's s_c: push along the references, each shown alone.")
     ] = None,
+    keep: Annotated[
+        float | None, typer.Option(help="Share of the degraded face that stays; as the checkpoint measured if not "
+                                        "given: more of better faces.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, or bf16: velocities under autocast.")] = "fp32",
     erased: Annotated[
         str, typer.Option(help="Where people whom the checkpoint saw were erased since: warn or refuse.")
@@ -106,7 +110,7 @@ def evaluate(
         return
     settings = SamplerSettings(
         steps=steps, guidance=guidance, reference_guidance=reference_guidance, input_guidance=input_guidance,
-        context_guidance=context_guidance, precision=precision,
+        context_guidance=context_guidance, precision=precision, keep=keep,
     )
     judge_it(
         None if checkpoint == NONE else checkpoint, dataset, out, **common, outputs=folders,

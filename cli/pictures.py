@@ -14,10 +14,10 @@ from anchorface.records import ConfigurationError
 @told
 def restore(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder.")],
-    photos: Annotated[str, typer.Argument(help="Folder of photographs.")],
-    out: Annotated[str, typer.Argument(help="Folder for the restored photographs.")],
+    photos: Annotated[str, typer.Argument(help="Folder of photographs and films.")],
+    out: Annotated[str, typer.Argument(help="Folder for the restored ones.")],
     references: Annotated[
-        str | None, typer.Option(help="Folder of good photographs; references/NAME/* go to the photograph NAME.")
+        str | None, typer.Option(help="Folder of good photographs; references/NAME/* go to the file NAME.")
     ] = None,
     detector: Annotated[str, typer.Option(help="Face detector by name: see `anchorface doctor`.")] = "scrfd_2.5g_kps",
     faces: Annotated[str, typer.Option(help="`all`, or `largest` for the largest face alone.")] = "all",
@@ -30,23 +30,46 @@ def restore(
         float | None, typer.Option(help="RG-IPFR's s_c, of references shown one at a time; likewise.")
     ] = None,
     fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
+    keep: Annotated[
+        float | None, typer.Option(help="Share of the degraded face that stays; as the checkpoint measured if not "
+                                        "given: more of better faces.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed; a photograph's name and this decide its noise.")] = 42,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="What the face has not, say beard, glasses or artefacts, or beard=0.5 for half the push; or "
+                          "low_quality. IP-FVR."),
+    ] = None,
+    age: Annotated[float | None, typer.Option(help="Age of the face in years. IP-FVR.")] = None,
+    context_scales: Annotated[
+        tuple[float, float] | None, typer.Option(help="How much of references and of attributes is heard. IP-FVR.")
+    ] = None,
+    clip_length: Annotated[
+        int | None, typer.Option(help="Frames of a film restored at once; the checkpoint decides if not given.")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(help="Frames that neighbouring clips share; a sixth of them.")] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="How fast the clip before loses its say in them; large: at once.")
+    ] = None,
     erased: Annotated[
         str, typer.Option(help="Where people whom the checkpoint saw were erased since: `warn` or `refuse`.")
     ] = "warn",
 ) -> None:
-    """Restore the faces of photographs, with zero or more references."""
+    """Restore the faces of photographs and films, with zero or more references."""
     from anchorface.faces.detect import Detector
     from anchorface.faces.weights import find
     from anchorface.restoration import Restorer, SamplerSettings, restore_folder
     from anchorface.restoration.erased import heed_erasures
+    from anchorface.restoration.sampler_settings import avoided
 
+    attributes, negatives = avoided(without or (), age)
     heed_erasures(checkpoint, erased, console.print, out)
     counts = restore_folder(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
-        faces=faces, seed=seed, progress=console.print, settings=SamplerSettings(
+        faces=faces, seed=seed, progress=console.print, clip_length=clip_length, overlap=overlap, beta=beta,
+        settings=SamplerSettings(
             steps=steps, guidance=guidance, input_guidance=input_guidance, context_guidance=context_guidance,
-            fidelity=fidelity),
+            fidelity=fidelity, keep=keep, attributes=attributes, negatives=negatives, context_scales=context_scales),
     )
     console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")
 

@@ -56,7 +56,7 @@ def plan(
     checkpointing: Checkpointing = False,
     gpus: Annotated[str, typer.Option(help="Numbers of GPUs, with commas.")] = "1,8,64",
     rate: Annotated[float, typer.Option(help="Operations per second of one GPU's matrix units (an H200's).")] = 989e12,
-    efficiency: Annotated[float, typer.Option(help="The share of it that a run reaches: an assumption.")] = 0.4,
+    efficiency: Annotated[float, typer.Option(help="The share of it that a run reaches: measured on one H200.")] = 0.26,
     bandwidth: Annotated[
         float, typer.Option(help="Bytes per second that a GPU sends; 0 for NVLink's 450e9 up to 8 GPUs, and one "
                                  "400 Gb/s port for each GPU, 50e9, above: assumptions.")

@@ -23,25 +23,30 @@ def fetch(name: Annotated[str, typer.Argument(help="A weight's name: see `anchor
 @app.command()
 @told
 def prompt(
-    out: Annotated[str, typer.Option(help="File; where `flux2_klein_prompt` is looked for if not given.")] = "",
+    out: Annotated[str, typer.Option(help="File; where the weight is looked for if not given.")] = "",
     text_encoder: Annotated[str, typer.Option(help="Folder; found by name if not given.")] = "",
     tokenizer: Annotated[str, typer.Option(help="Folder; found by name if not given.")] = "",
     words: Annotated[str, typer.Option(help="Another prompt than our own.")] = "",
+    attributes: Annotated[bool, typer.Option("--attributes", help="What attributes mean, instead: the weight "
+                                             "`flux2_klein_attributes`, for IP-FVR.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
 ) -> None:
     """Embed the fixed restoration prompt for FLUX.2-klein once, so that its text encoder is not needed again."""
     from anchorface.faces import weights
     from anchorface.models.configuration import klein_4b
-    from anchorface.models.prompt import RESTORATION_PROMPT, embed_prompts, write_prompts
+    from anchorface.models.ip_fvr.attribute_context import write_attributes
+    from anchorface.models.prompt import RESTORATION_PROMPT, embed_attributes, embed_prompts, write_prompts
 
-    place = out or str(Path.home() / ".cache" / "anchorface" / "flux2_klein_prompt.safetensors")
-    said = words or RESTORATION_PROMPT
-    text = embed_prompts(
-        text_encoder or weights.find("flux2_klein_text_encoder"), tokenizer or weights.find("flux2_klein_tokenizer"),
-        klein_4b().backbone, said, device=device,
-    )
-    write_prompts(place, text, said)
-    console.print(f"prompt embeddings: {place}")
+    name = "flux2_klein_attributes" if attributes else "flux2_klein_prompt"
+    place = out or str(Path.home() / ".cache" / "anchorface" / f"{name}.safetensors")
+    reader = (text_encoder or weights.find("flux2_klein_text_encoder"),
+              tokenizer or weights.find("flux2_klein_tokenizer"))
+    if attributes:
+        write_attributes(place, embed_attributes(*reader, device=device))
+    else:
+        said = words or RESTORATION_PROMPT
+        write_prompts(place, embed_prompts(*reader, klein_4b().backbone, said, device=device), said)
+    console.print(f"{name}: {place}")
 
 
 @app.command()

@@ -5,20 +5,18 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from anchorface.records.decoding.film import Frames
 from anchorface.records.errors import PhotoError, StorageError
+from anchorface.records.film_writing import FilmWriter
 from anchorface.records.films import USUAL_RATE, FilmLimits
 from anchorface.records.storage import filesystem
 
 MOST_BYTES = 2**31
 """Frames of one film in memory, at most: 2 GiB are 114 seconds of 512 px at 25 a second."""
 LIMITS = FilmLimits(seconds=600.0)
-TICKS = 90_000
-"""Ticks of a written film's clock in a second."""
 
 
 def read_film(uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
@@ -69,24 +67,14 @@ def rate_of(seconds: NDArray[np.float64]) -> float:
 
 
 def film_bytes(frames: np.ndarray, rate: float | Sequence[float] | NDArray[np.float64]) -> bytes:
-    """Frames as an MP4: H.264 of constant quality 8, hardly visible loss (our choice).
+    """Frames as an MP4 (records.film_writing).
 
     Args:
         frames: uint8 [T, H, W, 3], RGB. rate: frames per second, or each frame's time in seconds, rising.
     """
     seconds = np.arange(len(frames)) / rate if isinstance(rate, int | float) else np.asarray(rate, np.float64)
-    usual = Fraction(rate_of(seconds)).limit_denominator(1001)
-    height, width = frames.shape[1:3]
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4", options={"video_track_timescale": str(TICKS)}) as film:
-        stream = film.add_stream("libx264", rate=usual,
-                                 options={"crf": "8", "preset": "veryfast", "threads": "1"})
-        stream.width, stream.height = width, height
-        stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
-        stream.codec_context.time_base = Fraction(1, TICKS)
+    with FilmWriter(file, (frames.shape[2], frames.shape[1]), rate_of(seconds)) as film:
         for picture, second in zip(frames, seconds.tolist(), strict=True):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = round(second * TICKS), Fraction(1, TICKS)
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
+            film.add(picture, second)
     return file.getvalue()

@@ -42,6 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anchorface.faces.align import ARCFACE_TEMPLATE, halved
+from anchorface.faces.boxes import shared
 from anchorface.faces.runtime import Floats, run, session
 from anchorface.faces.weights import find
 from anchorface.records.errors import ConfigurationError, WeightsError
@@ -150,7 +151,7 @@ class Detector:
         if not found or (boxes[:, 2:] - boxes[:, :2]).min() * scale < SMALL:
             return True
         weak = candidates[1][candidates[0] < self.threshold]
-        return any((_shared(box, boxes) <= self.overlap / 2).all() for box in weak)
+        return any((shared(box, boxes) <= self.overlap / 2).all() for box in weak)
 
     def _look(self, images: Sequence[NDArray[np.uint8]], looks: Sequence[Look]) -> dict[Look, Candidates]:
         """What the network shows of photographs at sizes, in batches of one shape."""
@@ -289,15 +290,6 @@ def _decode(outputs: list[Floats], width: int, scale: float, threshold: float) -
     return np.concatenate(scores), box, point
 
 
-def _shared(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of one box [4] with boxes [N, 4]."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    both = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
-    union = np.prod(np.maximum(box[2:] - box[:2], 0)) + areas - both
-    return np.asarray(both / np.maximum(union, 1e-12), np.float64)
-
-
 def _suppress(boxes: NDArray[np.float64], scores: Floats, overlap: float) -> list[int]:
     """Greedy non-maximum suppression: indices kept, best first."""
     order = np.argsort(-scores, kind="stable")
@@ -305,5 +297,5 @@ def _suppress(boxes: NDArray[np.float64], scores: Floats, overlap: float) -> lis
     while len(order):
         best, order = int(order[0]), order[1:]
         kept.append(best)
-        order = order[_shared(boxes[best], boxes[order]) <= overlap]
+        order = order[shared(boxes[best], boxes[order]) <= overlap]
     return kept

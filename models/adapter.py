@@ -101,17 +101,19 @@ class Adapter(nn.Module):
         return {name: parameter.detach() for name, parameter in self.named_trainable_parameters().items()}
 
     @torch.no_grad()
-    def load_adapter_state(self, state: dict[str, Tensor], what: str = "the adapter") -> None:
+    def load_adapter_state(self, state: dict[str, Tensor], what: str = "the adapter", *, partly: bool = False) -> None:
         """Copy adapters in, strictly.
 
         Args:
             state: what `adapter_state` gave.
             what: names the source in the error, for example the file.
+            partly: of a system that this one contains; what it has not stays as it is.
 
         Raises:
             CheckpointError: names or shapes differ.
         """
         own = self.named_trainable_parameters()
+        own = {name: own[name] for name in own if name in state} if partly else own
         check_names_and_shapes(own, state, what)
         for name, parameter in own.items():
             parameter.copy_(state[name])

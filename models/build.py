@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import anchorface.models.iconface.network
+import anchorface.models.ip_fvr.network
 import anchorface.models.rg_ipfr.network  # noqa: F401  ours; another module's is found once that is imported
 from anchorface.models.adapter import Adapter
 from anchorface.models.settings import SystemSettings, descendants

@@ -213,11 +213,36 @@ def require_same_model(description: Description, model: ModelSettings, folder: s
         CheckpointError: names every setting that differs.
     """
     there, here = _flat(description.model.to_dict()), _flat(model.to_dict())
+    _refuse_other(description, model, sorted(there.keys() | here.keys()), folder, "Resume with the recipe that made "
+                  "it, or choose another run folder.")
+
+
+def require_part_of(description: Description, model: ModelSettings, folder: str | os.PathLike[str]) -> bool:
+    """For a warm start: refuse a checkpoint whose networks are neither those that begin nor contained in them, as
+    IConFace's adapters are in IP-FVR.
+
+    Returns:
+        Whether the networks that begin have adapters besides.
+
+    Raises:
+        CheckpointError: names every setting of the checkpoint's networks that is another here.
+    """
+    there, more = description.model, type(description.model.system) is not type(model.system)
+    known = _flat(there.to_dict()).keys()
+    if more and isinstance(model.system, type(there.system)):
+        known -= {"system.kind"}
+    _refuse_other(description, model, sorted(known), folder, "Start from a checkpoint of the same networks, or of a "
+                  "system that these contain.")
+    return more
+
+
+def _refuse_other(description: Description, model: ModelSettings, keys: list[str], folder: str | os.PathLike[str],
+                  do: str) -> None:
+    there, here = _flat(description.model.to_dict()), _flat(model.to_dict())
     differing = [f"{key} is {there.get(key)} there and {here.get(key)} here"
-                 for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+                 for key in keys if there.get(key) != here.get(key)]
     if differing:
-        raise CheckpointError(f"{folder}: checkpoint of another configuration: {'; '.join(differing)}. Resume with "
-                              "the recipe that made it, or choose another run folder.")
+        raise CheckpointError(f"{folder}: checkpoint of another configuration: {'; '.join(differing)}. {do}")
 
 
 def base_path(description: Description, role: str, weight_finder: Callable[[str], str | os.PathLike[str]],

@@ -44,17 +44,18 @@ class Encoders:
 @torch.no_grad()
 def conditions(encoders: Encoders, degraded: Tensor, references: Sequence[Tensor], matrices: NDArray,
                raw_embeddings: Tensor | None, empty: Tensor | bool = False,
-               reference_tokens: Sequence[Tensor] = ()) -> Conditions:
+               reference_tokens: Sequence[Tensor] = (), frames: int = 1) -> Conditions:
     """The conditions of a batch of degraded faces.
 
     Args:
-        degraded: [B, 3, S, S].
-        references: R times [B, 3, S, S]; none for the no-reference mode. reference_tokens: instead of these, where they
-            are encoded already, R times [B, L, C].
+        degraded: [B, 3, S, S], B = b * frames.
+        references: R times [b, 3, S, S], shared by the frames of a clip; none for the no-reference mode.
+            reference_tokens: instead of these, where they are encoded already, R times [b, L, C].
         matrices: float64 [B, 2, 3], from the degraded pictures to the embedder's crop (faces.align.arcface_matrix).
             Only without references: then the identity is the degraded faces' own embedding.
-        raw_embeddings: of the references, [B, R, D] before normalisation: their anchor is the identity.
+        raw_embeddings: of the references, [b, R, D] before normalisation: their anchor is the identity.
         empty: which pictures get the empty prompt (models.backbone.TextMemory).
+        frames: of each clip, 1 for pictures; rows are clip-major.
 
     Returns:
         Tokens and identities in float32.
@@ -62,16 +63,23 @@ def conditions(encoders: Encoders, degraded: Tensor, references: Sequence[Tensor
     Source: IConFace eq. 2-5.
     """
     encoded = references if encoders.concatenates else ()
-    tokens = encoders.autoencoder.encode(torch.cat([degraded, *encoded])).float().split(len(degraded))
-    shown = (*tokens[1:], *reference_tokens)
+    tokens = encoders.autoencoder.encode(torch.cat([degraded, *encoded])).float().split(
+        [len(picture) for picture in (degraded, *encoded)])
+    shown = tuple(each_frame(reference, frames) for reference in (*tokens[1:], *reference_tokens))
     if references or reference_tokens:
         assert raw_embeddings is not None, "references come with their embeddings"
-        identity = anchor(raw_embeddings, encoders.temperature, encoders.quality).float()
-        faces = face_tokens(encoders, references, raw_embeddings)
+        identity = each_frame(anchor(raw_embeddings, encoders.temperature, encoders.quality).float(), frames)
+        faces = tuple(FaceTokens(whole=each_frame(face.whole, frames), tokens=each_frame(face.tokens, frames))
+                      for face in face_tokens(encoders, references, raw_embeddings))
     else:
         identity, faces = identity_embedding(encoders.embedder, degraded, matrices), ()
     return Conditions(text=encoders.text(len(degraded), empty), degraded=tokens[0], references=shown,
-                      identity=identity, faces=faces)
+                      identity=identity, faces=faces, frames=frames)
+
+
+def each_frame(of_clips: Tensor, frames: int) -> Tensor:
+    """What clips have once, [b, ...], in the rows of all their frames, [b * frames, ...]."""
+    return of_clips.repeat_interleave(frames, dim=0) if frames > 1 else of_clips
 
 
 def face_tokens(encoders: Encoders, references: Sequence[Tensor], raw_embeddings: Tensor) -> tuple[FaceTokens, ...]:
@@ -89,13 +97,19 @@ def face_tokens(encoders: Encoders, references: Sequence[Tensor], raw_embeddings
 
 
 def identity_embedding(embedder: nn.Module, images: Tensor, matrices: NDArray) -> Tensor:
-    """Unit embeddings [B, D], float32, of pictures [B, 3, S, S]; gradients flow to the pictures.
+    """Unit embeddings [B, D], float32, of pictures [B, 3, S, S]; arguments as of `looked_at`."""
+    return looked_at(embedder, images, matrices)[0]
+
+
+def looked_at(embedder: nn.Module, images: Tensor, matrices: NDArray) -> tuple[Tensor, Tensor]:
+    """Unit embeddings [B, D] and the raw ones' lengths [B, 1], float32; gradients flow to the pictures.
 
     Args:
-        embedder: as of `Encoders`. matrices: float64 [B, 2, 3], from the pictures to its crop.
+        embedder: as of `Encoders`. images: [B, 3, S, S]. matrices: float64 [B, 2, 3], from the pictures to its crop.
     """
     crops = crop(images.float(), matrices).contiguous(memory_format=torch.channels_last)
-    return embedder(crops)[0].float()
+    unit, length = embedder(crops)[:2]
+    return unit.float(), length.float()
 
 
 def crop(images: Tensor, matrices: NDArray) -> Tensor:

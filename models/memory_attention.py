@@ -4,6 +4,7 @@ stream: float [B, L, D]. memory: float [B, M, memory width], what a pathway offe
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -66,29 +67,43 @@ class MemoryAttention(nn.Module):
         # Under autocast queries and keys are bfloat16, the norms' weights are not; the fused kernel wants one type.
         return self.norm_key(key.to(self.norm_key.weight.dtype)).to(value.dtype), value
 
-    def forward(self, hidden: Tensor, offered: KeyValue, heard: Tensor | None = None) -> Tensor:
+    def normed(self, hidden: Tensor) -> Tensor:
+        """The stream's tokens [B, L, D], layer-normed in their own type."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.norm(hidden)  # autocast would make a float32 copy of the whole stream
+
+    def queries(self, normed: Tensor) -> Tensor:
+        """What normed tokens [B, L, D] ask: [B, heads, L, head width], in the norm's type."""
+        query = rearrange(self.to_query(normed), "b l (n d) -> b n l d", n=self.heads)
+        return self.norm_query(query.to(self.norm_query.weight.dtype))
+
+    def gated(self, found: Tensor, heard: Tensor | None = None) -> Tensor:
+        """The output map of what was found [B, L, D], gated."""
+        # gamma where there are few channels; nothing after it has a bias, so at 0 nothing is added, exactly.
+        low_rank = self.to_out.down(as_weights(found, self.to_out.down.weight))
+        gate = self.gamma if heard is None else self.gamma * heard[:, None, None]
+        return self.to_out.up((gate * low_rank).to(low_rank.dtype))
+
+    def forward(self, hidden: Tensor, offered: KeyValue, heard: Tensor | None = None,
+                known: Tensor | None = None) -> Tensor:
         """What to add to the tokens `hidden` [B, L, D].
 
         Args:
             offered: what `keys_values` made of the memory.
-            heard: bool [B], pictures whose memory counts; nothing is added to the others. None: all.
+            heard: [B], how much of a picture's memory counts: a number, or bool; nothing is added to those of 0. None:
+                all.
+            known: bool [B, M], which of its tokens there are, one at least; None: all.
         """
         key, value = offered
-        with torch.autocast(hidden.device.type, enabled=False):
-            normed = self.norm(hidden)  # in its own type: autocast would make a float32 copy of the whole stream
-        query = rearrange(self.to_query(normed), "b l (n d) -> b n l d", n=self.heads)
-        query = self.norm_query(query.to(self.norm_query.weight.dtype)).to(value.dtype)
-        found = rearrange(functional.scaled_dot_product_attention(query, key, value), "b n l d -> b l (n d)")
-        # gamma where there are few channels; nothing after it has a bias, so at 0 nothing is added, exactly.
-        low_rank = self.to_out.down(as_weights(found, self.to_out.down.weight))
-        gate = self.gamma if heard is None else self.gamma * heard[:, None, None]
-        return self.to_out.up((gate * low_rank).to(low_rank.dtype)).to(hidden.dtype)
+        query = self.queries(self.normed(hidden)).to(value.dtype)
+        mask = None if known is None else known[:, None, None]
+        found = functional.scaled_dot_product_attention(query, key, value, mask)
+        return self.gated(rearrange(found, "b n l d -> b l (n d)"), heard).to(hidden.dtype)
 
 
-def attended(attention: MemoryAttention, stream: Tensor, offered: KeyValue, start: int, stop: int,
-             heard: Tensor | None = None) -> Tensor:
-    """The stream [B, L, D] with an attention to a memory added to its tokens start..stop."""
+def attended(attention: nn.Module, stream: Tensor, start: int, stop: int, *given: Any) -> Tensor:
+    """The stream [B, L, D] with an attention, asked by its tokens start..stop with what is given, added to these."""
     asked = stream[:, start:stop]
     if asked.shape == stream.shape:
-        return stream + attention(stream, offered, heard)
-    return torch.cat([stream[:, :start], asked + attention(asked, offered, heard), stream[:, stop:]], dim=1)
+        return stream + attention(stream, *given)
+    return torch.cat([stream[:, :start], asked + attention(asked, *given), stream[:, stop:]], dim=1)

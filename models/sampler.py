@@ -3,7 +3,7 @@
 A velocity function takes z [B, L, C] and sigma [B] and gives the velocity [B, L, C]; it closes over the conditions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -46,13 +46,15 @@ def guided(base: VelocityFunction, branches: Sequence[tuple[float, VelocityFunct
 
 
 @torch.no_grad()
-def sample(velocity_function: VelocityFunction, noise: Tensor, sigmas: Tensor) -> Tensor:
+def sample(velocity_function: VelocityFunction, noise: Tensor, sigmas: Tensor,
+           after: Callable[[int, Tensor], Tensor] = lambda step, z: z) -> Tensor:
     """Euler integration along a schedule.
 
     Args:
         velocity_function: z, sigma -> velocity; `guided` makes one with guidance.
         noise: the start [B, L, C]; at sigmas[0] < 1 a mixture made with `flow.mix`.
         sigmas: [n + 1] decreasing noise levels, as from `flow.shift_schedule`.
+        after: what becomes of the tokens after each step, counted from 1.
 
     Returns:
         Clean tokens [B, L, C], float32.
@@ -60,9 +62,9 @@ def sample(velocity_function: VelocityFunction, noise: Tensor, sigmas: Tensor) -
     Source: IConFace samples with 12 such steps.
     """
     z = noise.float()
-    for level, following in pairwise(sigmas.tolist()):
+    for step, (level, following) in enumerate(pairwise(sigmas.tolist()), start=1):
         speed = velocity_function(z, torch.full((len(z),), level, device=z.device))
-        z = z + (following - level) * speed.float()
+        z = after(step, z + (following - level) * speed.float())
     return z
 
 

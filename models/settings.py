@@ -89,6 +89,16 @@ class SystemSettings(Settings):
         return 0, 0
 
     @property
+    def hears_attributes(self) -> bool:
+        """Whether it reads attributes (records.attributes)."""
+        return False
+
+    @property
+    def reads_prompts(self) -> int:
+        """Numbers of the text encoder's embeddings that its attributes start at; 0 if they start at random."""
+        return 0
+
+    @property
     def concatenates(self) -> bool:
         """Whether the references' tokens stand in its sequence."""
         return True

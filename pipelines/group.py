@@ -1,9 +1,10 @@
 """Faces become persons, and persons go to one side of the split.
 
 In, from the workspace: `faces/part-*.parquet`, `decisions.parquet` where people decided anything, and the identities of
-the run before. Out: `index/` (identity_index.IdentityIndex: the faces with `identity`, `split` and `crop_bytes`, and
-their crops), `identities/part-00000.parquet` (records.IDENTITY_SCHEMA), `identities/report.json`,
-`dropped/group/part-00000.parquet` (rejected faces and copies of a picture).
+the run before. Out: `tracks/` (see identities.tracks), `index/` (identity_index.IdentityIndex: the faces with
+`identity`, `split`, `crop_bytes`, `track`, `frame` and `track_landmarks`, and their crops),
+`identities/part-00000.parquet` (records.IDENTITY_SCHEMA), `identities/report.json`, `dropped/group/part-00000.parquet`
+(rejected faces and copies of a picture).
 
 An identity keeps its name, its faces and its split from run to run: new faces join it or become new identities. Two
 existing identities become one only by a decision or a label; where the looks say so it is proposed (`doubt`).
@@ -24,16 +25,17 @@ from anchorface.pipelines.identities.persons import Found, find_persons, light_c
 from anchorface.pipelines.identities.previous import previous, remember
 from anchorface.pipelines.identities.second_look import second_look
 from anchorface.pipelines.identities.splits import SPLITS, assign_splits
+from anchorface.pipelines.identities.tracks import link_tracks, with_tracks
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.records.errors import ConfigurationError, DataError
 from anchorface.records.hashes import sha256
-from anchorface.records.nouns import IDENTITY_SCHEMA, Identity
+from anchorface.records.nouns import IDENTITY_SCHEMA, TRACK_SCHEMA, Identity
 from anchorface.records.state import read_state
 from anchorface.records.storage import delete, exists, filesystem, join, read_table
 
-VERSION = 3
+VERSION = 4
 NEAR_DUPLICATES = ("drop", "keep")
 CROP_ROWS = 256
 CHOICES = ("labels", "threshold", "splits", "seed", "held", "clusterer", "near_duplicates")
@@ -61,7 +63,7 @@ def group(
         anew: forget which faces stood together, but not the decisions; an identity then gets the name of the one
             before with which it shares the most faces.
         progress: where to report.
-        concurrency: Ray workers that embed with the clusterer; 0 works in this process, without Ray.
+        concurrency: Ray workers that link tracks, and embed with the clusterer; 0 works in this process, without Ray.
 
     Returns:
         `faces`, `identities`, `single_faces` (identities with one face: in the index and in training, never held
@@ -85,11 +87,13 @@ def group(
     looked: dict[str, str] = {}
     if clusterer is not None and _embedders(out, tables) != {clusterer}:
         looked = second_look(out, clusterer, progress=progress, concurrency=concurrency)
+    linked = link_tracks(out, progress=progress, concurrency=concurrency)
     decided = [decision.to_row() for decision in read_decisions(out)]
     rows = stage.counts(out, "find_faces").get("faces", 0)
     part = Part(
-        name=stage.part_name(0), rows=rows, inputs=stage.fingerprint(tables, looked, decided),
-        payload=stage.payload({"faces": [*tables], "embeddings": [*looked]}),
+        name=stage.part_name(0), rows=rows,
+        inputs=stage.fingerprint(tables, looked, decided, *([linked] if linked else [])),
+        payload=stage.payload({"faces": [*tables], "embeddings": [*looked], "tracks": [*linked]}),
     )
     remember(out, stage.fingerprint(settings, part.inputs), complete=bool(stage.settings(out, "group")))
     if not exists(join(out, "index", "faces.lance")):
@@ -142,6 +146,8 @@ class _Grouper:
     def __call__(self, name: str, payload: Any) -> tuple[Outputs, Counts]:
         settings, before = self._settings, previous(self._out)
         faces = pa.concat_tables([light_columns(self._out, path) for path in payload["faces"]])
+        linked = [read_table(join(self._out, path)) for path in payload["tracks"]]
+        faces = with_tracks(faces, pa.concat_tables([TRACK_SCHEMA.empty_table(), *linked]))
         if not len(faces):
             raise DataError(f"{self._out}: no face was found in any photograph; see the dropped table for the reasons")
         looked = pa.concat_tables([read_table(join(self._out, path)) for path in payload["embeddings"]]) if (

@@ -10,6 +10,7 @@ erased here does not come back (identity_index.tombstones).
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -62,7 +63,7 @@ def ingest(
         part_rows: photographs per part, about.
         layout: a known data set by name (pipelines.sources.layouts), `auto` to tell by its files, `plain` for none;
             or what `find_layout` gave.
-        frame_seconds: one frame is taken of films in every so many seconds.
+        frame_seconds: one frame is taken of films in every so many seconds; 0 takes every frame, for tracks and clips.
         fetch: download the photographs that a table says are on the web.
         progress: where to report.
         concurrency: Ray workers; 0 works in this process, without Ray.
@@ -73,10 +74,10 @@ def ingest(
     Raises:
         StorageError: there is no such folder, or the workspace cannot be written.
         DataError: the source holds nothing that could be a photograph.
-        ConfigurationError: an unknown layout, or seconds that are not positive.
+        ConfigurationError: an unknown layout, or negative seconds.
     """
-    if not frame_seconds > 0:
-        raise ConfigurationError(f"frame_seconds {frame_seconds}: must be more than 0")
+    if not 0 <= frame_seconds < math.inf:
+        raise ConfigurationError(f"frame_seconds {frame_seconds}: 0, for every frame, or more is needed")
     listing = Listing(source, labels=labels, layout=layout, fetch=fetch, without=out)
     parts = _parts(listing, out, part_rows, frame_seconds)
     erased = Tombstones.open(out).digest

@@ -3,12 +3,13 @@
 In, from the workspace: `index/` with `identity` and `split`. Out (see versions.plan, versions.publish):
 
     dataset/<manifest id>/manifest.json      records.Manifest, written last
-    dataset/<manifest id>/faces.parquet      FACE_COLUMNS, in the order of the shards
+    dataset/<manifest id>/faces.parquet      FACE_COLUMNS and CLIP_COLUMNS, in the order of the shards
     dataset/<manifest id>/shards/train-00000.tar     `<face id>.jpg` and `<face id>.json` for each face
     dataset/latest                           the id of the version written last
 
-All faces of an identity stand side by side in one tar; more than GROUP_FACES are cut into groups. Equal faces give
-equal bytes: no times, owners or random names in a tar. A version is never written over.
+All faces of an identity stand side by side in one tar; more than GROUP_FACES are cut into groups. Crops along a track
+do not shake (versions.steady). Equal faces give equal bytes: no times, owners or random names in a tar. A version is
+never written over.
 """
 
 import json
@@ -23,19 +24,21 @@ from anchorface.pipelines.erasure.erase import writes
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.pipelines.stages.stage import Counts, Outputs, Part
-from anchorface.pipelines.versions.plan import faces_digest, plan_inputs, planned, shard_settings
+from anchorface.pipelines.versions.plan import faces_digest, indexed, plan_inputs, planned, shard_settings
 from anchorface.pipelines.versions.publish import TABLE_SCHEMA, finished, publish
+from anchorface.pipelines.versions.steady import steady
 from anchorface.pipelines.versions.tar import pack
 from anchorface.records.errors import ConfigurationError, ConsentError, DataError
-from anchorface.records.manifest import FACE_COLUMNS
+from anchorface.records.manifest import CLIP_COLUMNS, FACE_COLUMNS
 from anchorface.records.storage import delete, join
 
 SHARD_BYTES = 64 * 2**20
 MEMBER_KEYS = (
     "face_id", "identity", "crop_size", "crop_landmarks", "yaw", "pitch", "roll", "age", "taken", "licence", "consent",
-    "source",
+    "source", *CLIP_COLUMNS,
 )
-INDEX_COLUMNS = [name for name in FACE_COLUMNS if name not in ("shard", "offset", "byte_size")]
+INDEX_COLUMNS = [*(name for name in FACE_COLUMNS if name not in ("shard", "offset", "byte_size")), *CLIP_COLUMNS,
+                 "landmarks", "track_landmarks"]
 
 
 @writes("shards")
@@ -98,9 +101,13 @@ class _ShardWriter:
 
     def __call__(self, name: str, payload: Mapping[str, Any]) -> tuple[Outputs, Counts]:
         ids = ", ".join(f"'{face_id}'" for face_id in payload["faces"])
-        found = self._index.faces(INDEX_COLUMNS, f"face_id IN ({ids})").to_pylist()
+        found = indexed(self._index, INDEX_COLUMNS, f"face_id IN ({ids})").to_pylist()
         crops = self._index.crops(payload["faces"])
         rows = {row["face_id"]: row for row in found}
+        for face_id, row in rows.items():
+            if row["track"]:
+                crops[face_id], points = steady(crops[face_id], row)
+                row["crop_landmarks"] = points.ravel().tolist()
         content, places = pack(_described([rows[face_id] for face_id in payload["faces"]], crops))
         path = f"shards/{name}.tar"
         described = [

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         IDENTITY_SCHEMA,
         PAIR_SCHEMA,
         PHOTO_SCHEMA,
+        TRACK_SCHEMA,
+        Clip,
         Decision,
         Dropped,
         Face,
@@ -35,14 +37,15 @@ if TYPE_CHECKING:
         Identity,
         Pair,
         Photo,
+        Track,
     )
     from anchorface.records.seeds import derive, rng
 
 __all__ = [
     "DECISION_SCHEMA", "DROPPED_SCHEMA", "FACE_SCHEMA", "IDENTITY_SCHEMA", "PAIR_SCHEMA", "PHOTO_SCHEMA",
-    "AnchorfaceError", "CheckpointError", "ConfigurationError", "ConsentError", "DataError", "Decision", "Dropped",
-    "Face", "GivenFace", "Identity", "Interrupted", "Manifest", "Pair", "Photo", "PhotoError", "Shard", "StorageError",
-    "TrainingError", "WeightsError", "derive", "rng",
+    "TRACK_SCHEMA", "AnchorfaceError", "CheckpointError", "Clip", "ConfigurationError", "ConsentError", "DataError",
+    "Decision", "Dropped", "Face", "GivenFace", "Identity", "Interrupted", "Manifest", "Pair", "Photo", "PhotoError",
+    "Shard", "StorageError", "Track", "TrainingError", "WeightsError", "derive", "rng",
 ]
 
 

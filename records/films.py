@@ -14,7 +14,9 @@ import io
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
@@ -48,8 +50,23 @@ class FilmLimits:
     seconds: float = 3600.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a film says of all its frames, beside their pixels.
+
+    begins: the first frame's time on the clock that its sound has too, in seconds. aspect: width over height of a
+    pixel, upright. space, primaries, transfer: of its colours, as ITU-T H.273 numbers them; 2 where it does not say.
+    """
+
+    begins: float = 0.0
+    aspect: tuple[int, int] = (1, 1)
+    space: int = 2
+    primaries: int = 2
+    transfer: int = 2
+
+
 class FilmReader:
-    """An open film, decoded forward only.
+    """An open film, decoded forward only. look: of its frames, once the first was read.
 
     Args:
         file: opened for reading at any place in it; `close` leaves it open. uri: the name for errors.
@@ -60,7 +77,7 @@ class FilmReader:
 
     def __init__(self, file: BinaryIO, uri: str, limits: FilmLimits = FilmLimits()) -> None:
         self._uri, self._limits, self._number = uri, limits, 0
-        self._clock = _Clock(file, uri, limits)
+        self._clock = Clock(file, uri, limits)
         bound = {"max_pixels": str(limits.pixels)}
         options = {"format_whitelist": FORMATS, "protocol_whitelist": NO_PROTOCOL, **bound}
         try:
@@ -74,11 +91,13 @@ class FilmReader:
             self._check(stream.codec_context.width, stream.codec_context.height)
             self.codec = str(stream.codec_context.name)
             self.rate = float(stream.average_rate or USUAL_RATE)
+            self.look = Look()
             self._stream = stream
         except PhotoError:
             raise
         except (av.error.FFmpegError, *DAMAGE) as error:
-            raise PhotoError("not a film", uri, str(error)) from error
+            cut = "; an MP4 whose end is missing has no index" if _is_mp4(file) else ""
+            raise PhotoError("not a film", uri, f"{error}{cut}") from error
 
     def close(self) -> None:
         """Let the decoder go."""
@@ -102,9 +121,13 @@ class FilmReader:
                     first, usual = frame.time or 0.0, 0.0
                 told = frame.time - first if frame.time is not None else usual
                 last = told if told > last or self._number == 0 else usual
+                if self._number == 0:
+                    self.look = _look(self._stream, frame, first)
                 self._number += 1
                 end = last + max(1 / self.rate, float(frame.duration * (frame.time_base or 0)))
+                self._clock.stop()
                 yield last, frame
+                self._clock.go_on()
         except PhotoError:
             raise
         except (av.error.FFmpegError, *DAMAGE) as error:
@@ -144,7 +167,7 @@ class FilmReader:
             raise PhotoError("too small", self._uri, f"{width} x {height}; sides of at least {SMALLEST_SIDE} px")
 
 
-class _Clock(io.RawIOBase):
+class Clock(io.RawIOBase):
     """A file for FFmpeg that ends the reading once it takes too long."""
 
     def __init__(self, file: BinaryIO, uri: str, limits: FilmLimits) -> None:
@@ -174,9 +197,34 @@ class _Clock(io.RawIOBase):
     def tell(self) -> int:
         return self._file.tell()
 
+    def stop(self) -> None:
+        """What is done with a frame until it goes on is no part of its reading."""
+        self._stopped = time.monotonic()
+
+    def go_on(self) -> None:
+        """Read on."""
+        away = time.monotonic() - self._stopped
+        self._begun, self._moved = self._begun + away, self._moved + away
+
     def _look(self) -> None:
         now, limits = time.monotonic(), self._limits
         if now - self._moved > limits.stall:
             raise PhotoError("too slow", self._uri, f"no new frame in {limits.stall:.0f} seconds")
         if now - self._begun > limits.seconds:
             raise PhotoError("too slow", self._uri, f"more than {limits.seconds:.0f} seconds to read it")
+
+
+def _look(stream: Any, frame: Any, first: float) -> Look:
+    pixel = Fraction(stream.sample_aspect_ratio or 1)
+    if round(frame.rotation / 90) % 2:
+        pixel = 1 / pixel
+    space, primaries, transfer = (int(said) for said in (frame.colorspace, frame.color_primaries, frame.color_trc))
+    return Look(begins=first, aspect=(pixel.numerator, pixel.denominator), space=space, primaries=primaries,
+                transfer=transfer)
+
+
+def _is_mp4(file: BinaryIO) -> bool:
+    with suppress(OSError):
+        file.seek(0)
+        return file.read(8)[4:] == b"ftyp"
+    return False

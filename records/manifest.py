@@ -4,6 +4,7 @@ A dataset version is a folder:
 
     manifest.json        this value; its id is the hash of its content
     faces.parquet        one row per face, without pixels: FACE_COLUMNS below (embeddings, pose, age, place in a shard)
+                         and CLIP_COLUMNS, which versions of before lack
     shards/train-00000.tar ...   WebDataset tars, all faces of an identity side by side
 """
 
@@ -11,6 +12,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
+
+import pyarrow as pa
 
 from anchorface.records.errors import DataError
 from anchorface.records.state import RelativePath, parsed
@@ -25,8 +28,19 @@ FACE_COLUMNS = (
     "embedding", "perceptual_hash", "taken", "licence", "consent", "source",
 )
 
+CLIP_COLUMNS = {"track": pa.scalar(""), "frame": pa.scalar(-1, pa.int32())}
+"""Where a face of a film stands, its track's name and its frame's number; and what a face says that is in no track."""
+
 CLASSES = ("licence", "consent", "source")
 """The columns that say under what terms a face is here."""
+
+
+def with_clip_columns(faces: pa.Table) -> pa.Table:
+    """A table of faces with CLIP_COLUMNS, which one that was made before there were tracks lacks."""
+    for name, none in CLIP_COLUMNS.items():
+        if name not in faces.column_names:
+            faces = faces.append_column(name, pa.repeat(none, len(faces)))
+    return faces
 
 
 @dataclass(frozen=True, kw_only=True)

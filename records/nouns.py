@@ -1,4 +1,4 @@
-"""The nouns of the house: Photo, Face, Identity, Pair, Dropped, as frozen values with Arrow schemas.
+"""The nouns of the house: Photo, Face, Track, Clip, Identity, Pair, Dropped, as frozen values with Arrow schemas.
 
 Pixels: photographs are uint8 [H, W, 3] RGB after the EXIF orientation is applied; coordinates are (x, y)
 pixels with the origin at the centre of the top left pixel. Angles in degrees, ages in years.
@@ -127,6 +127,30 @@ class Face(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Track(Row):
+    """One person's face through neighbouring frames of one film.
+
+    track: its name. face_ids: of N faces, in order of time. frames: N numbers of frames in the film, from 0, rising; a
+    frame without the face leaves a gap. landmarks: 10 N numbers, each face's five points smoothed along the track,
+    photo pixels.
+    """
+
+    track: str
+    face_ids: tuple[str, ...]
+    frames: tuple[int, ...]
+    landmarks: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip(Row):
+    """T frames of one track at even steps. seconds: of each, from the first."""
+
+    track: str
+    face_ids: tuple[str, ...]
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Identity(Row):
     """One person: what `group` decided. split: `train`, `val` or `test`; subject: the given label if any.
 
@@ -163,7 +187,8 @@ class Decision(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Row):
-    """One sample's recipe: a target, its references with the reason for each, and the degradation plan (JSON)."""
+    """One sample's recipe: a target (of a clip its first face), its references with the reason for each, and the
+    degradation plan (JSON)."""
 
     position: int
     identity: str
@@ -213,6 +238,11 @@ FACE_SCHEMA = pa.schema([
     ("embedder", pa.string()), ("perceptual_hash", pa.uint64()),
     ("birth_date", pa.date32()), ("taken", pa.date32()), ("licence", pa.string()), ("consent", pa.string()),
     ("source", pa.string()),
+])
+
+TRACK_SCHEMA = pa.schema([
+    ("track", pa.string()), ("face_ids", pa.list_(pa.string())), ("frames", pa.list_(pa.int32())),
+    ("landmarks", _POINTS),
 ])
 
 IDENTITY_SCHEMA = pa.schema([

@@ -15,7 +15,8 @@ from anchorface.faces.detect import Detection, Detector
 from anchorface.faces.images import read_photo
 from anchorface.models.anchor import anchor
 from anchorface.records import ConfigurationError, PhotoError, derive
-from anchorface.restoration.restorer import EMBEDDING_SIZE, Reference, Restorer, SamplerSettings
+from anchorface.restoration.restorer import EMBEDDING_SIZE, Reference, Restorer
+from anchorface.restoration.sampler_settings import SamplerSettings
 
 FACES = ("all", "largest")
 
@@ -124,10 +125,8 @@ def _owner(restorer: Restorer, photo: np.ndarray, found: Sequence[Detection], re
         return -1
     if len(found) == 1:
         return 0
-    raw = [r.raw_embedding if r.raw_embedding is not None else restorer.embed([r.image], [r.landmarks])[0]
-           for r in references]
     crops = np.stack([warp(photo, arcface_matrix(d.landmarks), EMBEDDING_SIZE) for d in found])
-    shown = anchor(torch.from_numpy(np.stack(raw)).float()[None])[0].numpy()
+    shown = anchor(torch.from_numpy(restorer.raw_embeddings(references)).float()[None])[0].numpy()
     return int(np.argmax(restorer.embedder.embed(crops)[0] @ shown))
 
 

@@ -7,8 +7,8 @@ landmarks: [5, 2] in the image's pixels. seeds: one integer per image, which alo
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,16 @@ from anchorface.models.anchor import require_embeddings
 from anchorface.models.cache import Cache
 from anchorface.models.checkpoint import load_model
 from anchorface.models.conditions import Conditions
-from anchorface.models.encode import Encoders, conditions, identity_embedding
+from anchorface.models.encode import Encoders, conditions, identity_embedding, looked_at
 from anchorface.models.flow import VelocityFunction, shift_schedule
+from anchorface.models.ip_fvr.negatives import away_from
+from anchorface.models.keep import Keep, blend
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.rg_ipfr.guidance import multi_reference
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
-from anchorface.models.settings import SystemSettings
-from anchorface.records import ConfigurationError, DataError, derive
+from anchorface.records import CheckpointError, ConfigurationError, DataError, derive
+from anchorface.records.attributes import attribute_row
+from anchorface.restoration.sampler_settings import SamplerSettings
 
 EMBEDDING_SIZE = 112
 UNGUIDED = (1.0, 1.0)
@@ -52,58 +55,15 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerSettings:
-    """How a face is drawn.
-
-    steps: Euler steps. guidance: classifier-free, 1 = none (IConFace: 4 on the 4B backbone).
-    reference_guidance: pushes along "with minus without references", 1 = none (our choice).
-    input_guidance, context_guidance: s_i and s_c of multi-reference guidance, which shows the network each reference
-    alone (models.rg_ipfr.guidance); None = the system's own, and where it has none, no such guidance.
-    fidelity: 0 = a sample; 1 = the one-step mean estimate from pure noise, averaged over `mean_draws` noises;
-    between them the clean tokens are blended in a line. Blending the mean and a sample is the best trade between
-    distortion and realism for squared error (Freirich et al. 2021); that it is done on tokens is our choice.
-    mu: shift of the noise levels, None = FLUX.2's rule.
-    reuse_context: for how many steps the degraded and reference tokens' keys and values serve; 1 computes them at every
-    step, which is exact; more is faster and close (`benchmarks/sampling.py` measures both).
-    precision: `bf16` computes velocities under autocast, as runs train; `fp32` does not, and a face then depends on the
-    batch around it by a level at most.
+class Asked:
+    """given: what the network is told of faces. own: their own embeddings [B, D], where a guidance needs them. images:
+    the degraded faces [B, 3, S, S]. shares: how much of each stays, [B]; None: nothing of any.
     """
 
-    steps: int = 12
-    guidance: float = 1.0
-    reference_guidance: float = 1.0
-    input_guidance: float | None = None
-    context_guidance: float | None = None
-    fidelity: float = 0.0
-    mean_draws: int = 4
-    mu: float | None = None
-    reuse_context: int = 1
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        if self.reuse_context < 1:
-            raise ConfigurationError(f"reuse_context {self.reuse_context}: at least 1 step")
-        if self.precision not in ("fp32", "bf16"):
-            raise ConfigurationError(f"precision {self.precision!r}: it is 'fp32' or 'bf16'")
-        if self.steps < 1 or self.mean_draws < 1:
-            raise ConfigurationError(f"steps {self.steps}, mean_draws {self.mean_draws}: both must be at least 1")
-        if not 0.0 <= self.fidelity <= 1.0:
-            raise ConfigurationError(f"fidelity {self.fidelity}: from 0 (sample) to 1 (mean estimate)")
-
-    def scales(self, system: SystemSettings) -> tuple[float, float] | None:
-        """s_i and s_c for a system; None: it is shown its references at once.
-
-        Raises:
-            ConfigurationError: `reference_guidance` as well, which is another form of the same.
-        """
-        own, given = system.scales, (self.input_guidance, self.context_guidance)
-        if own is None and given == (None, None):
-            return None
-        if self.reference_guidance != 1.0:
-            raise ConfigurationError(f"reference_guidance {self.reference_guidance} beside multi-reference guidance: "
-                                     f"leave it at 1 and set context_guidance")
-        s_i, s_c = (one if one is not None else other for one, other in zip(given, own or (1.0, 1.0), strict=True))
-        return s_i, s_c
+    given: Conditions
+    own: Tensor | None
+    images: Tensor
+    shares: np.ndarray | None
 
 
 class Restorer:
@@ -138,7 +98,11 @@ class Restorer:
             raise ConfigurationError(f"{checkpoint} takes embeddings of {takes} numbers, but its embedder "
                                      f"{self.embedder_name} gives {self.embedder.dimension}")
         reader = self.description.weights.get("face_encoder")
-        calibration = self.description.extra.get("norm_calibration")
+        calibration, keep = (self.description.extra.get(name) for name in ("norm_calibration", "keep"))
+        try:
+            self.keep = Keep.from_dict(keep) if keep else None
+        except ConfigurationError as error:
+            raise CheckpointError(f"{checkpoint}: {error}") from error
         self.encoders = Encoders(
             autoencoder=loaded.autoencoder.to(self.device).eval(), text=loaded.text.to(self.device),
             embedder=self.embedder.network, temperature=self.description.anchor.temperature,
@@ -209,7 +173,7 @@ class Restorer:
     @torch.no_grad()
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """What the autoencoder alone keeps of aligned faces: uint8 [B, S, S, 3] to the same."""
-        return self._decode(self.encoders.autoencoder.encode(levels_to_tensor(images, self.device)))
+        return tensor_to_levels(self._picture(self.encoders.autoencoder.encode(levels_to_tensor(images, self.device))))
 
     def embed(self, images: Sequence[np.ndarray], landmarks: Sequence[np.ndarray | None]) -> np.ndarray:
         """Raw embeddings [B, D] (unit times norm) of aligned faces of any side."""
@@ -221,50 +185,111 @@ class Restorer:
     @torch.no_grad()
     def _restore(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], seeds: Sequence[int],
                  landmarks: np.ndarray | None, settings: SamplerSettings) -> np.ndarray:
+        asked = self.asked(degraded, references, landmarks, settings)
+        clean = torch.zeros_like(asked.given.degraded)
+        if settings.fidelity > 0:
+            for draw in range(settings.mean_draws):
+                noise = self.noise([derive(seed, "mean estimate", draw) for seed in seeds], clean)
+                mean = self.unguided(asked, settings)
+                clean += settings.fidelity * mean_estimate(mean, noise) / settings.mean_draws
+        if settings.fidelity < 1:
+            drawn = sample(self.velocity(asked, settings), self.noise(seeds, clean), self.levels(settings))
+            clean += (1 - settings.fidelity) * drawn
+        return self.decode(clean, asked.images, asked.shares)
+
+    @torch.no_grad()
+    def asked(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], landmarks: np.ndarray | None,
+              settings: SamplerSettings, frames: int = 1) -> "Asked":
+        """What the network is told of faces uint8 [B, S, S, 3] that have equally many references.
+
+        Args:
+            frames: of a clip; B = clips * frames.
+
+        Raises:
+            ConfigurationError: attributes for a system that hears none.
+        """
         images, count = levels_to_tensor(degraded, self.device), len(degraded)
         points = [mean_landmarks(self.size)] * count if landmarks is None else list(landmarks)
         matrices = np.stack([arcface_matrix(of_face, EMBEDDING_SIZE) for of_face in points])
         shown = [levels_to_tensor(np.stack([self._fit(of_face[r].image) for of_face in references]), self.device)
                  for r in range(len(references[0]))]
         given = conditions(self.encoders, images, shown, matrices, self._raw_embeddings(references) if shown else None)
-
-        scales = settings.scales(self.settings.system)
-        unlike = scales is not None or settings.reference_guidance != 1.0
+        given = replace(given, frames=frames, context_scales=settings.context_scales)
+        if settings.attributes or settings.negatives:
+            if not self.settings.system.hears_attributes:
+                raise ConfigurationError(f"{self.folder}: its system hears no attributes; say none, and avoid none")
+            row = torch.from_numpy(attribute_row(dict(settings.attributes))).to(self.device)
+            given = given.with_attributes(row.expand(count, -1))
+        unlike = settings.scales(self.settings.system) is not None or settings.reference_guidance != 1.0
         own = identity_embedding(self.encoders.embedder, images, matrices) if unlike else None
+        return Asked(given=given, own=own, images=images, shares=self._shares(images, matrices, settings))
 
-        def predict(z: Tensor, sigma: Tensor, of: Conditions, cache: Cache) -> Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                return self.network(z, sigma, of, cache).float()
+    def velocity(self, asked: "Asked", settings: SamplerSettings) -> VelocityFunction:
+        """The velocity that faces are drawn with, guided as the settings say."""
+        given, branches, scales = asked.given, [], settings.scales(self.settings.system)
+        if settings.guidance != 1.0:
+            empty = given.with_text(self.encoders.text(len(given.text), empty=True))
+            branches.append((settings.guidance - 1.0, self._velocity(empty, asked.own, settings, scales)))
+        if settings.reference_guidance != 1.0 and given.references:
+            alone = given.without_references(asked.own)
+            branches.append((settings.reference_guidance - 1.0, self._velocity(alone, asked.own, settings, scales)))
+        if not settings.negatives:
+            return guided(self._velocity(given, asked.own, settings, scales), branches)
+        away = away_from(partial(self._predict, settings), given, settings.negatives, most=self.batch,
+                         reuse=settings.reuse_context)
+        return guided(away, branches)
 
-        def velocity(of: Conditions, scales: tuple[float, float] | None = scales) -> VelocityFunction:
-            if scales is None:
-                cache = Cache(reuse=settings.reuse_context)
-                return lambda z, sigma: predict(z, sigma, of, cache)
-            return multi_reference(predict, of, own, input_scale=scales[0], context_scale=scales[1], most=self.batch,
-                                   reuse=settings.reuse_context)
+    def unguided(self, asked: "Asked", settings: SamplerSettings) -> VelocityFunction:
+        """The network's own velocity, the plain mean over references."""
+        plain = settings.scales(self.settings.system) and UNGUIDED
+        return self._velocity(asked.given, asked.own, settings, plain)
 
-        clean = torch.zeros_like(given.degraded)
-        if settings.fidelity > 0:
-            for draw in range(settings.mean_draws):
-                noise = self._noise([derive(seed, "mean estimate", draw) for seed in seeds], clean)
-                mean = velocity(given, scales and UNGUIDED)
-                clean += settings.fidelity * mean_estimate(mean, noise) / settings.mean_draws
-        if settings.fidelity < 1:
-            branches = []
-            if settings.guidance != 1.0:
-                empty = given.with_text(self.encoders.text(count, empty=True))
-                branches.append((settings.guidance - 1.0, velocity(empty)))
-            if settings.reference_guidance != 1.0 and shown:
-                branches.append((settings.reference_guidance - 1.0, velocity(given.without_references(own))))
-            levels = shift_schedule(settings.steps, clean.shape[1], settings.mu)
-            drawn = sample(guided(velocity(given), branches), self._noise(seeds, clean), levels)
-            clean += (1 - settings.fidelity) * drawn
-        return self._decode(clean)
+    def levels(self, settings: SamplerSettings) -> Tensor:
+        """The noise levels of the steps, [steps + 1]."""
+        return shift_schedule(settings.steps, self.settings.tokens_per_side**2, settings.mu)
+
+    def noise(self, seeds: Sequence[int], like: Tensor) -> Tensor:
+        """Noise of the shape of tokens [B, L, C], a seed a row."""
+        return initial_noise(seeds, tuple(like.shape[1:]), self.device)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor, degraded: Tensor, shares: np.ndarray | None) -> np.ndarray:
+        """Clean tokens [B, L, C] as uint8 [B, S, S, 3], with shares [B] of the degraded faces [B, 3, S, S] in them."""
+        picture = self._picture(tokens)
+        return tensor_to_levels(picture if shares is None else blend(picture.clamp(-1, 1), degraded, shares))
+
+    def _picture(self, tokens: Tensor) -> Tensor:
+        side = self.settings.tokens_per_side
+        return self.encoders.autoencoder.picture(tokens, side, side)
+
+    def _shares(self, images: Tensor, matrices: np.ndarray, settings: SamplerSettings) -> np.ndarray | None:
+        if settings.keep is not None:
+            return np.full(len(images), settings.keep) if settings.keep else None
+        if self.keep is None:
+            return None
+        return self.keep.share(looked_at(self.encoders.embedder, images, matrices)[1][:, 0].cpu().numpy())
+
+    def _velocity(self, of: Conditions, own: Tensor | None, settings: SamplerSettings,
+                  scales: tuple[float, float] | None) -> VelocityFunction:
+        if scales is None:
+            cache = Cache(reuse=settings.reuse_context)
+            return lambda z, sigma: self._predict(settings, z, sigma, of, cache)
+        return multi_reference(partial(self._predict, settings), of, own, input_scale=scales[0],
+                               context_scale=scales[1], most=self.batch, reuse=settings.reuse_context)
+
+    def _predict(self, settings: SamplerSettings, z: Tensor, sigma: Tensor, of: Conditions, cache: Cache) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            return self.network(z, sigma, of, cache).float()
+
+    def raw_embeddings(self, references: Sequence[Reference]) -> np.ndarray:
+        """Of references, [R, D] before normalisation; R may be 0."""
+        raw = [one.raw_embedding if one.raw_embedding is not None else self.embed([one.image], [one.landmarks])[0]
+               for one in references]
+        return np.stack(raw) if raw else np.zeros((0, self.embedder.dimension), np.float32)
 
     def _raw_embeddings(self, references: Sequence[Sequence[Reference]]) -> Tensor:
         """Of each face's references, [B, R, D]."""
-        raw = np.stack([[r.raw_embedding if r.raw_embedding is not None else self.embed([r.image], [r.landmarks])[0]
-                         for r in of_face] for of_face in references])
+        raw = np.stack([self.raw_embeddings(of_face) for of_face in references])
         found = torch.from_numpy(raw).to(self.device, torch.float64)
         require_embeddings(found)
         return found
@@ -273,13 +298,6 @@ class Restorer:
         scale = self.size / len(image)
         matrix = np.array([[scale, 0.0, 0.5 * scale - 0.5], [0.0, scale, 0.5 * scale - 0.5]])
         return image if scale == 1 else warp(image, matrix, self.size)
-
-    def _decode(self, tokens: Tensor) -> np.ndarray:
-        side = self.settings.tokens_per_side
-        return tensor_to_levels(self.encoders.autoencoder.picture(tokens, side, side))
-
-    def _noise(self, seeds: Sequence[int], like: Tensor) -> Tensor:
-        return initial_noise(seeds, tuple(like.shape[1:]), self.device)
 
     def _check(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], seeds: Sequence[int],
                landmarks: np.ndarray | None) -> None:

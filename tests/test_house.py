@@ -22,7 +22,7 @@ FOLDERS: dict[str, set[str]] = {
     "faces": set(),
     "synthetic": set(),
     "identity_index": {"audit", "clustering", "retrieval"},
-    "models": {"iconface", "rg_ipfr"},
+    "models": {"iconface", "ip_fvr", "rg_ipfr"},
     "pipelines": {"calibration", "erasure", "faces", "feed", "identities", "sources", "stages", "versions"},
     "training": {"checkpoints", "objectives", "small_networks"},
     "restoration": set(),

@@ -120,6 +120,18 @@ def gradient_norm(engine: Any) -> float | None:
     return None if norm is None else float(norm)
 
 
+def forget_gradients(engine: Any) -> None:
+    """After a step: at stage 3 DeepSpeed 0.19 keeps the last gradient of every parameter, and steps on it again where a
+    later step gives none, as to what hears references when there are none. At the other stages that counts as 0.
+    """
+    if engine.zero_optimization_stage() != 3:
+        return
+    engine.optimizer.grad_partitions_flat_buffer.zero_()
+    for flat in engine.optimizer.fp32_partitioned_groups_flat:
+        if flat.grad is not None:  # offloaded
+            flat.grad.zero_()
+
+
 def stop() -> None:
     """End torch.distributed in this process, and have DeepSpeed forget its groups, so that another run can begin."""
     if "deepspeed" in sys.modules:

@@ -33,6 +33,9 @@ NVLINK, INFINIBAND = 450e9, 50e9
 GPU. Makers' figures, not reached in full by any run: an assumption."""
 H200 = 989e12
 """Operations per second of an H200's (and an H100's) matrix units in bfloat16, dense: the maker's figure."""
+EFFICIENCY = 0.26
+"""Share of H200 that a run reaches: measured on one H200, recipe `iconface` with random weights, micro-batch 1, blocks
+computed again, three references (`benchmarks/training.py --gpu`)."""
 DEVICE = 141e9
 """Bytes of an H200."""
 HOST_COPY = 4e9
@@ -40,7 +43,8 @@ HOST_COPY = 4e9
 pinned copy was not measured."""
 FEED_SECONDS, FEED_REFERENCE_SECONDS = 0.011, 0.0053
 """CPU seconds of a sample without references, and of each reference: recipe `iconface`, 512 px, crops of synthetic
-photographs, 24 samples on two shared CPUs. Smaller pictures cost less; they are counted alike."""
+photographs, 24 samples on two shared CPUs. Smaller pictures cost less; they are counted alike. A clip is counted as so
+many pictures, its video codec's work left out."""
 DEGRADE_SECONDS = 0.0037
 """Of these, what degrading took (48 plans, one of two shared CPUs); spared where `feed.degrade_on_device`."""
 RESTART = 120.0
@@ -58,7 +62,7 @@ class Assumptions:
     """
 
     rate: Annotated[float, Bounds(1, 1e18)] = H200
-    efficiency: Annotated[float, Bounds(0, 1, above=True)] = 0.4
+    efficiency: Annotated[float, Bounds(0, 1, above=True)] = EFFICIENCY
     bandwidth: Annotated[float, Bounds(0, 1e15)] = 0.0
     device: Annotated[float, Bounds(1, 1e15)] = DEVICE
     host_copy: Annotated[float, Bounds(1, 1e15)] = HOST_COPY
@@ -136,7 +140,7 @@ def forecast(counted: Counted, *, gpus: int = 1, stage: int, assumed: Assumption
     computing = share.samples * counted.training / (assumed.rate * assumed.efficiency)
     communicating = sum(traffic(counted, gpus, stage)) / bandwidth(gpus, assumed)
     step, batch = computing + communicating, recipe.feed.batch
-    feed_seconds = FEED_SECONDS + FEED_REFERENCE_SECONDS * counted.references
+    feed_seconds = FEED_SECONDS * recipe.feed.frames + FEED_REFERENCE_SECONDS * counted.references
     feed_rate = assumed.feed_rate or 1 / (feed_seconds - DEGRADE_SECONDS * recipe.feed.degrade_on_device)
     return Forecast(
         gpus=gpus, stage=stage, batch=batch, computing=computing, communicating=communicating, memory=needed.total,

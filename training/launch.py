@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anchorface.models.checkpoint import Description, read_description, require_same_model
+from anchorface.models.checkpoint import Description, read_description, require_part_of, require_same_model
 from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.feed.consent import require_allowed
 from anchorface.pipelines.feed.cpus import require_cpus
@@ -64,7 +64,8 @@ def train(
         dataset_uri: a dataset version, or the folder with `latest`.
         run_folder: a folder or URI that all workers see.
         execution: workers, memory and speed.
-        start: a checkpoint of the same networks, whose averaged adapters a new run begins with.
+        start: a checkpoint of the same networks, or of a system that they contain (IConFace in IP-FVR), whose averaged
+            adapters a new run begins with.
         track: write to MLflow. tracking_uri: empty for the one that the run folder knows, or for a SQLite file beside
             it. parent: id of an MLflow run under which a new run is nested.
         report: takes one line of progress.
@@ -136,7 +137,10 @@ def _prepare(recipe: Recipe, dataset: Dataset, folder: str, execution: Execution
     newest = layout.latest(folder)
     described = {known: read_description(known) for known in (job.start, newest) if known}
     for known, said in described.items():
-        require_same_model(said, recipe.model, known)
+        if known == newest:
+            require_same_model(said, recipe.model, known)
+        else:
+            require_part_of(said, recipe.model, known)
         erasures.answer(erasures.replaced(said.manifest_id, said.dataset or dataset.uri), known, execution.erased,
         report)
     if newest is None:

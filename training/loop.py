@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from anchorface.models.checkpoint import EMA_FILE, Description, load_adapters, read_description
+from anchorface.models.checkpoint import EMA_FILE, Description, load_adapters, read_description, require_part_of
 from anchorface.pipelines.feed.batches import batches
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.sample import Batch
@@ -28,7 +28,14 @@ from anchorface.records.storage import join
 from anchorface.training.checkpoints import layout, resume
 from anchorface.training.checkpoints.writer import Place, Writer
 from anchorface.training.description import fresh
-from anchorface.training.engine import Autocast, GuardedAdamW, configuration, gradient_norm, start
+from anchorface.training.engine import (
+    Autocast,
+    GuardedAdamW,
+    configuration,
+    forget_gradients,
+    gradient_norm,
+    start,
+)
 from anchorface.training.job import Job
 from anchorface.training.latents import fill_latents
 from anchorface.training.networks import Networks, load_networks
@@ -98,8 +105,9 @@ class Run:
         watch.doing(0, "loading the networks", STARTING)
         self.networks = load_networks(recipe, device, execution)
         if job.start:
-            adapters = join(job.start, EMA_FILE)
-            self.networks.network.load_adapter_state(load_adapters(adapters, read_description(job.start)), adapters)
+            adapters, began = join(job.start, EMA_FILE), read_description(job.start)
+            self.networks.network.load_adapter_state(load_adapters(adapters, began), adapters,
+                                                     partly=require_part_of(began, recipe.model, job.start))
         self.patience = Patience(execution.patience, job.run_folder, notes.tell)
         self.latents = self._latents() if recipe.latents else ""
         self.pieces = execution.pieces(recipe.feed.batch, self.world)
@@ -168,7 +176,7 @@ class Run:
                 self.watch.doing(step, "validating", STARTING)
                 with state.averaged():
                     shown = observer.show(clock, self.engine.module)
-            extra = {key: value for key, value in extra.items() if key != "validation"} | shown
+            extra = {key: value for key, value in extra.items() if key not in ("validation", "keep")} | shown
             ends = stop or observer.exhausted
             due = ends or moves or recipe.due(clock, recipe.checkpoint_every)
             if due or recipe.due(clock, recipe.log_every):
@@ -281,6 +289,7 @@ class Run:
             norm = gradient_norm(self.engine)
             if not self.engine.was_step_applied():
                 norm = math.inf
+        forget_gradients(self.engine)
         return math.nan if norm is None else norm
 
     def _not_finite(self, problem: str) -> None:

@@ -19,6 +19,8 @@ from anchorface.models.backbone import TextMemory, build_backbone
 from anchorface.models.build import build
 from anchorface.models.checkpoint import DTYPES, LOSS_EMBEDDER, BaseWeight, read_text
 from anchorface.models.encode import Encoders
+from anchorface.models.ip_fvr.attribute_context import read_attributes
+from anchorface.models.ip_fvr.network import IPFVR
 from anchorface.models.weights import load_autoencoder, load_backbone
 from anchorface.records import ConfigurationError
 from anchorface.records.hashes import sha256
@@ -59,6 +61,8 @@ def load_networks(recipe: Recipe, device: torch.device, execution: Execution | N
         backbone = build_backbone(model.backbone, recipe.seed).to(DTYPES[recipe.base_precision])
     text = read_text(find(recipe.text), model) if recipe.text else TextMemory.fixed(model.backbone, model.text_seed)
     network = build(model.system, backbone, recipe.seed)
+    if recipe.attributes and isinstance(network, IPFVR) and network.attribute_context is not None:
+        network.attribute_context.start_at(read_attributes(find(recipe.attributes)), recipe.attributes)
     network.gradient_checkpointing = execution.checkpointing
     if execution.compile:
         network.compile_parts()

@@ -1,10 +1,10 @@
 """From a batch of the feed to one loss per sample: encode, noise, velocity, and the recipe's objectives.
 
 In: the feed's dictionary of arrays (pipelines.feed). Out: float tensors [b], so that a loss keeps its position.
-Noise and noise level of a sample come from (seed, purpose, position): they do not know which worker asks.
+Noise and noise level of a sample come from (seed, purpose, position): they do not know which worker asks. Where samples
+are clips of T frames, networks and objectives see B = b * T pictures (training.clips): noise of each frame's own, one
+noise level a clip, and losses that are means over its frames.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,26 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anchorface.models.conditions import Conditions
-from anchorface.models.encode import conditions, identity_embedding
+from anchorface.models.encode import conditions, each_frame, identity_embedding
 from anchorface.models.flow import logit_normal_sigma, mix, mode_sigma, uniform_sigma
 from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import derive, rng
+from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES
+from anchorface.training.clips import by_frame, frames_of, over_frames
 from anchorface.training.networks import Networks
-from anchorface.training.objectives.prediction import Prediction, autocast, crop_matrices
+from anchorface.training.objectives.prediction import Prediction, Velocity, autocast, crop_matrices
 from anchorface.training.recipes import Recipe
 
-Velocity = Callable[[Tensor, Tensor, Conditions], Tensor]
+QUALITY, ARTEFACTS = (ATTRIBUTE_NAMES.index(name) for name in ("quality", "artefacts"))
 SIGMAS = {"logit-normal": logit_normal_sigma, "uniform": uniform_sigma, "mode": mode_sigma}
 
 
 def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.device,
            empty: Tensor | bool = False) -> tuple[Tensor, Conditions]:
-    """A batch's clean target tokens [b, L, C] and its conditions; cached latents are taken where the batch has them.
+    """A batch's clean target tokens [B, L, C] and its conditions; cached latents are taken where the batch has them.
 
     Args:
         empty: which samples see the empty prompt.
     """
+    rows, frames = by_frame(batch), frames_of(batch)
+    empty = empty if isinstance(empty, bool) else each_frame(empty, frames)
+
     def encoded(name: str) -> Tensor:
         return torch.as_tensor(batch[name]).to(device)
 
@@ -39,21 +44,21 @@ def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.devic
     pictures = [] if cached else [levels_to_tensor(batch["references"][:, place], device) for place in range(count)]
     raw = encoded("reference_embeddings") if count else None
     with torch.no_grad(), autocast(recipe.precision, device):
-        given = conditions(networks.encoders, levels_to_tensor(batch["degraded"], device), pictures,
-                           crop_matrices(batch["landmarks"]), raw, empty,
-                           encoded("reference_latents").unbind(1) if cached else ())
+        given = conditions(networks.encoders, levels_to_tensor(rows["degraded"], device), pictures,
+                           crop_matrices(rows["landmarks"]), raw, empty,
+                           encoded("reference_latents").unbind(1) if cached else (), frames)
         target = encoded("target_latent") if cached else networks.encoders.autoencoder.encode(
-            levels_to_tensor(batch["target"], device)).float()
+            levels_to_tensor(rows["target"], device)).float()
     return target, given
 
 
-def noise_of(recipe: Recipe, positions: NDArray[np.int64], shape: tuple[int, ...], purpose: str = "noise") -> Tensor:
-    """Standard normal [b, *shape], drawn on the CPU, a row per position."""
-    rows = [
-        torch.randn(shape, generator=torch.Generator().manual_seed(derive(recipe.seed, purpose, int(position))))
-        for position in positions
-    ]
-    return torch.stack(rows)
+def noise_of(recipe: Recipe, positions: NDArray[np.int64], shape: tuple[int, ...], purpose: str = "noise",
+             frames: int = 1) -> Tensor:
+    """Standard normal [b * frames, *shape], drawn on the CPU, a row per position and frame. A picture's is that of its
+    position; a clip's frames have each their own."""
+    own = (derive(recipe.seed, purpose, int(position)) for position in positions)
+    seeds = own if frames == 1 else (derive(seed, "frame", frame) for seed in own for frame in range(frames))
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
 def sigma_of(recipe: Recipe, positions: NDArray[np.int64]) -> Tensor:
@@ -76,8 +81,33 @@ def dropped(recipe: Recipe, positions: NDArray[np.int64]) -> tuple[Tensor, Tenso
     return torch.from_numpy(degraded), torch.from_numpy(degraded | (drawn[:, 1] < recipe.context_dropout))
 
 
+def told(recipe: Recipe, positions: NDArray[np.int64], known: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """What training says of samples, and which of them shall be what they say.
+
+    Every clean target is told as such (quality 1, artefacts 0), and each attribute of it is left unsaid now and then. A
+    share of the samples has its degraded picture for a target and is told so, by quality 0, by artefacts 1 or by both
+    (our choice): a network asked for that can be guided away from it.
+
+    Args:
+        known: attributes [b, A], NaN where unknown.
+
+    Returns:
+        Attributes float32 [b, A], and bool [b], whose target is the degraded picture.
+    """
+    said, degraded = known.copy(), np.zeros(len(positions), np.bool_)
+    for row, position in enumerate(positions):
+        draws = rng(recipe.seed, "attributes", int(position))
+        degraded[row] = draws.random() < recipe.degraded_targets
+        unsaid = draws.random(said.shape[1]) < recipe.attribute_dropout
+        said[row, [QUALITY, ARTEFACTS]] = (0.0, 1.0) if degraded[row] else (1.0, 0.0)
+        if degraded[row]:
+            unsaid[[QUALITY, ARTEFACTS]] = ((False, True), (True, False), (False, False))[draws.integers(3)]
+        said[row, unsaid] = np.nan
+    return torch.from_numpy(said), torch.from_numpy(degraded)
+
+
 def _thinned(recipe: Recipe, networks: Networks, batch: Batch, given: Conditions, device: torch.device) -> Conditions:
-    """The conditions that training shows: some samples without a part of theirs."""
+    """The conditions that training shows: some samples without a part of theirs. batch: a row for every picture."""
     if not (recipe.input_dropout or recipe.context_dropout):
         return given
     degraded, references = (rows.to(device) for rows in dropped(recipe, batch["position"]))
@@ -93,27 +123,36 @@ def objective(recipe: Recipe, networks: Networks, velocity_of: Velocity, batch: 
 
     Args:
         velocity_of: the network, or the engine around it.
-        batch: the feed's arrays, b samples with equally many references.
+        batch: the feed's arrays, b samples with equally many references, pictures or clips.
 
     Returns:
         The losses [b] with gradients, and what is logged of them: `loss`, `sigma` and what each objective gives, [b]
         each, NaN where a sample has no such value.
     """
-    positions = batch["position"]
+    positions, frames, rows = batch["position"], frames_of(batch), by_frame(batch)
     target, given = encode(recipe, networks, batch, device, empty_prompts(recipe, positions).to(device))
-    given = _thinned(recipe, networks, batch, given, device)
-    noise = noise_of(recipe, positions, tuple(target.shape[1:])).to(device)
-    sigma = sigma_of(recipe, positions).to(device)
+    degraded = None
+    if recipe.model.system.hears_attributes:
+        unknown = np.full((len(positions), len(ATTRIBUTES)), np.nan, np.float32)
+        said, degraded = (each_frame(tensor.to(device), frames)
+                          for tensor in told(recipe, positions, batch.get("attributes", unknown)))
+        given = given.with_attributes(said)
+        target = torch.where(degraded[:, None, None], given.degraded, target)
+    given = _thinned(recipe, networks, rows, given, device)
+    noise = noise_of(recipe, positions, tuple(target.shape[1:]), frames=frames).to(device)
+    sigma = each_frame(sigma_of(recipe, positions).to(device), frames)
     noisy = mix(target, noise, sigma)
     prediction = Prediction(
         velocity=velocity_of(noisy, sigma, given), clean=target, noise=noise, noisy=noisy, sigma=sigma,
         encoders=networks.encoders, loss_embedder=networks.loss_embedder, side=recipe.model.tokens_per_side,
-        precision=recipe.precision,
+        precision=recipe.precision, ask=velocity_of, seed=recipe.seed, step=int(positions[0]) // recipe.feed.batch,
+        degraded_targets=degraded,
     )
     loss, logged = torch.zeros_like(sigma), {"sigma": sigma}
     for part in recipe.losses:
         if part.weight:
-            found = part(given, prediction, batch)
+            found = part(given, prediction, rows)
             loss = loss + found.pop("loss")
             logged |= found
-    return loss, {"loss": loss.detach(), **logged}
+    loss = loss.unflatten(0, (-1, frames)).mean(dim=1)  # a frame's that is not finite shall be seen
+    return loss, {"loss": loss.detach(), **{name: over_frames(values, frames) for name, values in logged.items()}}

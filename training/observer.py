@@ -21,6 +21,7 @@ from anchorface.records.patience import Patience
 from anchorface.records.storage import join
 from anchorface.training.best import Best
 from anchorface.training.job import PROGRESS, Job
+from anchorface.training.keep import measured
 from anchorface.training.networks import Networks
 from anchorface.training.preview import Pictures, fixed_batch, grid, restore
 from anchorface.training.record import Measures
@@ -122,7 +123,8 @@ class Observer:
         this.
 
         Returns:
-            What the checkpoint of this clock shall say: the validation's values, and the best so far.
+            What the checkpoint of this clock shall say: the validation's values, the best so far, and at the run's end
+            how much of a degraded face is kept.
         """
         begun, kept = time.monotonic(), {}
         if self.validation is not None and self.validation.due(clock):
@@ -130,7 +132,7 @@ class Observer:
             self.best = self.best.taken(values, clock)
             if self.best.clock is not None:
                 values["validation/best"] = float(self.best.clock)
-            kept = {"validation": values, "best": self.best.to_json()}
+            kept = {"validation": values, "best": self.best.to_json()} | self._keep(self.validation, clock, network)
             if self.progress is not None:
                 self.progress.tell(clock, values)
             self._metrics(values, clock)
@@ -138,6 +140,14 @@ class Observer:
             self._draw(clock, network)
         self.paused("validation", time.monotonic() - begun)
         return kept
+
+    def _keep(self, validation: Validation, clock: int, network: Any) -> dict[str, Any]:
+        """At the run's end: how much of a degraded face restorations keep."""
+        recipe = self.job.recipe
+        if clock < recipe.steps * recipe.feed.batch and not self.exhausted:
+            return {}
+        found = measured(validation, network, dist.get_rank(), dist.get_world_size())
+        return {"keep": found.to_dict()} if found else {}
 
     def _draws(self, clock: int) -> bool:
         return self.shown is not None and self.job.recipe.due(clock, self.job.recipe.grid_every)

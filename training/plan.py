@@ -32,8 +32,10 @@ from anchorface.models.checkpoint import DTYPES
 from anchorface.models.conditions import Conditions, FaceTokens
 from anchorface.models.encode import CROP
 from anchorface.records import ConfigurationError
+from anchorface.records.attributes import ATTRIBUTES
 from anchorface.training.buckets import bucket_size, live_size
 from anchorface.training.execution import STAGES, Execution
+from anchorface.training.objectives.feedback import Feedback
 from anchorface.training.objectives.hard_example import HardExample
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.recipes import Recipe
@@ -60,10 +62,12 @@ class Counted:
     """What one sample of a recipe costs on one device, and how large its networks are.
 
     backbone, adapters, others: parameters (others: autoencoder, embedders, face encoder, prompts; all frozen).
-    activations: bytes kept for the backward pass, at the execution's checkpointing; identity: those of decoding and
-    embedding. forward, training: floating point operations of one sample: of the velocity alone, and of everything in
-    a training step (encoding, velocity forward and backward with what checkpointing computes again, decoding and
-    embedding for the identity loss, target and references too where its embedder is another than the anchor's).
+    activations: bytes that a pass through the network keeps for the backward pass, at the execution's checkpointing;
+    asked: such passes in a step, two where feedback asks again; identity: bytes of decoding and embedding.
+    forward, training: floating point operations of one sample, with all frames of a clip: of the velocity alone, and of
+    everything in a training step (encoding, velocity forward and backward with what checkpointing computes again,
+    decoding and embedding for the identity loss, target and references too where its embedder is another than the
+    anchor's, and feedback's sampling in the mean).
     """
 
     recipe: Recipe
@@ -76,14 +80,15 @@ class Counted:
     identity: int
     forward: int
     training: int
+    asked: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """Bytes on one GPU. `bucket` is what gradients are reduced in; `gathered` the weights that stage 3 holds whole at
     most while it computes. `others` are the autoencoder, the embedders, the face encoder and the stored prompts;
-    `activations` those of the network or of the identity loss after it, both of which stand when the backward pass
-    begins."""
+    `activations` those of the network's passes and of the identity loss after them, all of which stand when the
+    backward pass begins."""
 
     backbone: int
     adapters: int
@@ -160,15 +165,19 @@ def count(recipe: Recipe, references: int = 3, execution: Execution | None = Non
     again = forward if execution.checkpointing else 0
     decoded = [part.fraction for part in recipe.losses if isinstance(part, Identity | HardExample) and part.weight]
     share = max(decoded, default=0.0) if references else 0.0
+    fed_back = [part for part in recipe.losses if isinstance(part, Feedback) and part.weight and references]
+    frames = recipe.feed.frames
+    judge = frames * (decode + embed + look)
+    sampled = [part.fraction * (part.mean_steps * forward + forward + again + backward + judge) for part in fed_back]
     shown = references if recipe.model.system.concatenates else 0
     return Counted(
         recipe=recipe, execution=execution, references=references, adapters=adapters,
         backbone=sum(p.numel() for p in network.parameters()) - adapters,
         others=sum(p.numel() for net in (autoencoder, embedder, *apart, *readers) for p in net.parameters()) + text,
-        activations=parts.kept_bytes(execution.checkpointing), identity=seen.bytes if share else 0,
-        forward=forward,
-        training=int((2 + shown) * encode + references * read + forward + again + backward
-                     + share * (decode + embed + look)),
+        activations=parts.kept_bytes(execution.checkpointing), asked=1 + len(fed_back),
+        identity=frames * seen.bytes * (bool(share) + len(fed_back)), forward=forward,
+        training=int((2 * frames + shown) * encode + references * read + forward + again + backward + share * judge
+                     + sum(sampled)),
     )
 
 
@@ -200,7 +209,7 @@ def memory(counted: Counted, *, gpus: int = 1, stage: int | None = None) -> Memo
         backbone=share(backbone, 3), adapters=share(adapters, 3) + master, gradients=share(adapters, 2),
         moments=share(2 * adapters, 1), average=share(adapters, 0), bucket=4 * bucket_size(counted.adapters),
         gathered=live if stage == 3 and gpus > 1 else 0, others=counted.others * 4,
-        activations=(counted.activations + counted.identity) * busiest.micro,
+        activations=(counted.asked * counted.activations + counted.identity) * busiest.micro,
     )
 
 
@@ -281,16 +290,18 @@ def _place(tensor: Tensor) -> int:
 
 def _velocity(network: Adapter, parts: _Parts, recipe: Recipe, references: int) -> tuple[int, int]:
     """Operations of one sample's velocity, forward and backward; what is kept stays noted in `parts`."""
-    backbone, side = recipe.model.backbone, recipe.model.tokens_per_side
-    scene, degraded, *shown = (torch.empty(1, side * side, backbone.in_channels) for _ in range(2 + references))
-    identity = torch.empty(1, recipe.model.system.identity_dimension)
-    face = FaceTokens(whole=identity, tokens=torch.empty(1, *recipe.model.system.face_shape))
+    backbone, system, frames = recipe.model.backbone, recipe.model.system, recipe.feed.frames
+    tokens = (frames, recipe.model.tokens_per_side**2, backbone.in_channels)
+    scene, degraded, *shown = (torch.empty(tokens) for _ in range(2 + references))
+    identity = torch.empty(frames, system.identity_dimension)
+    face = FaceTokens(whole=identity, tokens=torch.empty(frames, *system.face_shape))
     given = Conditions(
-        text=torch.empty(1, backbone.text_tokens, backbone.joint_attention_dim), degraded=degraded,
-        references=tuple(shown), identity=identity, faces=(face,) * references,
+        text=torch.empty(frames, backbone.text_tokens, backbone.joint_attention_dim), degraded=degraded,
+        references=tuple(shown), identity=identity, faces=(face,) * references, frames=frames,
+        attributes=torch.empty(frames, len(ATTRIBUTES)) if system.hears_attributes else None,
     )
     with parts.kept.watched():
-        output, forward = _operations(lambda: network(scene, torch.empty(1), given))
+        output, forward = _operations(lambda: network(scene, torch.empty(frames), given))
     _, backward = _operations(lambda: output.sum().backward())
     return forward, backward
 

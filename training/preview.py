@@ -1,7 +1,8 @@
 """Sample grids: what the adapters restore right now, for a person's eyes.
 
 In: a few fixed samples of the validation split, with as many references as they can have. Out: one uint8 picture,
-a row per sample: degraded | references | restored | target; and two numbers that a curve can be drawn of.
+a row per sample, three of a clip: degraded | references | restored | target; and two numbers that a curve can be drawn
+of.
 The ranks share the samples and restore them one by one, so pictures and numbers do not depend on how many they are.
 """
 
@@ -19,9 +20,10 @@ from anchorface.models.flow import shift_schedule
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, sample
 from anchorface.pipelines.feed.sample import Batch
-from anchorface.records import StorageError
+from anchorface.records import StorageError, derive
 from anchorface.records.patience import Patience
 from anchorface.records.storage import write_atomic
+from anchorface.training.clips import by_frame, frames_of
 from anchorface.training.degrade import degraded_on
 from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
@@ -52,43 +54,47 @@ def restore(recipe: Recipe, networks: Networks, network: Any, batch: Batch, devi
         network: the system under autocast, as the engine holds it.
 
     Returns:
-        On every rank: uint8 [b, S, S, 3], and `sample/identity_cosine` to the target (by the anchor's own embedder,
-        so not a judgement) and `sample/psnr` in dB.
+        On every rank: uint8 [B, S, S, 3], clips frame by frame, and `sample/identity_cosine` to the target (by the
+        anchor's own embedder, so not a judgement) and `sample/psnr` in dB.
     """
     count, encoders = len(batch["position"]), networks.encoders
     own, pictures, measures = dealt([0] * count, rank, world), [], []
     for index in own:
         one = {name: array[index : index + 1] for name, array in batch.items()}
         images = restored(recipe, networks, network, one, device, steps=recipe.grid_steps, seeds=[index])
-        truth = torch.nn.functional.normalize(torch.from_numpy(one["target_embedding"]).to(device), dim=-1)
-        cosine = (identity_embedding(encoders.embedder, images, crop_matrices(one["landmarks"])) * truth).sum()
-        error = (images - levels_to_tensor(one["target"], device)).square().mean() / 4.0
-        measures.append(torch.stack([cosine, error]).double())
-        pictures.append(torch.from_numpy(tensor_to_levels(images)[0]).to(device))
+        rows = by_frame(one)
+        truth = torch.nn.functional.normalize(torch.from_numpy(rows["target_embedding"]).to(device), dim=-1)
+        cosine = (identity_embedding(encoders.embedder, images, crop_matrices(rows["landmarks"])) * truth).sum(dim=1)
+        error = (images - levels_to_tensor(rows["target"], device)).square().mean() / 4.0
+        measures.append(torch.stack([cosine.mean(), error]).double())
+        pictures.append(torch.from_numpy(tensor_to_levels(images)).to(device))
     cosines, errors = gathered(own, torch.stack(measures), count, world).numpy().T
     judged = {"sample/identity_cosine": float(cosines.mean()), "sample/psnr": float(-10.0 * np.log10(errors.mean()))}
-    return gathered(own, torch.stack(pictures), count, world).numpy(), judged
+    return gathered(own, torch.stack(pictures), count, world).flatten(0, 1).numpy(), judged
 
 
 @torch.no_grad()
 def restored(recipe: Recipe, networks: Networks, network: Any, batch: Batch, device: torch.device, *, steps: int,
              seeds: Sequence[int]) -> Tensor:
-    """A batch's pictures by the sampler, [b, 3, S, S] in -1..1.
+    """A batch's pictures by the sampler, [B, 3, S, S] in -1..1, clips frame by frame.
 
     Args:
-        steps: of the sampler. seeds: of each picture's first noise, [b].
+        steps: of the sampler. seeds: of each sample's first noise, [b]; a clip's frames have each their own of it.
     """
     target, given = encode(recipe, networks, batch, device)
-    side = recipe.model.tokens_per_side
+    side, frames = recipe.model.tokens_per_side, frames_of(batch)
+    if frames > 1:
+        seeds = [derive(seed, "frame", frame) for seed in seeds for frame in range(frames)]
     noise = initial_noise(seeds, tuple(target.shape[1:]), device)
     clean = sample(lambda z, sigma: network(z, sigma, given), noise, shift_schedule(steps, side * side))
     return networks.encoders.autoencoder.picture(clean, side, side).clamp(-1, 1)
 
 
 def grid(batch: Batch, restored: Images, gap: int = 4) -> Images:
-    """One picture, uint8 [H, W, 3], white between the images."""
-    rows = []
-    for index in range(len(restored)):
+    """One picture, uint8 [H, W, 3], white between the images; of a clip its first, middle and last frame."""
+    frames, rows = frames_of(batch), []
+    batch, shown = by_frame(batch), sorted({0, frames // 2, frames - 1})
+    for index in (first + place for first in range(0, len(restored), frames) for place in shown):
         images = [batch["degraded"][index], *batch["references"][index], restored[index], batch["target"][index]]
         padded = [np.pad(image, ((0, gap), (0, gap), (0, 0)), constant_values=255) for image in images]
         rows.append(np.concatenate(padded, axis=1))

@@ -15,12 +15,15 @@ from typing import Annotated, Any
 from anchorface.faces.weights import WEIGHTS
 from anchorface.models.anchor import AnchorSettings
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
+from anchorface.models.ip_fvr.settings import IPFVRSettings
 from anchorface.models.rg_ipfr.settings import RGIPFRSettings
+from anchorface.models.settings import SystemSettings
 from anchorface.pipelines.feed.settings import FeedSettings, MismatchPolicy
 from anchorface.records import ConfigurationError
 from anchorface.records.bounds import AMOUNT, COUNT, COUNT_OR_NONE, SHARE, Bounds, check
 from anchorface.training.checkpoints.layout import Retention
 from anchorface.training.degrade import require_on_device
+from anchorface.training.objectives.feedback import Feedback
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.hard_example import HardExample
 from anchorface.training.objectives.identity import Identity
@@ -37,8 +40,9 @@ class Recipe:
     """One run's configuration.
 
     model: the networks. autoencoder, backbone, text: names of frozen weight files; empty means fresh weights from
-    the seed (tests), or the tiny twin's fixed prompt. embedder: the AdaFace network of the anchor. face_encoder: of the
-    references' face tokens; empty for a system that reads none.
+    the seed (tests), or the tiny twin's fixed prompt. attributes: of the file that a fresh system's attributes begin
+    at, what a text encoder says of them; empty where they begin at random numbers, or none are heard. embedder: the
+    AdaFace network of the anchor. face_encoder: of the references' face tokens; empty for a system that reads none.
     anchor: how it weighs references. losses: the objectives, whose parts add up. loss_embedder: who looks at faces for
     them, any embedder of the table; empty for the anchor's own, as in the paper.
     feed: what decides a sample; its `batch` is the samples of one optimiser step over all workers, its `seed` the
@@ -48,6 +52,9 @@ class Recipe:
     sigma_sampler: `logit-normal`, `uniform` or `mode`. prompt_dropout: share of samples with the empty prompt.
     input_dropout: share without their degraded picture and without what is known of their references, context_dropout:
     share of the others without that alone (models.conditions): what guidance asks a network for at use.
+    degraded_targets: of a system that hears attributes, share of samples whose target is their degraded picture and
+    that are told so, which a network can then be guided away from; attribute_dropout: share of what is known of a face
+    that is not said (training.objective.told).
     precision: `bf16` computes under autocast with float32 master adapters, `fp32` does not.
     base_precision: type of the frozen backbone's weights in memory. ema_half_life: positions. gradient_clip: 0 is none.
     latents: where the tokens of clean pictures are kept, so that each is encoded once (training.latents): `dataset` for
@@ -64,6 +71,7 @@ class Recipe:
     autoencoder: str = "autoencoder_tiny"
     backbone: str = "base_tiny"
     text: str = ""
+    attributes: str = ""
     embedder: str = "adaface_small"
     face_encoder: str = ""
     learning_rate: Annotated[float, Bounds(0, 1, above=True)] = 1e-5
@@ -77,6 +85,8 @@ class Recipe:
     prompt_dropout: Annotated[float, SHARE] = 0.0
     input_dropout: Annotated[float, SHARE] = 0.0
     context_dropout: Annotated[float, SHARE] = 0.0
+    degraded_targets: Annotated[float, SHARE] = 0.0
+    attribute_dropout: Annotated[float, SHARE] = 0.0
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     losses: tuple[Objective, ...] = (Flow(), Identity())
     loss_embedder: str = ""
@@ -119,6 +129,13 @@ class Recipe:
         for part in self.losses:  # also those of other people, whose fields declare no bounds
             _require(AMOUNT.hold(part.weight),
                      f"losses.{part.kind}.weight is {part.weight!r}: a number {AMOUNT} is needed")
+        _require(self.model.system.hears_attributes or not (self.degraded_targets or self.attribute_dropout),
+                 f"degraded_targets {self.degraded_targets}, attribute_dropout {self.attribute_dropout}: this system "
+                 "hears no attributes, set both to 0")
+        _require(self.feed.frames == 1 or not self.latents, f"latents {self.latents!r}: clips have none; leave it "
+                 "empty")
+        most = self.model.system.most_frames if isinstance(self.model.system, IPFVRSettings) else self.feed.frames
+        _require(self.feed.frames <= most, f"feed.frames is {self.feed.frames}, model.system.most_frames {most}")
         self.validation.require_apart(self.embedders)
         if self.feed.degrade_on_device:
             require_on_device(self.feed.degradations(), self.model.image_size)
@@ -128,12 +145,17 @@ class Recipe:
         embedder is none of the ONNX networks, and the only one that cannot be left empty.
         """
         for role, kind in (("autoencoder", "autoencoder"), ("backbone", "base"), ("text", "text"),
-                           ("embedder", "embedder"), ("loss_embedder", "embedder"), ("face_encoder", "face encoder")):
+                           ("attributes", "attributes"), ("embedder", "embedder"), ("loss_embedder", "embedder"),
+                           ("face_encoder", "face encoder")):
             name = getattr(self, role)
             known = [entry.name for entry in WEIGHTS
                      if entry.kind == kind and (role == "loss_embedder" or not entry.file.endswith(".onnx"))]
             _require(name in known or (not name and role != "embedder"),
                      f"{role} {name!r} is no network that training knows as such{hint(str(name), known)}")
+        width = self.model.system.reads_prompts
+        _require(bool(width) == bool(self.attributes),
+                 f"attributes {self.attributes!r}: this system's attributes start at "
+                 f"{f'embeddings of {width} numbers, name their file' if width else 'no embeddings, leave it empty'}")
         reads = self.model.system.face_shape != (0, 0)
         _require(reads == bool(self.face_encoder), f"face_encoder {self.face_encoder!r}: this system reads "
                  + ("a face-image encoder's tokens, name one" if reads else "none, leave it empty"))
@@ -279,7 +301,40 @@ def rg_ipfr() -> Recipe:
 RG_IPFR: dict[str, Any] = {"losses": (Flow(weight=1.0), HardExample()), "input_dropout": 0.1, "context_dropout": 0.1}
 """What both have. Source: RG-IPFR; the rates of dropout are ReF-LDM's."""
 
-RECIPES: tuple[Callable[[], Recipe], ...] = (iconface_tiny, iconface_tiny_short, iconface, rg_ipfr_tiny, rg_ipfr)
+def ip_fvr_tiny() -> Recipe:
+    """IP-FVR on the tiny twin: clips of eight frames, with the pathways of `iconface_tiny`, whose checkpoint it is
+    meant to begin with (`--start`): what time and contexts add starts at nothing.
+    """
+    made = iconface_tiny()
+    system = _with_time(made.model.system, temporal_rank=16, temporal_heads=6, context_rank=16, context_query_rank=32,
+                        context_heads=6)
+    return replace(made, name="ip_fvr_tiny", model=replace(made.model, system=system), **IP_FVR, positions=2048,
+                   feed=replace(made.feed, batch=4, frames=8, clip_profile="vfhq"), learning_rate=5e-4, warmup=64,
+                   cooldown=1536, ema_half_life=256, checkpoint_every=512, log_every=64, grid_every=1024, grid_images=2,
+                   validation=ValidationSettings(every=512, samples=8, pictures=4))
+
+
+def ip_fvr() -> Recipe:
+    """IP-FVR on FLUX.2-klein-base-4B at 512 px, begun with a checkpoint of `iconface` (`--start`): clips of eight
+    frames, one at a time (micro_batch 1, checkpointing).
+
+    The paper publishes no number of its training, nor its base model; all are our choice, beside those of `iconface`.
+    """
+    made = iconface()
+    system = _with_time(made.model.system, temporal_heads=24, image_width=768, attribute_width=768,
+                        prompt_width=made.model.backbone.joint_attention_dim, context_heads=24)
+    return replace(made, name="ip_fvr", model=replace(made.model, system=system), **IP_FVR,
+                   attributes="flux2_klein_attributes", positions=100_000,
+                   feed=replace(made.feed, frames=8, clip_profile="vfhq"), ema_half_life=2000, checkpoint_every=1000,
+                   grid_every=4000, grid_images=2,
+                   validation=replace(made.validation, every=4000, samples=16, pictures=8))
+
+
+IP_FVR: dict[str, Any] = {"losses": (Flow(), Identity(), Feedback()), "degraded_targets": 0.1, "attribute_dropout": 0.3}
+"""What both have: IConFace's losses are the rein on the reward. Our choice."""
+
+RECIPES: tuple[Callable[[], Recipe], ...] = (iconface_tiny, iconface_tiny_short, iconface, rg_ipfr_tiny, rg_ipfr,
+                                             ip_fvr_tiny, ip_fvr)
 
 
 def recipe(name: str, **overrides: Any) -> Recipe:
@@ -314,6 +369,11 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _values(part: Any) -> dict[str, Any]:
     """A frozen setting's fields; an objective is one, whatever else it can do."""
     return {entry.name: getattr(part, entry.name) for entry in fields(part)}
+
+
+def _with_time(image: SystemSettings, **more: Any) -> IPFVRSettings:
+    """IP-FVR's settings that contain IConFace's."""
+    return IPFVRSettings(**{name: value for name, value in _values(image).items() if name != "kind"}, **more)
 
 
 def _require(condition: bool, text: str) -> None:

@@ -163,10 +163,12 @@ def _count(recipe: Recipe, told: Connection) -> None:
 
 
 def tokens_per_sample(recipe: Recipe, references: int) -> int:
-    """Tokens of one sample in the network's sequence: prompt, scene, degraded picture, and references if it shows them.
+    """Tokens of one sample in the network's sequence: prompt, scene, degraded picture, and references if it shows them;
+    of a clip those of all frames.
     """
     shown = references if recipe.model.system.concatenates else 0
-    return recipe.model.tokens_per_side**2 * (2 + shown) + recipe.model.backbone.text_tokens
+    each = recipe.model.tokens_per_side**2 * (2 + shown) + recipe.model.backbone.text_tokens
+    return recipe.feed.frames * each
 
 
 def operations_per_sample(recipe: Recipe, references: int) -> float:

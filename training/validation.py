@@ -8,14 +8,17 @@ few numbers, the same bits on every rank and at every number of ranks of equally
     validation/likeness            cosine of the restored picture to the target, by the judge
     validation/copy_rate           share of restored pictures nearer to the first reference than the target itself is
     validation/surplus             by how much, as a cosine (faces.likeness)
+    validation/drift               of clips: how fast likeness grows (above 0) or is lost along a clip, per frame
     validation/held_out            1, or 0 where split `val` is empty and the training split stands in
     validation/seconds             what it took
 
 Samples, their degradations, references and noise are functions of (seed, position), so two validations differ by the
-weights alone. copy_rate and surplus are of the pictures that have references, and missing where none has.
+weights alone. A clip's likeness, copy_rate and surplus are means over its frames; the latter two are of the samples
+that have references, and missing where none has.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,7 @@ from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch, Sample, collate
 from anchorface.records import ConfigurationError
 from anchorface.records.hashes import sha256
+from anchorface.training.clips import frames_of, over_frames
 from anchorface.training.degrade import degraded_on
 from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
@@ -63,9 +67,9 @@ class Validation:
         self.dataset_uri = dataset_uri
         self._feed, self.held_out = held_out_feed(recipe, dataset_uri, GROUP)
         counts = [len(self._feed.sample(first).references) for first in range(0, settings.samples, GROUP)]
-        self._counts = [counts[position // GROUP] for position in range(settings.samples)]
+        self.counts = [counts[position // GROUP] for position in range(settings.samples)]
         self._samples: dict[int, Sample] = {}
-        self._seen: dict[int, NDArray[np.float64]] = {}
+        self._seen: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self.judge: Embedder | None = None
         if settings.pictures:
             self.judge = embedder(settings.judge, device=str(device))
@@ -93,8 +97,8 @@ class Validation:
         return values | {"validation/held_out": float(self.held_out), "validation/seconds": time.monotonic() - begun}
 
     def _flow(self, network: Any, rank: int, world: int) -> dict[str, float]:
-        own = dealt(self._counts, rank, world)
-        errors = gathered(own, torch.stack([self._errors(network, position) for position in own]), len(self._counts),
+        own = dealt(self.counts, rank, world)
+        errors = gathered(own, torch.stack([self._errors(network, position) for position in own]), len(self.counts),
                           world).numpy()
         levels = dict(zip(self.settings.sigmas, errors.mean(axis=0).tolist(), strict=True))
         return {"validation/flow": float(errors.mean()),
@@ -104,46 +108,55 @@ class Validation:
         """A sample's error at each noise level, float64 [sigmas]; the noise is the same at all of them."""
         batch = self._batch(position)
         target, given = encode(self.recipe, self.networks, batch, self.device)
-        noise = noise_of(self.recipe, batch["position"], tuple(target.shape[1:]), "validation noise").to(self.device)
+        frames = frames_of(batch)
+        noise = noise_of(self.recipe, batch["position"], tuple(target.shape[1:]), "validation noise", frames).to(
+            self.device)
         errors = []
         for sigma in self.settings.sigmas:
-            level = torch.full((1,), sigma, device=self.device)
+            level = torch.full((frames,), sigma, device=self.device)
             velocity = network(mix(target, noise, level), level, given)
-            errors.append(flow_error(velocity, target_velocity(target, noise)).double())
+            errors.append(over_frames(flow_error(velocity, target_velocity(target, noise)).double(), frames))
         return torch.cat(errors)
 
     def _likeness(self, network: Any, judge: Embedder, rank: int, world: int) -> dict[str, float]:
         settings = self.settings
         positions = [number * settings.samples // settings.pictures for number in range(settings.pictures)]
-        own = dealt([self._counts[position] for position in positions], rank, world)
+        own = dealt([self.counts[position] for position in positions], rank, world)
         crops = []
         for position in (positions[item] for item in own):
             images = restored(self.recipe, self.networks, network, self._batch(position), self.device,
                               steps=settings.steps, seeds=[position])
-            crops.append(judge_crop(tensor_to_levels(images)[0], self.sample(position).target_landmarks))
+            landmarks = self.sample(position).target_landmarks.reshape(-1, 5, 2)
+            crops += [judge_crop(*pair) for pair in zip(tensor_to_levels(images), landmarks, strict=True)]
         units = judge.embed(np.stack(crops))[0].astype(np.float64)
         rows = []
-        for item, unit in zip(own, units, strict=True):
-            target, *references = self._judged(judge, positions[item])
-            found = likeness(unit, target, np.array(references))
-            rows.append([np.nan if value is None else float(value)
-                         for value in (found.target, found.copied, found.surplus)])
-        table = torch.tensor(rows, dtype=torch.float64, device=self.device)
-        to_target, copied, surplus = gathered(own, table, len(positions), world).numpy().T
+        for item, frames in zip(own, units.reshape(len(own), -1, units.shape[-1]), strict=True):
+            targets, references = self._judged(judge, positions[item])
+            found = [likeness(*pair, references) for pair in zip(frames, targets, strict=True)]
+            told = [[np.nan if value is None else float(value) for value in (one.target, one.copied, one.surplus)]
+                    for one in found]
+            rows.append([*np.mean(told, axis=0), _slope([one[0] for one in told])])
+        table = torch.tensor(np.array(rows), dtype=torch.float64, device=self.device)
+        to_target, copied, surplus, drift = gathered(own, table, len(positions), world).numpy().T
         values = {"validation/likeness": float(to_target.mean())}
+        if not np.isnan(drift).all():
+            values["validation/drift"] = float(drift.mean())
         if not np.isnan(copied).all():
             values |= {"validation/copy_rate": float(np.nanmean(copied)),
                        "validation/surplus": float(np.nanmean(surplus))}
         return values
 
-    def _judged(self, judge: Embedder, position: int) -> NDArray[np.float64]:
-        """The judge's unit embeddings of a sample's target and references, [1 + R, D]; looked at once."""
+    def _judged(self, judge: Embedder, position: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The judge's unit embeddings of a sample's frames [T, D], one for a picture, and references [R, D]; looked at
+        once."""
         if position not in self._seen:
-            sample = self.sample(position)
-            pairs = [(sample.target, sample.target_landmarks),
-                     *zip(sample.references, sample.reference_landmarks, strict=True)]
+            sample, size = self.sample(position), self.recipe.model.image_size
+            targets = zip(sample.target.reshape(-1, size, size, 3), sample.target_landmarks.reshape(-1, 5, 2),
+                          strict=True)
+            pairs = [*targets, *zip(sample.references, sample.reference_landmarks, strict=True)]
             crops = np.stack([judge_crop(image, landmarks) for image, landmarks in pairs])
-            self._seen[position] = judge.embed(crops)[0].astype(np.float64)
+            units, of_targets = judge.embed(crops)[0].astype(np.float64), len(pairs) - len(sample.references)
+            self._seen[position] = units[:of_targets], units[of_targets:]
         return self._seen[position]
 
     def sample(self, position: int) -> Sample:
@@ -156,3 +169,8 @@ class Validation:
 
     def _batch(self, position: int) -> Batch:
         return degraded_on(collate([self.sample(position)]), self.device)
+
+
+def _slope(values: Sequence[float]) -> float:
+    """Of the line through a clip's values, per frame; NaN for a picture."""
+    return float(np.polyfit(np.arange(len(values)), values, 1)[0]) if len(values) > 1 else np.nan

@@ -19,8 +19,10 @@ class ValidationSettings:
     every: positions, 0 for never; the end of the run is validated as well. samples: of split `val`, the same each time.
     sigmas: noise levels in (0, 1) at which each sample's velocity is asked. pictures: how many of the samples are
     restored with `steps` steps of the sampler and shown to the judge, 0 for none. judge: a face network that is neither
-    in the anchor nor in the loss. metric: what decides which validation is best: `flow`, the least, or `likeness`, the
-    greatest. patience: the run ends after so many validations in a row without a better one; 0 for never.
+    in the anchor nor in the loss. kept: on how many of the samples is measured, once, when the run ends, how much of a
+    degraded face restorations keep (training.keep, which asks the judge); 0 for none. metric: what decides which
+    validation is best: `flow`, the least, or `likeness`, the greatest. patience: the run ends after so many validations
+    in a row without a better one; 0 for never.
 
     One validation costs samples x sigmas + pictures x steps forward passes of the network, shared by the ranks; a
     training step costs about three per sample. All numbers are our choice.
@@ -32,6 +34,7 @@ class ValidationSettings:
     pictures: Annotated[int, SIZE_OR_NONE] = 8
     steps: Annotated[int, Bounds(1, 1000)] = 6
     judge: str = "judge_small"
+    kept: Annotated[int, SIZE_OR_NONE] = 12
     metric: str = "flow"
     patience: Annotated[int, COUNT_OR_NONE] = 0
 

@@ -1,15 +1,18 @@
-"""What is known about who is who besides the looks: given labels, photographs, dates, decisions, existing identities.
+"""What is known about who is who besides the looks: given labels, photographs, tracks, dates, decisions, existing
+identities.
 
 In: the rows of a face table. Out: `Constraints`: groups of faces that are one person already, and for each group what
 forbids it to be joined with another. All of them are pairwise rules that only grow when groups join, so that
 clustering may join pairs in any order.
 
-What wins over what: a later decision over an earlier one, decisions over given labels, labels over existing
-identities, and all of these over photographs and dates.
+What wins over what: a later decision over an earlier one, decisions over tracks, tracks over given labels, labels over
+existing identities, and all of these over photographs and dates.
 
     photographs     two faces of one photograph are two persons
+    tracks          faces of one track are one person, of the label that most of them have; none where most have none
     labels          faces of one label are one person; two labels are two persons
-    existing        faces of one existing identity stay together; two existing identities are never joined by looks
+    existing        faces of one existing identity stay together; two existing identities are never joined by looks, but
+                    by a decision, a label or a track
     dates           two birth dates are two persons; nobody is photographed before being born; the years of birth that
                     faces allow (date taken less age, give or take the tolerance) must overlap. A date that cannot be
                     believed (records.dates), or lies before the birth that is said of the same person, says nothing
@@ -34,7 +37,7 @@ GIVEN_TOLERANCE = 6.0
 ESTIMATED_TOLERANCE = 20.0
 """The same for a network's age, which errs by 6 to 8 years on average (our choice: contradicts only strongly)."""
 YEAR = 365.2425
-COLUMNS = ("face_id", "photo_id", "subject", "birth_date", "taken", "age", "age_source")
+COLUMNS = ("face_id", "photo_id", "track", "subject", "birth_date", "taken", "age", "age_source")
 """The columns of a face that constraints read."""
 
 
@@ -109,8 +112,14 @@ def constraints(
     sets = _Sets(face_ids)
     split_off = _decide(sets, decisions)
     order = sorted(range(len(face_ids)), key=face_ids.__getitem__)
-    if labels and "subject" in columns:
-        _label(sets, order, columns["subject"], split_off)
+    subjects = columns.get("subject") or [None] * len(face_ids)
+    for rows in _tracks(columns.get("track", ()), order):
+        sets.gather(sorted(rows, key=split_off.__contains__))
+        (usual, _), = Counter(subjects[row] for row in rows).most_common(1)
+        for row in rows:
+            subjects[row] = usual
+    if labels:
+        _label(sets, order, subjects, split_off)
     _keep(sets, [existing.get(face) for face in face_ids] if existing else [], order, split_off)
     return _freeze(sets, order, columns)
 
@@ -208,6 +217,15 @@ def _decide(sets: _Sets, decisions: Iterable[Decision]) -> set[int]:
                     sets.decided.add(head)
                     sets.join(node.setdefault(decision.label, row), row)
     return split_off
+
+
+def _tracks(tracks: Sequence[str], order: Sequence[int]) -> list[list[int]]:
+    """The rows of each track; faces that no decision parts are its one person."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for row in order if tracks else ():
+        if tracks[row]:
+            members[tracks[row]].append(row)
+    return [rows for _, rows in sorted(members.items())]
 
 
 def _label(sets: _Sets, order: Sequence[int], subjects: Sequence[str | None], split_off: set[int]) -> None:

@@ -87,7 +87,7 @@ class IConFace(Adapter):
             if not offered:
                 return stream
             stop = start + layout.scene_tokens if settings.cross_scope == "scene" else stream.shape[1]
-            return self.run(attended, self._attentions[block], stream, offered[block], start, stop)
+            return self.run(attended, self._attentions[block], stream, start, stop, offered[block])
 
         return z, Hooks(before=before, modulate=modulated, after=after, run=self.run)
 

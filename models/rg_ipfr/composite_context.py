@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anchorface.models.conditions import FaceTokens
-from anchorface.models.rg_ipfr.settings import RGIPFRSettings
+from anchorface.models.settings import SystemSettings
 
 IDENTITY, FACE = 0, 1
 """Rows of the source embedding."""
@@ -25,7 +25,7 @@ class CompositeContext(nn.Module):
     Source: RG-IPFR eq. 1.
     """
 
-    def __init__(self, settings: RGIPFRSettings, width: int) -> None:
+    def __init__(self, settings: SystemSettings, width: int) -> None:
         super().__init__()
         self.scale = math.sqrt(settings.identity_dimension)
         self.identity = nn.Linear(settings.identity_dimension, width)

@@ -48,17 +48,20 @@ def multi_reference(predict: Predict, given: Conditions, own: Tensor | None, *, 
     def velocity(z: Tensor, sigma: Tensor) -> Tensor:
         found = answers(z, sigma)
         mean = torch.stack(found[: len(shown)]).mean(dim=0)
-        branches = [(strength, _constant(value))
+        branches = [(strength, constant(value))
                     for (strength, _), value in zip(weaker, found[len(shown):], strict=True)]
-        return guided(_constant(mean), branches)(z, sigma)
+        return guided(constant(mean), branches)(z, sigma)
 
     return velocity
 
 
 def in_one_batch(predict: Predict, parts: Sequence[Conditions], most: int,
                  reuse: int = 1) -> Callable[[Tensor, Tensor], list[Tensor]]:
-    """The velocities under several conditions of the same B pictures, asked together in pieces of `most` pictures."""
+    """The velocities under several conditions of the same B pictures, asked together in pieces of `most` pictures; of
+    clips, whole ones, one at least.
+    """
     together = joined(parts)
+    most = max(most // together.frames, 1) * together.frames
     starts = range(0, len(together.text), most)
     pieces = [(slice(start, start + most), together.rows(slice(start, start + most)), Cache(reuse=reuse))
               for start in starts]
@@ -71,5 +74,6 @@ def in_one_batch(predict: Predict, parts: Sequence[Conditions], most: int,
     return answers
 
 
-def _constant(value: Tensor) -> VelocityFunction:
+def constant(value: Tensor) -> VelocityFunction:
+    """A velocity that was asked for already, as a function."""
     return lambda z, sigma: value

@@ -67,7 +67,7 @@ class RGIPFR(IConFace):
         def after(block: int, stream: Tensor, start: int) -> Tensor:
             stream = hooks.after(block, stream, start)
             stop = start + layout.scene_tokens if self.settings.context_scope == "scene" else stream.shape[1]
-            return self.run(attended, self._readers[block], stream, offered[block], start, stop, given.heard)
+            return self.run(attended, self._readers[block], stream, start, stop, offered[block], given.heard)
 
         return z, replace(hooks, after=after)
 

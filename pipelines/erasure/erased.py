@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from anchorface.identity_index.tombstones import face_mark, photo_mark
+from anchorface.pipelines.erasure.unread import film_of
 
 UNTOLD = "erased"
 IDS, MARK = re.compile(r"[0-9a-f]{24}(?:-[0-9]+)?"), re.compile("[0-9a-f]{32}")
@@ -47,8 +48,9 @@ class Erased:
         return self._quoted.sub(UNTOLD, text) if self.subjects else text
 
     def has_file(self, name: str) -> bool:
-        """Whether a path below some folder is that of a photograph that goes."""
-        return any(uri == name or uri.endswith(f"/{name}") for uri in self.uris)
+        """Whether a path below some folder is that of a photograph that goes, or of a film of which a frame goes."""
+        files = (film_of(uri) or uri for uri in self.uris)
+        return any(file == name or file.endswith(f"/{name}") for file in files)
 
     @cached_property
     def _files(self) -> list[str]:

@@ -1,12 +1,14 @@
-"""Whether a picture shows an erased person: its faces, found and embedded, against the person's.
+"""Whether a picture or film shows an erased person: its faces, found and embedded, against the person's. Of a film one
+frame in a second is looked at.
 
 In: the embeddings of the person's mean and faces, by embedder. Out: a function of a file. Where the detector or the
 embedder is not here, pictures are not looked at, which is said.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.detect import Detector
@@ -15,7 +17,14 @@ from anchorface.faces.weights import find
 from anchorface.identity_index.tombstones import FACE_LIMIT, limit_cosine
 from anchorface.pipelines.erasure.find_person import DETECTOR
 from anchorface.pipelines.erasure.selection import Selection
+from anchorface.pipelines.sources.opening import open_file
+from anchorface.records.decoding.film import Frames
 from anchorface.records.errors import DataError, PhotoError, WeightsError
+from anchorface.records.films import FilmLimits
+from anchorface.records.kinds import kind_of
+
+EVERY = 1.0
+"""Seconds of a film from one look to the next (our choice)."""
 
 
 def shows_person(selection: Selection, detector: str | None) -> tuple[Callable[[str], bool], str]:
@@ -38,10 +47,12 @@ def shows_person(selection: Selection, detector: str | None) -> tuple[Callable[[
 
     def shows(uri: str) -> bool:
         try:
-            pixels, _ = read_photo(uri)
-            small = [warp(pixels, arcface_matrix(face.landmarks, 112), 112) for face in found.detect([pixels])[0]]
+            return any(holds(pixels) for pixels in _pictures(uri))
         except (PhotoError, DataError):
             return False
+
+    def holds(pixels: NDArray[np.uint8]) -> bool:
+        small = [warp(pixels, arcface_matrix(face.landmarks, 112), 112) for face in found.detect([pixels])[0]]
         if not small:
             return False
         for name, network in networks.items():
@@ -52,3 +63,19 @@ def shows_person(selection: Selection, detector: str | None) -> tuple[Callable[[
         return False
 
     return shows, ""
+
+
+def _pictures(uri: str) -> Iterator[NDArray[np.uint8]]:
+    """A picture, or a film's frames, one in EVERY seconds."""
+    if kind_of(uri) != "film":
+        yield read_photo(uri)[0]
+        return
+    with open_file(uri) as file:
+        film = Frames(file, uri, FilmLimits())
+        try:
+            second = 0.0
+            while (frame := film.next(second)) is not None:
+                yield frame[1]
+                second = frame[0] + EVERY
+        finally:
+            film.close()

@@ -8,8 +8,8 @@ In: what goes (erasure.erased). A table is told by its columns, so that every st
                        the other faces' numbers as they are
     uri, row           dropped rows of the photograph or the face go: their uri names a file of the person's; so do
                        those below a folder of the person's label. Others name nothing of the person in their causes
-    face_ids           an identity loses its faces, and goes with the last; a decision keeps salted marks of them, and
-                       loses its note where it is about the person, its label where that is the person's
+    face_ids           an identity or a track loses its faces, and goes with the last; a decision keeps salted marks of
+                       them, and loses its note where it is about the person, its label where that is the person's
 
 A rewritten part keeps in its marker the SHA-256 that it was computed to, so that no later stage is done again; only its
 size, its counts and `rewritten`, the hash of what stands there now, are new.
@@ -18,6 +18,7 @@ size, its counts and `rewritten`, the hash of what stands there now, are new.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,12 @@ def _each(table: pa.Table, change: Callable[[dict[str, Any]], dict[str, Any] | N
 
 
 def _identity(row: dict[str, Any], erased: Erased) -> dict[str, Any] | None:
-    left = [face for face in row["face_ids"] if face not in erased.face_ids]
+    keep = [face not in erased.face_ids for face in row["face_ids"]]
+    left = list(compress(row["face_ids"], keep))
+    if "frames" in row and left:
+        points = np.reshape(row["landmarks"], (len(keep), -1))[keep]
+        return row | {"face_ids": left, "frames": list(compress(row["frames"], keep)),
+                      "landmarks": points.ravel().tolist()}
     doubtful = {"doubtful": [f for f in row["doubtful"] if f not in erased.face_ids]} if "doubtful" in row else {}
     return row | {"face_ids": left} | doubtful if left else None
 
@@ -211,6 +217,8 @@ def _counts(path: str, table: pa.Table) -> dict[str, int]:
         return {"dropped": len(table)}
     if folder == "identities" and "face_ids" in table.column_names:
         return {"identities": len(table), "faces": sum(map(len, table["face_ids"].to_pylist()))}
+    if folder == "tracks":
+        return {"tracks": len(table), "faces": sum(map(len, table["face_ids"].to_pylist()))}
     return {"faces": len(table)} if folder == "clusterer" else {}
 
 

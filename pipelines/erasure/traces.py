@@ -37,6 +37,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 PAGES = (".html",)
 TEXTS = (".json", ".jsonl", ".csv", ".txt", ".md", ".yaml", ".yml", ".log")
 RESTORED = "restored.parquet"
+RESULTS = (".png", ".mp4", ".mkv")
+"""Of restored photographs and films."""
 SPILLED = "ray_spilled_objects*"
 MOST = 64 * 2**20
 """Bytes of the largest text that is searched (our choice)."""
@@ -69,8 +71,8 @@ def traces(
         for uri in files:
             home = next((place for place in restored if uri.startswith(f"{place}/")), None)
             kind = uri.lower()
-            if home is not None and kind.endswith(".png"):
-                name = uri.removeprefix(f"{home}/").removesuffix(".png")
+            if home is not None and kind.endswith(RESULTS):
+                name = uri.removeprefix(f"{home}/").rpartition(".")[0]
                 if erased.has_file(name) or shows(uri):
                     gone.setdefault(home, []).append(name)
                     found += [Trace(root=folder, do="delete", path=path) for path in (uri, f"{home}/{name}.json")]

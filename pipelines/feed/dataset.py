@@ -82,6 +82,16 @@ class Dataset:
         number = int(self.table.group[row])
         return range(int(self.table.starts[number]), int(self.table.starts[number + 1]))
 
+    def person_rows(self, row: int) -> range:
+        """The rows of this row's person in all shards, itself included; they stand together."""
+        names, starts, group = self.columns["identity"], self.table.starts.tolist(), int(self.table.group[row])
+        first = last = group
+        while first > 0 and names[starts[first - 1]] == names[row]:
+            first -= 1
+        while last + 2 < len(starts) and names[starts[last + 1]] == names[row]:
+            last += 1
+        return range(starts[first], starts[last + 1])
+
     def rows_of(self, identity: str) -> NDArray[np.int64]:
         """All rows of a person."""
         return np.flatnonzero(self.columns["identity"] == identity)

@@ -1,11 +1,14 @@
 """The training feed: a sample is a function of its position, and of nothing else.
 
 In: a dataset version (pipelines.feed.dataset), frozen FeedSettings, a position (samples since the start of the run).
-Out: `Sample`s, and batches of NumPy arrays as pipelines.feed.sample describes them.
+Out: `Sample`s, `ClipSample`s where the settings ask for several frames, and batches of NumPy arrays as
+pipelines.feed.sample describes them.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,16 +16,17 @@ from numpy.typing import NDArray
 
 from anchorface import degradation
 from anchorface.degradation.balance import Severity, acceptance, draw_balanced
+from anchorface.degradation.clip_ranges import ClipProfile
 from anchorface.faces.align import mirrored_points
 from anchorface.faces.images import decode_jpeg
-from anchorface.identity_index import Chosen
+from anchorface.pipelines.feed.clips import Clips, attributes
 from anchorface.pipelines.feed.dataset import CropReader, Dataset, shard_sizes
 from anchorface.pipelines.feed.latents import Latents
 from anchorface.pipelines.feed.order import Rows, batches_per_epoch, schedule, share
-from anchorface.pipelines.feed.sample import Batch, Sample, collate, room
+from anchorface.pipelines.feed.sample import Batch, ClipSample, Sample, collate, room
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.records.errors import ConfigurationError, DataError
-from anchorface.records.nouns import Pair
+from anchorface.records.nouns import Clip, Pair
 from anchorface.records.seeds import rng
 
 SEVERITY_FACES, SEVERITY_SIDE = 2, 64
@@ -32,13 +36,16 @@ SEVERITY_FACES, SEVERITY_SIDE = 2, 64
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
     """What is drawn for a position before any picture is read; a batch's are drawn together, which is quicker than each
-    between two pictures. rows: the target's and the references'. mirrored: all of them.
+    between two pictures. targets: the target's row, or those of a clip. references: theirs. mirrored: all of them.
+    clip: None for a picture.
     """
 
-    rows: tuple[int, ...]
+    targets: tuple[int, ...]
+    references: tuple[int, ...]
     mirrored: bool
-    plan: degradation.Plan
+    plan: degradation.Plan | degradation.ClipPlan
     pair: Pair
+    clip: Clip | None
 
 
 class Feed:
@@ -53,8 +60,9 @@ class Feed:
             target and references, and no reference's picture is decoded.
 
     Raises:
-        ConfigurationError: embeddings of another network than settings.embedder, or no size.
-        DataError: no face to train on in this split, or no latents in the folder.
+        ConfigurationError: embeddings of another network than settings.embedder, no size, or latents for clips.
+        DataError: no face to train on in this split, no clip where the settings ask for clips, or no latents in the
+            folder.
     """
 
     def __init__(self, dataset: Dataset, settings: FeedSettings, latents: str = "") -> None:
@@ -73,10 +81,15 @@ class Feed:
             rows = rows[np.isin(dataset.columns["identity"][rows], np.array(settings.identities, dtype=np.str_))]
         if not len(rows):
             raise DataError(f"{dataset.uri}: no face of split {settings.split!r} to train on")
-        self.rows: Rows = rows
+        if settings.frames > 1 and latents:
+            raise ConfigurationError(f"{latents}: cached latents are of pictures; leave recipe.latents empty where "
+                                     "feed.frames is more than 1")
+        self._clips = Clips(dataset, settings, rows) if settings.frames > 1 else None
+        self.rows: Rows = rows if self._clips is None else self._clips.first
         most = len(settings.reference_count_probabilities) - 1
-        self._capacity = np.minimum(dataset.admissible(settings.policy)[rows], most)
-        self._sizes = shard_sizes(dataset, rows)
+        self._capacity = np.minimum(
+            dataset.admissible(settings.policy)[rows] if self._clips is None else self._clips.capacity, most)
+        self._sizes = shard_sizes(dataset, self.rows)
         self._crops = CropReader(dataset)
         self._latents = Latents(latents, dataset, settings.size) if latents else None
         self._profile = settings.degradations()
@@ -88,7 +101,7 @@ class Feed:
         self._counts = lru_cache(maxsize=4)(self._make_counts)
 
     def target_rows(self, batch_number: int) -> Rows:
-        """The dataset's rows that are the targets of a global batch."""
+        """The dataset's rows that are the targets of a global batch, or the first of each where these are clips."""
         epoch, place = divmod(batch_number, batches_per_epoch(len(self.rows), self.settings.batch))
         return self._epoch(epoch)[place]
 
@@ -110,42 +123,57 @@ class Feed:
         settings, columns = self.settings, self.dataset.columns
         number, place = divmod(position, settings.batch)
         row = int(self.target_rows(number)[place])
+        targets = np.array([row]) if self._clips is None else self._clips.rows(row)
+        clip = None if self._clips is None else self._clips.clip(targets)
         chosen = self._references(position, row)
-        candidates = {str(columns["face_id"][r]): r for r in self.dataset.group_rows(row)} if chosen else {}
-        plan = self._plan(position)
+        plan = self._plan(position, clip)
         return Drawn(
-            rows=(row, *(candidates[choice.face_id] for choice in chosen)), plan=plan,
+            targets=tuple(targets.tolist()), references=tuple(chosen), plan=plan, clip=clip,
             mirrored=settings.flip and bool(rng(settings.seed, "flip", position).random() < 0.5),
             pair=Pair(
                 position=position, identity=str(columns["identity"][row]), target=str(columns["face_id"][row]),
-                references=tuple(choice.face_id for choice in chosen),
-                reasons=tuple(choice.reason for choice in chosen), plan=plan.to_json(),
+                references=tuple(str(columns["face_id"][r]) for r in chosen), reasons=tuple(chosen.values()),
+                plan=plan.to_json(),
             ))
 
     def _room(self, drawn: list[Drawn]) -> Batch:
-        return room(len(drawn), len(drawn[0].rows) - 1, self.settings.size, cached=self._latents is not None,
-                    degraded=not self.settings.degrade_on_device)
+        return room(len(drawn), len(drawn[0].references), self.settings.size, cached=self._latents is not None,
+                    degraded=not self.settings.degrade_on_device, frames=self.settings.frames)
 
     def _made(self, drawn: Drawn, into: Batch) -> Sample:
         """A drawn sample. into: arrays of a `room` without the first axis, which take its pictures."""
-        columns, rows = self.dataset.columns, list(drawn.rows)
-        target, landmarks = self.picture(rows[0], drawn.mirrored, into["target"])
-        references = [] if self._latents else [
-            self.picture(row, drawn.mirrored, place) for row, place in zip(rows[1:], into["references"], strict=True)]
-        if "degraded" in into:
+        columns, rows, target = self.dataset.columns, [*drawn.targets, *drawn.references], into["target"]
+        landmarks = np.stack([self.picture(row, drawn.mirrored, place)[1] for row, place in zip(
+            drawn.targets, target if drawn.clip else [target], strict=True)])
+        references = [] if self._latents else [self.picture(row, drawn.mirrored, place) for row, place in zip(
+            drawn.references, into["references"], strict=True)]
+        if isinstance(drawn.plan, degradation.ClipPlan):
+            into["degraded"][:] = degradation.apply_clip(target, drawn.plan)
+        elif "degraded" in into:
             into["degraded"][:] = degradation.apply(target, drawn.plan)
         raw = columns["embedding"][rows] * columns["norm"][rows].astype(np.float32)[:, None]
+        count = len(drawn.targets)
+        said: dict[str, Any] = {
+            "position": drawn.pair.position, "target": target, "degraded": into.get("degraded"),
+            "references": tuple(image for image, _ in references), "reference_embeddings": raw[count:],
+            "reference_landmarks": tuple(points for _, points in references), "pair": drawn.pair,
+        }
+        if drawn.clip is not None:
+            return ClipSample(
+                **said, target_landmarks=landmarks, target_embedding=raw[:count], clip=drawn.clip,
+                seconds=np.array(drawn.clip.seconds, np.float32), attributes=attributes(columns, rows[:count]))
         return Sample(
-            position=drawn.pair.position, target=target, degraded=into.get("degraded"),
-            references=tuple(image for image, _ in references), target_landmarks=landmarks,
-            target_embedding=raw[0], reference_embeddings=raw[1:],
-            reference_landmarks=tuple(points for _, points in references), pair=drawn.pair,
-            latents=np.stack([self._latents.tokens(row, drawn.mirrored) for row in rows]) if self._latents else None,
-        )
+            **said, target_landmarks=landmarks[0], target_embedding=raw[0],
+            latents=np.stack([self._latents.tokens(row, drawn.mirrored) for row in rows]) if self._latents else None)
 
-    def _plan(self, position: int) -> degradation.Plan:
-        """The degradation of a position."""
+    def _plan(self, position: int, clip: Clip | None = None) -> degradation.Plan | degradation.ClipPlan:
+        """The degradation of a position, of a clip where it has one."""
         numbers, size = rng(self.settings.seed, "degradation", position), self.settings.size
+        if clip is not None:
+            assert isinstance(self._profile, ClipProfile), "FeedSettings says so"
+            steps = len(clip.seconds) - 1
+            return degradation.draw_clip(self._profile, numbers, steps + 1, size,
+                                         rate=round(steps / clip.seconds[-1], 3))
         if self._severity is None:
             return degradation.draw(self._profile, numbers, size)
         return draw_balanced(self._profile, numbers, size, target=self._severity, images=self._clean)
@@ -171,13 +199,17 @@ class Feed:
         places = np.searchsorted(self.rows, self.target_rows(number))
         return drawn, min(drawn, int(self._capacity[places].min()))
 
-    def _references(self, position: int, row: int) -> list[Chosen]:
-        """The references of the sample of a position."""
+    def _references(self, position: int, row: int) -> dict[int, str]:
+        """The references of the sample of a position: row -> why, in order."""
         drawn, count = self._counts(position // self.settings.batch)
         if not count:
-            return []
+            return {}
         draw = rng(self.settings.seed, "references", position)
-        return self.dataset.references(row, self.settings.policy, drawn, draw)[:count]
+        if self._clips is not None:
+            return dict(islice(self._clips.references(row, drawn, draw).items(), count))
+        candidates = {str(self.dataset.columns["face_id"][r]): r for r in self.dataset.group_rows(row)}
+        chosen = self.dataset.references(row, self.settings.policy, drawn, draw)[:count]
+        return {candidates[choice.face_id]: choice.reason for choice in chosen}
 
     def picture(self, row: int, mirrored: bool,
                 into: NDArray[np.uint8] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -40,6 +40,11 @@ NO_BATCH: Batch = {
 }
 """What stands beside an error, so that all rows have the same columns."""
 NO_PLAN: Batch = {"plan": np.zeros(0, np.str_)}
+NO_CLIP: Batch = {
+    "target": np.zeros((0, 0, 0, 0, 3), np.uint8), "degraded": np.zeros((0, 0, 0, 0, 3), np.uint8),
+    "landmarks": np.zeros((0, 0, 5, 2), np.float32), "target_embedding": np.zeros((0, 0, 0), np.float32),
+    "attributes": np.zeros((0, 0), np.float32), "seconds": np.zeros((0, 0), np.float32),
+}
 NO_LATENTS: Batch = {"target_latent": np.zeros((0, 0, 0), np.float32),
                      "reference_latents": np.zeros((0, 0, 0, 0), np.float32)}
 
@@ -78,7 +83,7 @@ def stream(
             if error:
                 raise errors.from_value(error, message)
             # Copies: Ray's memory is not for writing.
-            yield {name: np.array(array, (NO_BATCH | NO_PLAN | NO_LATENTS)[name].dtype.type)
+            yield {name: np.array(array, (NO_BATCH | NO_PLAN | NO_CLIP | NO_LATENTS)[name].dtype.type)
                    for name, array in row.items()}
 
 
@@ -97,7 +102,7 @@ class _BatchMaker:
         self._rank, self._world = rank, world
         # Opened at the first task, so that what is wrong travels as a value.
         self._feed = cache(lambda: Feed(open_dataset(address), settings, latents))
-        self._none = NO_BATCH | (NO_LATENTS if latents else {})
+        self._none = NO_BATCH | (NO_CLIP if settings.frames > 1 else {}) | (NO_LATENTS if latents else {})
         if settings.degrade_on_device:
             self._none = {name: array for name, array in self._none.items() if name != "degraded"} | NO_PLAN
 

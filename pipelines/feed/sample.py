@@ -17,6 +17,12 @@ Where the training degrades on its device (`FeedSettings.degrade_on_device`), th
 
 and the digest covers the plan but no degraded picture.
 
+Samples of clips (`FeedSettings.frames` above 1) have T frames of one track where a picture has one: `target` and
+`degraded` uint8 [b, T, S, S, 3], `landmarks` float32 [b, T, 5, 2], `target_embedding` float32 [b, T, D]. Beside them:
+
+    attributes            float32 [b, A], what is known of the target, in the order of records.attributes; NaN: unknown
+    seconds               float32 [b, T], of each frame, from the clip's first
+
 Where the feed reads cached latents, `references` is [b, R, 0, 0, 3], and beside it stand, of L tokens of C channels:
 
     target_latent         float32 [b, L, C]
@@ -31,7 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anchorface.records.nouns import Pair
+from anchorface.records.nouns import Clip, Pair
 
 Batch = dict[str, NDArray[Any]]
 
@@ -65,21 +71,41 @@ class Sample:
     def __post_init__(self) -> None:
         """Hash everything in the sample, while its pictures are in the processor's cache."""
         total = hashlib.sha256(json.dumps(vars(self.pair), sort_keys=True).encode())
-        for array in (self.target, self.degraded, *self.references, self.target_landmarks, self.target_embedding,
-                      self.reference_embeddings, self.latents):
+        for array in self._hashed():
             if array is not None:
                 total.update(np.ascontiguousarray(array).data)
         object.__setattr__(self, "digest", total.hexdigest())
 
+    def _hashed(self) -> tuple[NDArray[Any] | None, ...]:
+        return (self.target, self.degraded, *self.references, self.target_landmarks, self.target_embedding,
+                self.reference_embeddings, self.latents)
 
-def room(samples: int, references: int, size: int, *, cached: bool, degraded: bool) -> Batch:
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSample(Sample):
+    """One training sample of T frames: `target`, `degraded`, `target_landmarks` and `target_embedding` have them as
+    their first axis, and the pair's plan is a ClipPlan. clip: which frames. attributes: float32 [A]. seconds: float32
+    [T]."""
+
+    clip: Clip
+    attributes: NDArray[np.float32]
+    seconds: NDArray[np.float32]
+
+    def _hashed(self) -> tuple[NDArray[Any] | None, ...]:
+        names = np.frombuffer(json.dumps(vars(self.clip), sort_keys=True).encode(), np.uint8)
+        return (*super()._hashed(), names, self.attributes, self.seconds)
+
+
+def room(samples: int, references: int, size: int, *, cached: bool, degraded: bool, frames: int = 1) -> Batch:
     """Arrays for the pictures of so many samples, to be filled.
 
     Args:
-        cached: latents stand for the references' pictures. degraded: whether there are degraded pictures.
+        cached: latents stand for the references' pictures. degraded: whether there are degraded pictures. frames: of a
+        sample; the axis is there where they are several.
     """
     side, names = 0 if cached else size, ("target", "degraded") if degraded else ("target",)
-    return {name: np.empty((samples, size, size, 3), np.uint8) for name in names} | {
+    shape = (samples, frames, size, size, 3) if frames > 1 else (samples, size, size, 3)
+    return {name: np.empty(shape, np.uint8) for name in names} | {
         "references": np.empty((samples, references, side, side, 3), np.uint8)}
 
 
@@ -92,6 +118,9 @@ def collate(samples: list[Sample], pictures: Batch | None = None) -> Batch:
     cached = [s.latents for s in samples if s.latents is not None]
     latents = {"target_latent": np.stack([one[0] for one in cached]),
                "reference_latents": np.stack([one[1:] for one in cached])} if cached else {}
+    clips = [s for s in samples if isinstance(s, ClipSample)]
+    beside = {"attributes": np.stack([s.attributes for s in clips]),
+              "seconds": np.stack([s.seconds for s in clips])} if clips else {}
     plans = {"plan": np.array([s.pair.plan for s in samples], dtype=np.str_)} if samples[0].degraded is None else {}
     position = {"position": np.array([s.position for s in samples], dtype=np.int64)}
     return position | (_copied(samples) if pictures is None else pictures) | latents | {
@@ -101,13 +130,14 @@ def collate(samples: list[Sample], pictures: Batch | None = None) -> Batch:
         "target_embedding": np.stack([s.target_embedding for s in samples]),
         "reference_embeddings": np.stack([s.reference_embeddings for s in samples]),
         "digest": np.array([s.digest for s in samples], dtype=np.str_),
-    } | plans
+    } | beside | plans
 
 
 def _copied(samples: list[Sample]) -> Batch:
     first = samples[0]
-    pictures = room(len(samples), len(first.reference_embeddings), len(first.target), cached=first.latents is not None,
-                    degraded=first.degraded is not None)
+    frames = len(first.target) if isinstance(first, ClipSample) else 1
+    pictures = room(len(samples), len(first.reference_embeddings), first.target.shape[-2], frames=frames,
+                    cached=first.latents is not None, degraded=first.degraded is not None)
     for place, sample in enumerate(samples):
         pictures["target"][place] = sample.target
         if sample.degraded is not None:

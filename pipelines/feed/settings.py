@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from anchorface import degradation
 from anchorface.degradation.balance import Severity
+from anchorface.degradation.clip import clip_profile, clip_profiles
 from anchorface.identity_index import MismatchPolicy
 from anchorface.records.bounds import SEED, SHARE, SIZE, Bounds, check
 from anchorface.records.errors import ConfigurationError
@@ -23,9 +24,12 @@ class FeedSettings:
     """What decides a sample, beside its position and the dataset version.
 
     dataset: the version's URI, or the folder with `latest`. batch: global, over all ranks.
-    profile: of degradations. degradation_overrides: ranges to use instead of the profile's own, range by key as in
-    `Profile.with_ranges` (a mapping is taken, and kept as its pairs). severity: bins (lowest dB, highest dB, share)
-    that the severities of the plans shall follow, measured on the split's first faces; none for the profile's own.
+    frames: of a sample; 1 is a picture, more are a clip of one track. stride: from one of them to the next, in frames
+    of the film. clip_profile: of a clip's degradations (degradation.clip), needed for clips and for nothing else.
+    profile: of a picture's degradations. degradation_overrides: ranges to use instead of the profile's own, range by
+    key as in `Profile.with_ranges` (a mapping is taken, and kept as its pairs). severity: bins (lowest dB, highest dB,
+    share) that the severities of the plans shall follow, measured on the split's first faces; none for the profile's
+    own.
     reference_count_probabilities: of 0, 1, 2, ... references. size: pixels; a recipe fills in its model's.
     flip: mirror half of the samples, target and references together. embedder: the network that the embeddings must
     come from, None for any; a recipe fills in its own.
@@ -41,6 +45,9 @@ class FeedSettings:
     split: str = "train"
     seed: Annotated[int, SEED] = 0
     batch: Annotated[int, SIZE] = 16
+    frames: Annotated[int, Bounds(1, 1000)] = 1
+    stride: Annotated[int, Bounds(1, 1000)] = 1
+    clip_profile: str = ""
     profile: str = "refldm-train"
     degradation_overrides: tuple[tuple[str, Any], ...] = ()
     severity: Annotated[tuple[tuple[float, float, float], ...], Bounds(-1000, 1000)] = ()
@@ -63,17 +70,24 @@ class FeedSettings:
             raise ConfigurationError(f"feed.reference_count_probabilities {shares}: shares that add up to 1 are needed")
         if 0 < self.size < 16:
             raise ConfigurationError(f"feed.size {self.size}: 0 or at least 16 px are needed")
+        if (self.frames > 1) != bool(self.clip_profile):
+            raise ConfigurationError(f"feed.frames {self.frames}, feed.clip_profile {self.clip_profile!r}: clips (more "
+                                     f"than 1 frame) need one of {', '.join(clip_profiles())}, and pictures none")
+        for name in ("severity", "degrade_on_device") if self.frames > 1 else ():
+            if getattr(self, name):
+                raise ConfigurationError(f"feed.{name} is for pictures; leave it out where feed.frames is more than 1")
         self.degradations()
         if self.severity:
             Severity(self.severity)
 
     def degradations(self) -> degradation.Profile:
-        """The profile with its ranges replaced.
+        """The profile with its ranges replaced; a ClipProfile where samples are clips.
 
         Raises:
             ConfigurationError: an unknown range or numbers that are none; the key is named.
         """
-        return degradation.profile(self.profile).with_ranges({
+        chosen = clip_profile(self.clip_profile) if self.frames > 1 else degradation.profile(self.profile)
+        return chosen.with_ranges({
             key: dict(given) if given and _is_pairs(given) else given for key, given in self.degradation_overrides})
 
 

@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from anchorface.records.errors import DataError, StorageError
-from anchorface.records.manifest import FACE_COLUMNS
+from anchorface.records.manifest import CLIP_COLUMNS, FACE_COLUMNS, with_clip_columns
 from anchorface.records.storage import filesystem
 from anchorface.records.table_stream import sha256_of
 
@@ -44,7 +44,7 @@ KEPT_SECONDS = 24 * 3600
 """How long an unused table stays on a node: our choice."""
 ROWS = 65536
 """Rows that are read at once."""
-FORMAT = "1"
+FORMAT = "2"
 
 
 class Texts:
@@ -98,9 +98,10 @@ Columns = Mapping[str, Any]
 class Table:
     """The columns of N faces, and what their order says. Nothing of it is copied into the process's own memory.
 
-    columns: FACE_COLUMNS. Numbers as in the Parquet file, `crop_landmarks` float32 [N, 5, 2], `embedding` float32
-    [N, D]; unknown ages are NaN, unknown dates NaT. group: int64 [N], the number of the row's (identity, shard).
-    starts: int64 [groups + 1], where each group begins. shards: int32 [N], the number of the row's shard in the table.
+    columns: FACE_COLUMNS and CLIP_COLUMNS. Numbers as in the Parquet file, `crop_landmarks` float32 [N, 5, 2],
+    `embedding` float32 [N, D]; unknown ages are NaN, unknown dates NaT. group: int64 [N], the number of the row's
+    (identity, shard). starts: int64 [groups + 1], where each group begins. shards: int32 [N], the number of the row's
+    shard in the table.
     """
 
     folder: Path
@@ -145,7 +146,7 @@ def open_table(uri: str, sha256: str) -> Table:
             _write(uri, sha256, folder)
         os.utime(folder)
         columns = {name: _texts(folder, name) if (folder / f"{name}.text").exists() else _mapped(folder / f"{name}.npy")
-                   for name in FACE_COLUMNS}
+                   for name in (*FACE_COLUMNS, *CLIP_COLUMNS)}
         return Table(folder=folder, columns=columns, group=_mapped(folder / "group.npy"),
                      starts=_mapped(folder / "starts.npy"), shards=_mapped(folder / "shards.npy"))
 
@@ -215,17 +216,19 @@ def _write_columns(file: pq.ParquetFile, folder: Path, uri: str) -> None:
     missing = sorted(set(FACE_COLUMNS) - set(file.schema_arrow.names))
     if missing:
         raise DataError(f"{uri}: columns are missing: {', '.join(missing)}")
+    schema = with_clip_columns(file.schema_arrow.empty_table()).schema
     total, done = file.metadata.num_rows, 0
     if not total:
         raise DataError(f"{uri}: a table without a face")
     writers: dict[str, _Numbers | _Characters] = {
-        name: _Characters(folder, name, total) if _is_text(file.schema_arrow.field(name).type)
-        else _Numbers(folder, name, total) for name in FACE_COLUMNS}
+        name: _Characters(folder, name, total) if _is_text(schema.field(name).type)
+        else _Numbers(folder, name, total) for name in (*FACE_COLUMNS, *CLIP_COLUMNS)}
     order = {name: _Numbers(folder, name, total) for name in ("group", "shards")}
     starts: list[NDArray[np.int64]] = []
     before: tuple[str, str] | None = None
     groups = shards = -1
-    for batch in file.iter_batches(ROWS, columns=list(FACE_COLUMNS)):
+    for read in file.iter_batches(ROWS, columns=[*FACE_COLUMNS, *CLIP_COLUMNS]):
+        batch = with_clip_columns(read)
         for name, writer in writers.items():
             writer.add(batch.column(name), f"{uri}: column {name}")
         one, two = (pa.concat_arrays([pa.array([before[number] if before else None], pa.string()),

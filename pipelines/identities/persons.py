@@ -28,6 +28,8 @@ from anchorface.records.nouns import Decision, Dropped
 from anchorface.records.storage import filesystem, join
 
 SUSPICIOUS = 200
+OF_TRACK = 4
+"""Faces of a track that are compared with all others, of the 32 nearest that each face has: our choice."""
 Crops = Callable[[set[str]], Iterable[pa.RecordBatch]]
 
 
@@ -71,7 +73,7 @@ def find_persons(
     """Decide who is who.
 
     Args:
-        faces: FACE_SCHEMA without `crop`, with `crop_bytes`, in order of face id.
+        faces: FACE_SCHEMA without `crop`, with `crop_bytes` and what `tracks.with_tracks` adds, in order of face id.
         looked: face_id and embedding by another network; None takes the table's.
         decisions: of people.
         before: the identities so far.
@@ -88,13 +90,16 @@ def find_persons(
         raise DataError("group: every face was rejected by decisions; nothing is left to group")
     vectors = unit(_embeddings(faces, looked))
     check_finite(vectors)
-    nearest = graph(vectors)
+    compared = _compared(faces)
+    seen = vectors if len(compared) == len(vectors) else vectors[compared]
+    near = graph(seen)
+    nearest = _spread(near, compared, len(faces))
     known = constraints(
         faces, labels=settings["labels"], decisions=decisions, existing={} if settings["anew"] else before.identity
     )
     threshold, reason = settings["threshold"], "given"
     if threshold is None and (known.label < 0).any():
-        found = calibrate(vectors, faces["photo_id"].to_pylist(), neighbours=nearest)
+        found = calibrate(seen, faces["photo_id"].take(compared).to_pylist(), neighbours=near)
         threshold, reason = found.threshold, found.reason
     elif threshold is None:
         threshold, reason = 1.0, "all faces are labelled"
@@ -172,10 +177,33 @@ def _name(
     return result, highest
 
 
+def _compared(faces: pa.Table) -> NDArray[np.int64]:
+    """The rows whose nearest faces are looked for: all, but of a track only OF_TRACK, evenly spread over it. Its frames
+    are each other's nearest, and would hide every other face of the person."""
+    named = np.array(faces["track"].to_pylist(), np.str_)
+    order = np.lexsort((faces["frame"].to_numpy(), named))
+    chosen = [order[named[order] == ""]]
+    order = order[len(chosen[0]):]
+    for rows in np.split(order, np.flatnonzero(named[order][1:] != named[order][:-1]) + 1) if len(order) else ():
+        chosen.append(rows[np.linspace(0, len(rows) - 1, min(OF_TRACK, len(rows))).astype(np.int64)])
+    return np.sort(np.concatenate(chosen))
+
+
+def _spread(near: Graph, rows: NDArray[np.int64], count: int) -> Graph:
+    """A graph of some rows as one of all; the others have no neighbours."""
+    spread = np.full((count, near.rows.shape[1]), -1)
+    spread[rows] = np.where(near.rows >= 0, rows[near.rows], -1)
+    cosines = np.full(spread.shape, -1, np.float32)
+    cosines[rows] = near.cosines
+    return Graph(rows=spread, cosines=cosines)
+
+
 def _copies(faces: pa.Table, persons: NDArray[np.int64], nearest: Graph, crops: Crops) -> dict[int, int]:
-    """Dropped row -> the better row that shows the same picture."""
+    """Dropped row -> the better row that shows the same picture. Faces of a track stay, whatever they are like: a clip
+    needs each of its frames."""
     hashes = faces["perceptual_hash"].to_numpy().astype(np.uint64)
     pairs = proposed(persons, nearest.rows, nearest.cosines, hashes)
+    pairs = pairs[(np.array(faces["track"].to_pylist(), np.str_)[pairs] == "").all(axis=1)]
     if not len(pairs):
         return {}
     wanted = np.unique(pairs)

@@ -76,7 +76,7 @@ class Film:
         return found[1:]
 
     def sample(self, every: float) -> Iterator[tuple[str, PhotoInfo]]:
-        """The uri of one frame in every so many seconds, beginning with the first.
+        """The uri of one frame in every so many seconds, beginning with the first; of every frame where that is 0.
 
         Raises:
             PhotoError: as `at`; frames before the damage have been given.
@@ -85,7 +85,7 @@ class Film:
         while (found := self._next(wanted)) is not None:
             time, _, info = found
             yield frame_uri(self._uri, time), info
-            wanted = every * (math.floor(time / every + 1e-9) + 1)
+            wanted = every * (math.floor(time / every + 1e-9) + 1) if every else time
 
     def _next(self, second: float) -> tuple[float, NDArray[np.uint8], PhotoInfo] | None:
         """The first frame at this time or later that lies ahead, with its own time; None behind the end."""

@@ -1,8 +1,9 @@
 """The plan of shards: which faces stand side by side in which tar.
 
-In, from the workspace: `index/` with `identity`, `split` and `crop_bytes`. Out: shard name -> face ids in order, and a
-hash of the plan. All faces of an identity stand side by side in one tar; more than GROUP_FACES are cut into groups.
-Faces whose consent was withdrawn go into no plan.
+In, from the workspace: `index/` with `identity`, `split` and `crop_bytes`, and `track` and `frame` unless it was made
+before there were tracks. Out: shard name -> face ids in order, and a hash of the plan. All faces of an identity stand
+side by side in one tar; more than GROUP_FACES are cut into groups. Frames of a track follow one another, so that a clip
+is read in one piece. Faces whose consent was withdrawn go into no plan.
 """
 
 import hashlib
@@ -18,14 +19,14 @@ from anchorface.identity_index import IdentityIndex
 from anchorface.pipelines.identities.splits import SPLITS
 from anchorface.pipelines.stages import stage
 from anchorface.records.errors import ConfigurationError
-from anchorface.records.manifest import CLASSES
+from anchorface.records.manifest import CLASSES, CLIP_COLUMNS, with_clip_columns
 from anchorface.records.storage import join
 from anchorface.records.terms import allowed_rows, count_terms, withdrawn_rows
 
-VERSION = 3
+VERSION = 4
 """Of the plan and of the tars that follow it."""
 GROUP_FACES = 64
-PLAN_COLUMNS = ["face_id", "identity", "split", "crop_bytes"]
+PLAN_COLUMNS = ["face_id", "identity", "split", "crop_bytes", *CLIP_COLUMNS]
 
 
 class ShardSettings(TypedDict):
@@ -67,7 +68,7 @@ def planned(
     """
     inputs = plan_inputs(out)
     only = settings.get("only", {})
-    every = IdentityIndex.open(join(out, "index")).faces([*dict.fromkeys([*PLAN_COLUMNS, "consent", *only])])
+    every = indexed(IdentityIndex.open(join(out, "index")), [*dict.fromkeys([*PLAN_COLUMNS, "consent", *only])])
     faces = every.filter(pc.invert(withdrawn_rows(every["consent"])))
     left_out = {"consent": _classes(every["consent"].filter(withdrawn_rows(every["consent"])), "consent")}
     for column, classes in only.items():
@@ -77,6 +78,11 @@ def planned(
     plan = plan_shards(faces, settings["shard_bytes"])
     digests = {name: faces_digest(face_ids) for name, face_ids in plan.items()}
     return plan, stage.fingerprint(settings, inputs, digests), {name: n for name, n in left_out.items() if n}
+
+
+def indexed(index: IdentityIndex, columns: Sequence[str], filter: str | None = None) -> pa.Table:
+    """Rows of the index with CLIP_COLUMNS; of other columns those that it has."""
+    return with_clip_columns(index.faces([name for name in columns if name in index.columns], filter))
 
 
 def _classes(values: pa.ChunkedArray, column: str) -> dict[str, int]:
@@ -93,15 +99,16 @@ def plan_shards(faces: pa.Table, shard_bytes: int) -> dict[str, pa.Array]:
     Identities stay in order of name within their split; a group of an identity is never cut.
 
     Args:
-        faces: columns `face_id`, `identity`, `split`, `crop_bytes`, in any order of rows.
+        faces: PLAN_COLUMNS, or these without CLIP_COLUMNS, in any order of rows.
         shard_bytes: size of a tar, about.
     """
     if not len(faces):
         return {}
     side = pc.index_in(faces["split"], value_set=pa.array(SPLITS))
-    table = faces.select(PLAN_COLUMNS).append_column("side", side)
-    table = table.sort_by([("side", "ascending"), ("identity", "ascending"), ("face_id", "ascending")])
+    table = with_clip_columns(faces).select(PLAN_COLUMNS).append_column("side", side)
+    table = table.sort_by([(name, "ascending") for name in ("side", "identity", "track", "frame", "face_id")])
     table = table.combine_chunks()
+    tracked = pc.not_equal(table["track"], "").to_numpy()
     sides = table["side"].to_numpy()
     sizes = table["crop_bytes"].to_numpy().astype(np.int64) + 2048
     codes = pc.dictionary_encode(table["identity"]).combine_chunks().indices.to_numpy(zero_copy_only=False)
@@ -114,7 +121,9 @@ def plan_shards(faces: pa.Table, shard_bytes: int) -> dict[str, pa.Array]:
         pieces = -(-(stop - start) // GROUP_FACES)
         for piece in range(pieces):
             # Face ids are hashes, so every n-th of them is a fair sample of the person's photographs.
-            taken = np.arange(start + piece, stop, pieces)
+            films = stop - int(tracked[start:stop].sum())
+            first, last = (films + number * (stop - films) // pieces for number in (piece, piece + 1))
+            taken = np.concatenate([np.arange(start + piece, films, pieces), np.arange(first, last)])
             size = int(sizes[taken].sum())
             if not name.startswith(f"{split}-") or filled + size > shard_bytes:
                 name, filled = f"{split}-{counts[split]:05d}", 0

@@ -17,7 +17,7 @@ from anchorface.pipelines.stages import stage
 from anchorface.records import storage
 from anchorface.records.dataset import latest_version
 from anchorface.records.lineage import code_hash, manifests
-from anchorface.records.manifest import FACE_COLUMNS, Manifest, Shard
+from anchorface.records.manifest import CLIP_COLUMNS, FACE_COLUMNS, Manifest, Shard
 from anchorface.records.nouns import FACE_SCHEMA
 from anchorface.records.state import RelativePath, read_state
 from anchorface.records.storage import (
@@ -32,8 +32,9 @@ from anchorface.records.storage import (
 from anchorface.records.table_stream import write_stream
 
 PLACE = {"shard": pa.string(), "offset": pa.int64(), "byte_size": pa.int64(), "identity": pa.string(),
-         "split": pa.string()}
-TABLE_SCHEMA = pa.schema([(name, PLACE.get(name) or FACE_SCHEMA.field(name).type) for name in FACE_COLUMNS])
+         "split": pa.string(), **{name: none.type for name, none in CLIP_COLUMNS.items()}}
+TABLE_SCHEMA = pa.schema([(name, PLACE.get(name) or FACE_SCHEMA.field(name).type)
+                          for name in (*FACE_COLUMNS, *CLIP_COLUMNS)])
 
 
 class Published(TypedDict):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from anchorface.records.decoding.child import decoder
 from anchorface.records.decoding.inside import Inside
 from anchorface.records.errors import PhotoError
-from anchorface.records.films import FilmLimits, FilmReader
+from anchorface.records.films import FilmLimits, FilmReader, Look
 
 _LOST = "lost"
 """The cause where the process ended over another file: the film is opened again."""
@@ -30,7 +30,8 @@ _NUMBERS = itertools.count()
 class Frames:
     """An open film, decoded forward only.
 
-    second: of the last frame that was decoded, from the first one; -1 before it.
+    second: of the last frame that was decoded, from the first one; -1 before it. codec, rate: of its pictures, frames
+    per second. look: what it says of its frames, once the first was read.
 
     Args:
         file: opened for reading at any place in it; `close` leaves it open. uri: the name for errors.
@@ -41,8 +42,8 @@ class Frames:
 
     def __init__(self, file: BinaryIO, uri: str, limits: FilmLimits) -> None:
         self._file, self._uri, self._limits, self._number = file, uri, limits, next(_NUMBERS)
-        self.second = -1.0
-        self.codec = self._open()
+        self.second, self.look = -1.0, Look()
+        self.codec, self.rate = self._open()
 
     def next(self, second: float = 0.0) -> tuple[float, NDArray[np.uint8]] | None:
         """The next frame at this time or later, to a thousandth of a second; None behind the end.
@@ -66,6 +67,7 @@ class Frames:
             if "failed" in said:
                 raise PhotoError(said["failed"]["cause"], self._uri, said["failed"]["detail"])
             if pixels is not None:
+                self.look = Look(**said["look"] | {"aspect": tuple(said["look"]["aspect"])})
                 return self.second, pixels
             if said["end"]:
                 return None
@@ -75,11 +77,11 @@ class Frames:
         if decoder().pid == self._pid:
             self._ask("close_film", {})
 
-    def _open(self) -> str:
+    def _open(self) -> tuple[str, float]:
         said = {"size": self._file.seek(0, os.SEEK_END), "limits": asdict(self._limits)}
-        codec: str = self._ask("open_film", said, self._limits.pixels)[0]["codec"]
+        told = self._ask("open_film", said, self._limits.pixels)[0]
         self._pid = decoder().pid
-        return codec
+        return told["codec"], told["rate"]
 
     def _ask(self, work: str, said: dict[str, Any], pixels: int = 0) -> tuple[dict[str, Any], Any]:
         answer = decoder().ask(f"{__name__}:{work}", said | {"film": f"film {self._number}"}, self._uri,
@@ -89,10 +91,10 @@ class Frames:
 
 def open_film(inside: Inside, said: dict[str, Any], content: bytes) -> None:
     """Work: open a film of `size` bytes."""
-    file = io.BufferedReader(_File(inside, said["size"]), AHEAD)
+    file = io.BufferedReader(File(inside, said["size"]), AHEAD)
     film = FilmReader(file, said["name"], FilmLimits(**said["limits"]))
     inside.kept[said["film"]] = film, film.frames(), -1.0
-    inside.answer({"codec": film.codec})
+    inside.answer({"codec": film.codec, "rate": film.rate})
 
 
 def next_frame(inside: Inside, said: dict[str, Any], content: bytes) -> None:
@@ -106,7 +108,7 @@ def next_frame(inside: Inside, said: dict[str, Any], content: bytes) -> None:
             inside.go_on()
             inside.kept[said["film"]] = film, frames, last
             if last > said["after"] and round(last, 3) >= said["second"]:
-                inside.answer({"last": last}, pixels=film.pixels(frame))
+                inside.answer({"last": last, "look": asdict(film.look)}, pixels=film.pixels(frame))
                 return
             if time.monotonic() - begun > SKIPPING:
                 inside.answer({"last": last, "end": False})
@@ -127,7 +129,7 @@ def close_film(inside: Inside, said: dict[str, Any], content: bytes) -> None:
     inside.answer({})
 
 
-class _File(io.RawIOBase):
+class File(io.RawIOBase):
     """The film's file, which the other process opened."""
 
     def __init__(self, inside: Inside, size: int) -> None:

@@ -10,9 +10,11 @@ from anchorface.models.autoencoder import Autoencoder
 from anchorface.models.backbone import build_backbone
 from anchorface.models.checkpoint import read_text
 from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, ModelSettings
-from anchorface.models.prompt import RESTORATION_PROMPT, embed_prompts, write_prompts
-from anchorface.models.weights import load_autoencoder, load_backbone
+from anchorface.models.ip_fvr.attribute_context import read_attributes, write_attributes
+from anchorface.models.prompt import RESTORATION_PROMPT, embed_attributes, embed_prompts, write_prompts
+from anchorface.models.weights import load_autoencoder, load_backbone, save
 from anchorface.records import CheckpointError
+from anchorface.records.attributes import ATTRIBUTES
 
 SETTINGS = ModelSettings(
     image_size=64,
@@ -57,6 +59,25 @@ def test_the_stored_prompts_are_those_of_the_klein_pipeline(klein, tmp_path):
             stock, _ = pipeline.encode_prompt(words, max_sequence_length=SETTINGS.backbone.text_tokens)
             assert torch.allclose(ours, stock[0], atol=1e-5)
     assert not torch.allclose(stored.prompt, stored.empty)
+
+
+def test_attributes_are_stored_as_the_text_encoder_reads_both_ends_of_each(klein, tmp_path):
+    prompts = embed_attributes(klein / "text_encoder", klein / "tokenizer", dtype=torch.float32)
+    assert {name: tensor.shape for name, tensor in prompts.items()} == dict.fromkeys(
+        ("low", "high"), (len(ATTRIBUTES), SETTINGS.backbone.joint_attention_dim))
+    encoder = AutoModelForCausalLM.from_pretrained(klein / "text_encoder", dtype=torch.float32)
+    words = AutoTokenizer.from_pretrained(klein / "tokenizer")
+    with torch.no_grad():
+        said = words(f"<user> {ATTRIBUTES[0].high} <assistant>", return_tensors="pt")
+        states = encoder(**said, output_hidden_states=True).hidden_states
+    expected = torch.cat([states[layer][0, -1] for layer in (9, 18, 27)])
+    assert torch.allclose(prompts["high"][0], expected, atol=1e-5)
+    write_attributes(tmp_path / "attributes.safetensors", prompts)
+    assert all(torch.equal(read_attributes(tmp_path / "attributes.safetensors")[name], prompts[name])
+               for name in prompts)
+    save(tmp_path / "other.safetensors", prompts, {"kind": "attribute embeddings", "attributes": "age, hat"})
+    with pytest.raises(CheckpointError, match="not the embeddings of the attributes age, smile"):
+        read_attributes(tmp_path / "other.safetensors")
 
 
 def test_a_folder_in_diffusers_layout_is_read_whole_however_many_files_it_has(klein):

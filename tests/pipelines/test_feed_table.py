@@ -17,7 +17,7 @@ from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.table import FOLDER, KEPT_SECONDS, forget, open_table
 from anchorface.pipelines.versions.publish import TABLE_SCHEMA
 from anchorface.records.errors import DataError, StorageError
-from anchorface.records.manifest import FACE_COLUMNS
+from anchorface.records.manifest import CLIP_COLUMNS, FACE_COLUMNS
 from anchorface.records.storage import read_table
 from anchorface.records.table_stream import sha256_of
 
@@ -39,7 +39,7 @@ def rows(count=7):
             "identity": f"p{number // 3}", "split": "train", "shard": f"shards/{number // 5}.tar", "offset": number,
             "byte_size": 9, "crop_size": 64, "crop_landmarks": [float(number)] * 10, "embedding": [0.6, 0.8],
             "perceptual_hash": 2**63 + number, "taken": None, "licence": "", "consent": None, "source": "x",
-            "age": None if number else 3.0,
+            "age": None if number else 3.0, "track": f"t{number}" if number else "", "frame": number - 1,
         })
     return faces
 
@@ -53,8 +53,8 @@ def test_columns_are_those_of_the_table_across_borders_of_reading(root, tmp_path
     monkeypatch.setattr(feed_table, "ROWS", 2)
     uri, sha256 = write(tmp_path / "faces.parquet")
     made, stored = open_table(uri, sha256), read_table(uri)
-    assert set(made.columns) == set(FACE_COLUMNS) and len(made) == 7
-    for name in ("face_id", "uri", "offset", "yaw", "perceptual_hash", "licence"):
+    assert set(made.columns) == {*FACE_COLUMNS, *CLIP_COLUMNS} and len(made) == 7
+    for name in ("face_id", "uri", "offset", "yaw", "perceptual_hash", "licence", "track", "frame"):
         assert made.columns[name].tolist() == stored[name].to_pylist()
         assert made.columns[name][1:3].tolist() == stored[name].to_pylist()[1:3]
     assert made.columns["consent"].tolist() == [""] * 7
@@ -95,7 +95,7 @@ def test_processes_that_open_it_at_once_write_it_once(root, tmp_path):
     assert [queue.get(timeout=60) for _ in processes] == [[str(number) for number in range(7)]] * 4
     for process in processes:
         process.join()
-    assert {file.name for file in root.iterdir()} == {"lock", f"{sha256}-1"}
+    assert {file.name for file in root.iterdir()} == {"lock", f"{sha256}-{feed_table.FORMAT}"}
 
 
 def test_what_is_derived_is_made_once(root, tmp_path):

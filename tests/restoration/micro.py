@@ -12,30 +12,40 @@ from anchorface.models.build import build
 from anchorface.models.checkpoint import BaseWeight, Description, write_adapter, write_description
 from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, ModelSettings
 from anchorface.models.iconface.settings import IConFaceSettings
+from anchorface.models.ip_fvr.settings import IPFVRSettings
+from anchorface.models.settings import SystemSettings
 from anchorface.models.weights import save
 
 EMBEDDER = "adaface_small"
 
 
-def micro_settings(size: int = 64) -> ModelSettings:
+PATHWAYS = {"identity_dimension": 256, "base_tokens": 4, "detail_tokens": 4, "pooler_heads": 2, "cross_heads": 2,
+            "lora_rank": 2}
+SYSTEMS: dict[str, SystemSettings] = {
+    "iconface": IConFaceSettings(**PATHWAYS),
+    "ip_fvr": IPFVRSettings(**PATHWAYS, temporal_rank=2, temporal_heads=2, context_rank=2, context_query_rank=2,
+                            context_heads=2),
+}
+
+
+def micro_settings(size: int = 64, system: str = "iconface") -> ModelSettings:
     return ModelSettings(
         image_size=size,
         autoencoder=AutoencoderSettings(block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4,
                                         mid_block_attention=False, pixel_fold=2),
         backbone=BackboneSettings(num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
                                   joint_attention_dim=16, axes_dims_rope=(2, 2, 2, 2), text_tokens=2),
-        system=IConFaceSettings(identity_dimension=256, base_tokens=4, detail_tokens=4, pooler_heads=2,
-                                  cross_heads=2, lora_rank=2),
+        system=SYSTEMS[system],
     )
 
 
-def micro_checkpoint(folder: Path, size: int = 64) -> tuple[str, Callable[[str], str]]:
+def micro_checkpoint(folder: Path, size: int = 64, system: str = "iconface") -> tuple[str, Callable[[str], str]]:
     """Write base weights and a checkpoint whose adapters are far from zero, so that every input matters.
 
     Returns:
         The checkpoint folder, and a finder for its base weights that leaves all other names to faces.weights.
     """
-    settings = micro_settings(size)
+    settings = micro_settings(size, system)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         autoencoder, backbone = Autoencoder(settings.autoencoder), build_backbone(settings.backbone)

@@ -98,6 +98,38 @@ def test_references_are_weighed_as_the_run_weighed_them(
     assert far(plain, even) > 2 and far(even, restored("hot", (0.0, 1.0), temperature=1e6)) <= 2
 
 
+def test_as_much_of_a_face_is_kept_as_the_run_measured(
+    written: tuple[str, Callable[[str], str]], restorer: Restorer, tmp_path: Path
+) -> None:
+    checkpoint, finder = written
+    degraded = faces(3, "degraded")
+    plain = restorer.restore_aligned(degraded, seeds=[1, 2, 3], settings=QUICK)
+    lengths = np.linalg.norm(restorer.embed(list(degraded), [None] * 3), axis=1)
+    shutil.copytree(checkpoint, tmp_path / "kept")
+    measured = {"pictures": 1, "judge": "j", "before": 0.0, "restored": 0.0, "kept": 0.0}
+
+    def with_ramp(**ends: object) -> Restorer:
+        write_description(tmp_path / "kept", replace(read_description(checkpoint), extra={"keep": measured | ends}))
+        return Restorer(str(tmp_path / "kept"), weight_finder=finder)
+
+    def of(other: Restorer, **settings: object) -> np.ndarray:
+        return other.restore_aligned(degraded, seeds=[1, 2, 3], settings=replace(QUICK, **settings))
+
+    all_kept = with_ramp(low=0.0, high=1e-6)
+    assert far(of(all_kept), degraded) == 0
+    assert far(of(all_kept, keep=0.0), plain) == 0
+    half = of(restorer, keep=0.5)
+    assert far(half, ((plain.astype(int) + degraded) // 2).astype(np.uint8)) <= 2
+    middle = float(np.sort(lengths)[1])
+    parted = of(with_ramp(low=middle - 1e-3, high=middle - 0.5e-3))
+    best = np.argsort(lengths)
+    assert far(parted[best[0]], plain[best[0]]) <= 1 and far(parted[best[2]], degraded[best[2]]) == 0
+    with pytest.raises(CheckpointError, match="keep"):
+        with_ramp(low=2.0, high=1.0)
+    with pytest.raises(ConfigurationError, match="keep"):
+        SamplerSettings(keep=1.5)
+
+
 def test_no_reference_mode_needs_no_references_argument(restorer: Restorer) -> None:
     degraded = faces(3, "degraded")
     without = restorer.restore_aligned(degraded, seeds=[1, 2, 3], settings=QUICK)

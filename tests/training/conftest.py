@@ -1,12 +1,16 @@
 """A tiny synthetic dataset made through pipelines, and the smallest IConFace that has every part."""
 
+import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from anchorface.models.configuration import AutoencoderSettings, BackboneSettings, ModelSettings
 from anchorface.models.iconface.settings import IConFaceSettings
+from anchorface.models.ip_fvr.settings import IPFVRSettings
 from anchorface.pipelines.feed.settings import FeedSettings
+from anchorface.training.objectives.feedback import Feedback
 from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.recipes import Recipe
@@ -56,3 +60,38 @@ def micro_recipe() -> Recipe:
 def run_folder(tmp_path: Path) -> Path:
     """A folder for one run."""
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def tiny_films(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of a dataset version: two films of four synthetic persons each, every frame of eight, 128 px crops."""
+    from anchorface.degradation.film import film_bytes
+    from anchorface.synthetic import album, render
+    from tests.pipelines.conftest import RATE, film_line, passing
+
+    folder, rows = tmp_path_factory.mktemp("tiny-films"), []
+    (folder / "films").mkdir()
+    for person in range(4):
+        for number, shot in enumerate(album(50 + person, 2)):
+            name = f"{person}-{number}.mp4"
+            picture = render(shot.head, shot.state, 128).image
+            (folder / "films" / name).write_bytes(film_bytes(passing(picture), RATE))
+            rows.append({"file": name, "subject": f"f{person}"})
+    (folder / "films" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(film_line(folder / "films", folder / "workspace", "adaface_small"))
+
+
+@pytest.fixture(scope="session")
+def film_recipe(micro_recipe: Recipe) -> Recipe:
+    """The smallest IP-FVR, which contains the micro recipe's IConFace: clips of three frames, all objectives."""
+    shared = {entry.name: getattr(micro_recipe.model.system, entry.name) for entry in fields(micro_recipe.model.system)
+              if entry.name != "kind"}
+    system = IPFVRSettings(**shared, temporal_rank=4, temporal_heads=2, context_rank=4, context_query_rank=4,
+                           context_heads=2)
+    return replace(
+        micro_recipe, name="micro_film", model=replace(micro_recipe.model, system=system), positions=8, warmup=0,
+        feed=replace(micro_recipe.feed, batch=2, frames=3, clip_profile="vfhq",
+                     reference_count_probabilities=(0.2, 0.4, 0.4)),
+        losses=(Flow(), Identity(), Feedback(steps=3, window=2, fraction=0.5)), degraded_targets=0.3,
+        attribute_dropout=0.3, checkpoint_every=4, log_every=2,
+    )

@@ -12,6 +12,7 @@ import torch
 
 from anchorface.training.engine import Autocast, configuration, start, stop
 from anchorface.training.execution import STAGES, Execution
+from anchorface.training.keep import measured
 from anchorface.training.networks import load_networks
 from anchorface.training.preview import fixed_batch, restore
 from anchorface.training.recipes import Recipe
@@ -39,8 +40,10 @@ def measure(recipe: Recipe, dataset: str, rank: int, world: int, meeting: str, o
         settings = configuration(Execution(workers=world, zero_stage=stage), pieces=1, world=world, clip=0.0,
                                  trained=sum(parameter.numel() for parameter in adapters))
         engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
-        values = Validation(recipe, networks, dataset, device).measure(engine.module, rank, world)
-        found[stage] = values, *restore(recipe, networks, engine.module, fixed_batch(recipe, dataset, device), device,
-                                        rank, world)
+        validation = Validation(recipe, networks, dataset, device)
+        values = validation.measure(engine.module, rank, world)
+        keep = measured(validation, engine.module, rank, world)
+        batch = fixed_batch(recipe, dataset, device)
+        found[stage] = values, keep, *restore(recipe, networks, engine.module, batch, device, rank, world)
     out.write_bytes(pickle.dumps(found))
     stop()

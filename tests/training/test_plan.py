@@ -14,19 +14,21 @@ from anchorface.models.backbone import TextMemory, build_backbone
 from anchorface.models.build import build
 from anchorface.models.conditions import Conditions, FaceTokens
 from anchorface.records import ConfigurationError
+from anchorface.records.attributes import ATTRIBUTES
 from anchorface.training.buckets import LIVE, MOST, bucket_size, live_size
 from anchorface.training.execution import Execution
 from anchorface.training.plan import ATTENTION, Counted, count, memory, share_of
 from anchorface.training.recipes import recipe
 
 
-@pytest.mark.parametrize(("name", "references"), [("iconface_tiny", 0), ("iconface_tiny", 2), ("rg_ipfr_tiny", 2)])
+@pytest.mark.parametrize(("name", "references"), [("iconface_tiny", 0), ("iconface_tiny", 2), ("rg_ipfr_tiny", 2),
+                                                    ("ip_fvr_tiny", 1)])
 def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(name: str, references: int) -> None:
     made = recipe(name, precision="fp32")
     planned, settings = count(made, references), made.model
     network = build(settings.system, build_backbone(settings.backbone))
-    side = settings.tokens_per_side
-    scene, degraded, *shown = torch.randn(2 + references, 1, side * side, settings.backbone.in_channels)
+    side, frames = settings.tokens_per_side, made.feed.frames
+    scene, degraded, *shown = torch.randn(2 + references, frames, side * side, settings.backbone.in_channels)
     own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
     kept: dict[int, torch.Tensor] = {}
 
@@ -37,12 +39,13 @@ def test_the_plan_of_the_tiny_twin_is_what_a_real_step_keeps_and_computes(name: 
         return tensor
 
     watched = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    identity = torch.randn(1, settings.system.identity_dimension)
-    face = FaceTokens(whole=identity, tokens=torch.randn(1, *settings.system.face_shape))
+    identity = torch.randn(frames, settings.system.identity_dimension)
+    face = FaceTokens(whole=identity, tokens=torch.randn(frames, *settings.system.face_shape))
+    known = torch.rand(frames, len(ATTRIBUTES)) if settings.system.hears_attributes else None
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, watched:
-        network(scene, torch.rand(1), Conditions(
-            text=TextMemory.fixed(settings.backbone)(1), degraded=degraded, references=tuple(shown),
-            identity=identity, faces=(face,) * references))
+        network(scene, torch.rand(frames), Conditions(
+            text=TextMemory.fixed(settings.backbone)(frames), degraded=degraded, references=tuple(shown),
+            identity=identity, faces=(face,) * references, attributes=known, frames=frames))
     assert counter.get_total_flops() == planned.forward
     really = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     assert planned.activations == pytest.approx(really, rel=0.02)
@@ -111,6 +114,21 @@ def test_a_face_encoder_is_counted_with_the_references_that_it_reads() -> None:
     assert more == sum(p.numel() for p in FaceEncoder(SHAPES["small"]).parameters())
     encoded = [count(each, 1).training - count(each, 1).forward for each in (made, identity_alone)]
     assert encoded[0] > encoded[1]
+
+
+def test_a_clip_costs_its_frames_and_feedback_what_it_samples_and_decodes_again() -> None:
+    def planned(frames: int, share: float = 0.0) -> Counted:
+        return count(recipe("ip_fvr_tiny", precision="fp32", **{
+            "feed.frames": frames, "losses.feedback.weight": float(share > 0),
+            "losses.feedback.fraction": share or 1.0, "losses.feedback.steps": 6, "losses.feedback.window": 3}), 1)
+
+    two, four, fed_back, often = planned(2), planned(4), planned(4, 0.5), planned(4, 1.0)
+    assert four.activations == pytest.approx(2 * two.activations, rel=0.05) and four.identity == 2 * two.identity
+    assert 1.8 < four.training / two.training < 2.1, "references are encoded once a clip, attention over frames grows"
+    assert (four.asked, fed_back.asked, fed_back.identity) == (1, 2, 2 * four.identity)
+    assert often.training - four.training == pytest.approx(2 * (fed_back.training - four.training), rel=1e-6)
+    assert often.training - four.training > (4 + 3) * four.forward - 1, "four steps in the mean, and one with gradient"
+    assert memory(fed_back).activations == 4 * 2 * (four.activations + four.identity), "four clips at once"
 
 
 def test_impossible_plans_are_refused() -> None:

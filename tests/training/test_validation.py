@@ -18,6 +18,7 @@ from anchorface.records import ConfigurationError, WeightsError
 from anchorface.training.engine import Autocast
 from anchorface.training.execution import STAGES
 from anchorface.training.follow import line
+from anchorface.training.keep import damaged, measured
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.preview import fixed_batch, restore
 from anchorface.training.recipes import Recipe
@@ -28,7 +29,7 @@ from tests.forked import Forked, finished
 from tests.training.measuring_rank import measure, moved
 
 CPU = torch.device("cpu")
-SETTINGS = ValidationSettings(every=8, samples=7, sigmas=(0.2, 0.8), pictures=3, steps=2)
+SETTINGS = ValidationSettings(every=8, samples=7, sigmas=(0.2, 0.8), pictures=3, steps=2, kept=3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,18 +68,21 @@ def without_time(values: dict[str, float]) -> dict[str, float]:
 
 @pytest.mark.line
 def test_two_ranks_at_every_stage_give_the_bits_of_one_plain_process(
-    recipe: Recipe, networks: Networks, values: dict[str, float], tiny_dataset: str, tmp_path: Path
+    recipe: Recipe, networks: Networks, validation: Validation, values: dict[str, float], tiny_dataset: str,
+    tmp_path: Path
 ) -> None:
     meeting = f"file://{tmp_path / 'meeting'}"
     finished([Forked(tmp_path / f"log{rank}", measure, recipe, tiny_dataset, rank, 2, meeting, tmp_path / f"out{rank}")
               for rank in range(2)], 300)
     batch = fixed_batch(recipe, tiny_dataset, CPU)
     pictures, judged = restore(recipe, networks, Autocast(networks.network, enabled=False), batch, CPU)
+    keep = measured(validation, Autocast(networks.network, enabled=False))
     for rank in range(2):
         at_stages = pickle.loads((tmp_path / f"out{rank}").read_bytes())
         assert set(at_stages) == set(STAGES)
-        for stage, (found, drawn, numbers) in at_stages.items():
+        for stage, (found, kept, drawn, numbers) in at_stages.items():
             assert without_time(found) == without_time(values), stage
+            assert kept == keep is not None, stage
             assert numbers == judged, stage
             np.testing.assert_array_equal(drawn, pictures)
 
@@ -126,6 +130,21 @@ def test_a_network_that_knows_the_answer_has_no_error(
 
     found = validation.measure(oracle)
     assert found["validation/flow"] == pytest.approx(0, abs=1e-10)
+
+
+def test_an_untrained_network_keeps_what_was_good(
+    validation: Validation, recipe: Recipe, networks: Networks
+) -> None:
+    """Its pictures are worse than any input: all of the better faces is kept, and likeness is the better for it."""
+    keep = measured(validation, Autocast(networks.network, enabled=False))
+    assert keep is not None and keep.pictures == 3 * 5 and keep.judge == recipe.validation.judge
+    assert keep.low < keep.high and keep.kept > keep.restored
+    sample = validation.sample(0)
+    clean, resized, *_, own = damaged(sample.target, recipe, 0)
+    assert clean is sample.target and resized.shape == own.shape == clean.shape
+    again = damaged(sample.target, recipe, 0)
+    assert all(np.array_equal(one, other) for one, other in zip(again, (clean, resized, *_, own), strict=True))
+    assert not np.array_equal(damaged(sample.target, recipe, 1)[1], resized)
 
 
 def test_every_person_is_held_out(validation: Validation, tiny_dataset: str) -> None:

@@ -70,15 +70,32 @@ def estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction:
     """Decode and embed the samples that carry an identity part: of those whose references the network heard, the
     `fraction` that their positions select; None if there are none.
     """
-    chosen = selected(batch["position"], fraction)
-    if given.heard is not None:
-        chosen &= given.heard.cpu().numpy()
-    if not given.faces or given.identity is None or not chosen.any():
+    chosen = selected(batch["position"], fraction) & judged(given, prediction)
+    if not chosen.any():
         return None
     rows = torch.from_numpy(np.flatnonzero(chosen)).to(prediction.sigma.device)
-    found = prediction.embeddings(prediction.images(rows), batch["landmarks"][chosen])
+    return looked_at(given, prediction, batch, rows, prediction.images(rows))
+
+
+def judged(given: Conditions, prediction: Prediction) -> NDArray[np.bool_]:
+    """Whose likeness counts, bool [B]: their references were heard, and their target is a face as it is."""
+    if not given.faces or given.identity is None:
+        return np.zeros(len(prediction.sigma), np.bool_)
+    counts = torch.ones_like(prediction.sigma, dtype=torch.bool)
+    if given.heard is not None:
+        counts &= given.heard
+    if prediction.degraded_targets is not None:
+        counts &= ~prediction.degraded_targets
+    return counts.cpu().numpy()
+
+
+def looked_at(given: Conditions, prediction: Prediction, batch: Batch, rows: Tensor, images: Tensor) -> Estimates:
+    """Embed pictures [n, 3, S, S] that the network made of some samples [n], which have references."""
+    assert given.identity is not None
+    chosen = rows.cpu().numpy()
+    found = prediction.embeddings(images, batch["landmarks"][chosen])
     if prediction.loss_embedder is not None:
-        reference, truth = _looked_at(prediction, batch, chosen)
+        reference, truth = _by_loss(prediction, batch, chosen)
         return Estimates(rows=rows, found=found, reference=reference, truth=truth)
     truth = torch.from_numpy(batch["target_embedding"]).to(rows.device)[rows]
     return Estimates(rows=rows, found=found, reference=given.identity[rows],
@@ -86,7 +103,7 @@ def estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction:
 
 
 @torch.no_grad()
-def _looked_at(prediction: Prediction, batch: Batch, chosen: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+def _by_loss(prediction: Prediction, batch: Batch, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Unit embeddings [n, D] of the chosen samples' references and targets by a loss's embedder whose embeddings the
     feed has not. Each reference weighs what it does in the anchor: the lengths are those of the anchor's network, the
     directions the loss's (our choice).

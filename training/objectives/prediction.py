@@ -1,8 +1,10 @@
 """What an objective sees: a network's prediction for a noisy batch, and what can be made of it.
 
-b samples of this rank; tokens float [b, L, C]; sigma [b] in 0..1; S: the model's image size in pixels.
+B pictures of this rank, one for every frame where samples are clips; tokens float [B, L, C]; sigma [B] in 0..1; S: the
+model's image size in pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -17,6 +19,9 @@ from anchorface.models.encode import Encoders, identity_embedding
 from anchorface.models.flow import clean_estimate
 from anchorface.pipelines.feed.sample import Batch
 
+Velocity = Callable[[Tensor, Tensor, Conditions], Tensor]
+"""A network: noisy tokens, noise levels and conditions to the velocity."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -25,6 +30,9 @@ class Prediction:
     clean, noise: ends of the path; noisy: z at sigma between them. side: tokens along one side of a picture.
     loss_embedder: who looks at faces for the loss, as `encoders.embedder` does; None: that one itself.
     precision: `bf16` runs the frozen networks under autocast.
+    ask: the network itself, from tokens, noise levels and conditions to a velocity; what is asked must depend on `step`
+    and the recipe alone, for ranks may have to ask together. seed: the run's. step: of the optimiser.
+    degraded_targets: bool [B], whose target is a degraded picture and no face to look like; None: nobody's.
     """
 
     velocity: Tensor
@@ -36,12 +44,19 @@ class Prediction:
     side: int
     loss_embedder: nn.Module | None = None
     precision: str = "fp32"
+    ask: Velocity | None = None
+    seed: int = 0
+    step: int = 0
+    degraded_targets: Tensor | None = None
 
     def images(self, rows: Tensor) -> Tensor:
         """The decoded one-step estimates of some samples, [n, 3, S, S], about -1..1; gradients flow back."""
-        estimate = clean_estimate(self.noisy[rows], self.velocity[rows], self.sigma[rows])
-        with autocast(self.precision, estimate.device):
-            return self.encoders.autoencoder.decode(estimate, self.side, self.side)
+        return self.decoded(clean_estimate(self.noisy[rows], self.velocity[rows], self.sigma[rows]))
+
+    def decoded(self, tokens: Tensor) -> Tensor:
+        """Clean tokens [n, L, C] as pictures [n, 3, S, S], about -1..1; gradients flow back."""
+        with autocast(self.precision, tokens.device):
+            return self.encoders.autoencoder.decode(tokens, self.side, self.side)
 
     def embeddings(self, images: Tensor, landmarks: NDArray[np.float32]) -> Tensor:
         """The loss's unit embeddings [n, D] of pictures [n, 3, S, S], cut by landmarks [n, 5, 2]; gradients flow back.
@@ -62,11 +77,12 @@ class Objective(Protocol):
     def weight(self) -> float: ...
 
     def __call__(self, given: Conditions, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        """`loss` [b], weighted, with gradients and never NaN; and what is logged, [b] each, detached, NaN where a
-        sample has no such value. The keys depend on the settings alone.
+        """`loss` [B], weighted, with gradients and never NaN; and what is logged, [B] each, detached, NaN where a
+        picture has no such value; a clip's are the mean over its frames. The keys depend on the settings alone.
 
         Args:
-            given: the conditions that the network saw. prediction: what it said. batch: the feed's arrays.
+            given: the conditions that the network saw. prediction: what it said. batch: the feed's arrays, a row for
+                every picture (training.clips).
         """
         ...
 
