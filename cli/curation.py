@@ -25,11 +25,19 @@ def corpus(
     size: Annotated[int, typer.Option(help="Side in pixels.")] = 320,
     seed: Annotated[int, typer.Option(help="Other seeds, other people.")] = 0,
     group_photos: Annotated[int, typer.Option(help="Photographs with several people.")] = 0,
+    frames: Annotated[
+        int, typer.Option(help="Film each person instead, so many frames with exact flow, and take --photos beside it.")
+    ] = 0,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
-    """Photograph synthetic people: known identity, pose, age; no consent needed."""
-    from anchorface.synthetic import write_corpus
+    """Photograph or film synthetic people: known identity, pose, age; no consent needed."""
+    from anchorface.synthetic import write_corpus, write_films
 
+    if frames:
+        films = write_films(out, identities=identities, frames=frames, seed=seed, size=size, references=photos,
+                            workers=workers)
+        console.print(f"{films} films in {out}/gt")
+        return
     written = write_corpus(
         Path(out), identities=identities, photos_each=photos, seed=seed, size=size, group_photos=group_photos,
         workers=workers,

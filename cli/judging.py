@@ -14,14 +14,16 @@ NONE = "none"
 @told
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder; `none` to judge --outputs alone.")],
-    dataset: Annotated[str, typer.Argument(help="A dataset version; for a published --protocol its folder.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A dataset version; for a published --protocol or for films their folder.")
+    ],
     out: Annotated[str, typer.Argument(help="Folder for rows, tables and the page.")],
     protocol: Annotated[
-        str, typer.Option(help="own, ffhq-ref-moderate, ffhq-ref-severe, celeba-test-ref, celebhqref100 or "
-                               "ntire-2026-face.")
+        str, typer.Option(help="own, ffhq-ref-moderate, ffhq-ref-severe, celeba-test-ref, celebhqref100, "
+                               "ntire-2026-face, or films: a folder gt/ of true films, and what stands beside it.")
     ] = "own",
     outputs: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER of pictures that another program wrote; as often as needed.")
+        list[str] | None, typer.Option(help="NAME=FOLDER of what another program wrote; as often as needed.")
     ] = None,
     judge: Annotated[str, typer.Option(help="Judge network: neither in the anchor nor in the loss.")] = "",
     judges: Annotated[str, typer.Option(help="Further judges, with commas.")] = "",
@@ -38,6 +40,8 @@ def evaluate(
         str, typer.Option(help="Write the protocol's inputs into this folder for another program, and do no more.")
     ] = "",
     profile: Annotated[str, typer.Option(help="Degradation profile.")] = "refldm-severe",
+    clip_profile: Annotated[str, typer.Option(help="Degradation profile of films.")] = "video_call_clip",
+    clip_length: Annotated[int, typer.Option(help="Of films: frames from the start of one clip to the next.")] = 24,
     count: Annotated[int, typer.Option(help="Pictures; 0: 100, or all of a published folder.")] = 0,
     split: Annotated[str, typer.Option(help="Split.")] = "test",
     history: Annotated[str | None, typer.Option(help="The run's progress.jsonl, for its curves.")] = None,
@@ -67,12 +71,27 @@ def evaluate(
     from anchorface.evaluation import write_inputs, write_page
     from anchorface.evaluation.conditions import CONDITIONS
     from anchorface.evaluation.evaluate import frozen
+    from anchorface.evaluation.films import evaluate_films, write_film_inputs, write_film_page
+    from anchorface.evaluation.films.evaluate import NAME as FILMS
     from anchorface.evaluation.metrics import metric_names
     from anchorface.evaluation.outputs import named_folders
     from anchorface.evaluation.protocols.ntire import JUDGE, NAME, judge_ntire
     from anchorface.restoration import Restorer, SamplerSettings
 
     folders = named_folders(outputs or (), (condition.slug for condition in CONDITIONS))
+    if protocol == FILMS:
+        if checkpoint != NONE or not (folders or inputs):
+            raise ConfigurationError(f"{FILMS} judges --outputs NAME=FOLDER alone: restore its films, and write "
+                                     f"`{NONE}` for the checkpoint")
+        if inputs:
+            for row in write_film_inputs(dataset, inputs, profile=clip_profile, seed=seed, progress=console.print):
+                console.print(f"dropped: {row.uri}: {row.cause}")
+            console.print(f"inputs: {inputs}; outputs are to be named as the films in lq/, and judged against {inputs}")
+            return
+        evaluate_films(dataset, out, outputs=folders, judge=judge or "judge_small", metrics=metric_names(metrics),
+                       clip=clip_length, landmarks=landmarks, seed=seed, device="auto", progress=console.print)
+        console.print(f"page: {write_film_page(out, f'{out}/report.html')}")
+        return
     if protocol == NAME:
         if checkpoint != NONE or not folders:
             raise ConfigurationError(f"{NAME} judges --outputs NAME=FOLDER alone: restore its pictures, and write "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anchorface.faces.align import arcface_matrix, ffhq_matrix, warp
 from anchorface.faces.detect import Detection
 from anchorface.faces.embed import Embedder
-from anchorface.faces.tracks import SHAKE, Linker, LinkSettings, Sighting, bridge, smooth
+from anchorface.faces.tracks import SHAKE, Linker, LinkSettings, Sighting, bridge, steadied
 from anchorface.models.anchor import anchor
 from anchorface.records import PhotoError
 
@@ -138,7 +138,7 @@ def find_tracks(film: Film, detect: Callable[[Sequence[NDArray[np.uint8]]], Sequ
 
 def _whole(number: int, track: _Growing, seconds: NDArray[np.float64], shake: float) -> FaceTrack:
     frames, points = np.array(track.frames), np.array(track.points).reshape(-1, 5, 2)
-    every, landmarks = bridge(frames, smooth(seconds[frames], points, shake))
+    every, landmarks = bridge(frames, steadied(seconds[frames], points, shake))
     embedding = np.asarray(track.total / max(float(np.linalg.norm(track.total)), 1e-12))
     return FaceTrack(number=number, first=int(every[0]), landmarks=landmarks.astype(np.float32), box=track.box,
                      side=float(np.sqrt(track.area / len(frames))), seen=len(frames), embedding=embedding,

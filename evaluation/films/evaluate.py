@@ -107,7 +107,7 @@ def evaluate_films(folder: str, out: str, *, outputs: Mapping[str, str], judge: 
             say(f"{name}: {len(of.extra)} files answer no film, among them {of.extra[0]}")
     eyes = Eyes(embedder(judge), landmarks)
     opened, notes = _opened(metrics, eyes, device)
-    work = _Work(measurer=Measurer(eyes=eyes, metrics=opened, clip=clip), cases=cases, known=_Known(cases, eyes, say),
+    work = _Work(measurer=Measurer(eyes=eyes, metrics=opened, clip=clip), cases=cases, known=_Known(eyes, say),
                  made_from=[FORMAT, judge, weight_hash(judge), landmarks, weight_hash(landmarks), clip,
                             [o.measure.source for o in opened if o.values], [case.fingerprint() for case in cases]])
     ways = [("truth", "the truth itself", "truth", Outputs.open(storage.join(folder, "gt"), _names(cases), FILMS))]
@@ -121,12 +121,12 @@ def evaluate_films(folder: str, out: str, *, outputs: Mapping[str, str], judge: 
     conditions = [{"slug": slug, "label": label, "kind": kind, "fidelity": 0.0} for slug, label, kind, _ in ways]
     result = table(rows, conditions, measures=_columns(rows, judge, eyes, opened), seed=seed)
     result |= {
-        "differences": _differences(rows, [c["slug"] for c in conditions[1:]], seed),
+        "differences": _differences(rows, [slug for slug, *_ in ways[1:]], seed),
         "protocol": NAME, "protocol_id": work.protocol_id, "seed": seed, "clip": clip, "landmarks": landmarks,
         "judged": f"{len(cases)} films, clips of {clip} frames; 95 % bootstrap intervals over films.",
         "judge": {"name": judge, "sha256": weight_hash(judge)}, "notes": notes,
         "outputs": {name: {"folder": of.uri, "extra": len(of.extra)} for name, of in folders.items()},
-        "dropped": [row.to_row() for row in work.known.dropped],
+        "dropped": [row for of_film in tables[0]["dropped"].to_pylist() for row in of_film],
     }
     write_tables(out, result)
     write_exports(out, result)
@@ -150,32 +150,24 @@ def _opened(names: Sequence[str], eyes: Eyes, device: str) -> tuple[tuple[Opened
 
 
 class _Known:
-    """What is known of each true film, looked at when it is first asked for; None where it cannot be judged by."""
+    """What is known of each true film, looked at when it is first asked for."""
 
-    def __init__(self, cases: Sequence[FilmCase], eyes: Eyes, say: Callable[[str], None]) -> None:
-        self._cases, self._eyes, self._say = cases, eyes, say
-        self._found: dict[str, Known | str] = {}
-        self._dropped: dict[str, list[Dropped]] = {}
+    def __init__(self, eyes: Eyes, say: Callable[[str], None]) -> None:
+        self._eyes, self._say = eyes, say
+        self._found: dict[str, tuple[Known | str, list[Dropped]]] = {}
 
-    def of(self, case: FilmCase) -> "Known | str":
-        """What is known, or the cause why nothing is."""
+    def of(self, case: FilmCase) -> tuple[Known | str, list[Dropped]]:
+        """What is known, or the cause why nothing is; and the film or its references that cannot be used."""
         if case.name not in self._found:
             try:
-                self._found[case.name], self._dropped[case.name] = look(case, self._eyes)
+                self._found[case.name] = look(case, self._eyes)
             except (PhotoError, DataError) as error:
                 cause = error.cause if isinstance(error, PhotoError) else str(error)
-                self._found[case.name] = f"the truth: {cause}"
-                self._dropped[case.name] = [Dropped(stage="films", uri=case.film, row=-1, cause=cause)]
-            for row in self._dropped[case.name]:
+                self._found[case.name] = (f"the truth: {cause}",
+                                          [Dropped(stage="films", uri=case.film, row=-1, cause=cause)])
+            for row in self._found[case.name][1]:
                 self._say(f"{row.uri} is not used: {row.cause}")
         return self._found[case.name]
-
-    @property
-    def dropped(self) -> list[Dropped]:
-        """True films and references that cannot be used."""
-        for case in self._cases:
-            self.of(case)
-        return [row for case in self._cases for row in self._dropped[case.name]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,9 +199,10 @@ class _Work:
 
     def _tables(self, slug: str, outputs: Outputs, say: Callable[[str], None]) -> Iterator[pa.Table]:
         for number, case in enumerate(self.cases):
-            known = self.known.of(case)
+            known, dropped = self.known.of(case)
             row = {"cause": known} if isinstance(known, str) else self.measurer.row(known, outputs.files.get(case.name))
-            named = {"condition": slug, "number": number, "identity": case.name}
+            named = {"condition": slug, "number": number, "identity": case.name,
+                     "dropped": [one.to_row() for one in dropped]}
             yield rows_table([named | row], self.measurer.metrics)
             said = row.get("cause") or f"likeness {row['judge_target']:.3f}"
             say(f"    {case.name}: {said}")

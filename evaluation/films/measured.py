@@ -19,7 +19,7 @@ from anchorface.evaluation.metrics import Opened, films, psnr, ssim
 from anchorface.evaluation.metrics.catalogue import Values
 from anchorface.evaluation.stored import STRIP
 from anchorface.faces.images import encode_jpeg
-from anchorface.records import PhotoError
+from anchorface.records import DROPPED_SCHEMA, PhotoError
 
 SHOWN, SIDE = 96, 256
 """Frames of a strip, and their longer side in px, at most."""
@@ -30,12 +30,15 @@ PER_FILM = ("faces", "judge_target", "judge_mean", "truth_mean", "surplus", "dri
 
 
 def schema(metrics: Sequence[Opened]) -> pa.Schema:
-    """The columns of a condition's rows: `number` and `identity` are the film's, lists have one value a frame."""
+    """The columns of a condition's rows: `number` and `identity` are the film's, `seconds` and `likeness` have a value
+    a frame, `dropped` says what of the truth cannot be used.
+    """
     keys = (*PER_FILM, *(o.metric.key for o in metrics if o.values))
     return pa.schema([
         ("condition", pa.string()), ("number", pa.int32()), ("identity", pa.string()), ("frames", pa.int32()),
         ("flow", pa.string()), *((key, pa.float64()) for key in keys), ("seconds", pa.list_(pa.float64())),
-        ("likeness", pa.list_(pa.float64())), ("cause", pa.string()), (STRIP, pa.binary()),
+        ("likeness", pa.list_(pa.float64())), ("cause", pa.string()),
+        ("dropped", pa.list_(pa.struct(list(DROPPED_SCHEMA)))), (STRIP, pa.binary()),
     ])
 
 
@@ -76,7 +79,7 @@ class Measurer:
                 values.setdefault(key, []).append(value)
             strip.add(number, output)
             before = output, truth
-        row = {key: _mean(of) for key, of in values.items()}
+        row: dict[str, Any] = {key: _mean(of) for key, of in values.items()}
         row |= self._of_person(known, np.concatenate(units), seen)
         row |= {"frames": count, "flow": "exact" if known.truth is not None else "estimated",
                 "seconds": known.seconds.tolist(), STRIP: strip.jpeg()}

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from anchorface.identity_index.tombstones import face_mark, photo_mark
-from anchorface.pipelines.sources.address import parse_address
+from anchorface.pipelines.sources.address import film_of
 
 UNTOLD = "erased"
 IDS, MARK = re.compile(r"[0-9a-f]{24}(?:-[0-9]+)?"), re.compile("[0-9a-f]{32}")
@@ -49,7 +49,7 @@ class Erased:
 
     def has_file(self, name: str) -> bool:
         """Whether a path below some folder is that of a photograph that goes, or of a film of which a frame goes."""
-        files = (found.file if (found := parse_address(uri)).kind == "frame" else uri for uri in self.uris)
+        files = (film_of(uri) or uri for uri in self.uris)
         return any(file == name or file.endswith(f"/{name}") for file in files)
 
     @cached_property

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anchorface.faces.tracks import Sighting, link, smooth
+from anchorface.faces.tracks import Sighting, link, steadied
 from anchorface.pipelines.sources.address import parse_address
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.progress import Progress
@@ -108,7 +108,7 @@ def tracks_of(faces: pa.Table) -> Iterator[Track]:
 
 
 def _track(face_ids: list[str], sightings: list[Sighting]) -> Track:
-    steady = smooth([one.seconds for one in sightings], np.stack([one.landmarks for one in sightings]))
+    steady = steadied([one.seconds for one in sightings], np.stack([one.landmarks for one in sightings]))
     return Track(
         track="t" + hashlib.sha256(f"track/{face_ids[0]}".encode()).hexdigest()[:16], face_ids=tuple(face_ids),
         frames=tuple(one.frame for one in sightings), landmarks=tuple(steady.ravel().tolist()))

@@ -5,7 +5,7 @@ import pytest
 
 from anchorface.faces.align import ARCFACE_TEMPLATE
 from anchorface.faces.boxes import shared
-from anchorface.faces.tracks import Linker, LinkSettings, Sighting, bridge, link, smooth
+from anchorface.faces.tracks import Linker, LinkSettings, Sighting, bridge, link, smooth, steadied
 from anchorface.records.errors import ConfigurationError, DataError
 from anchorface.records.seeds import rng
 
@@ -105,6 +105,16 @@ def test_smoothing_by_hand() -> None:
     np.testing.assert_array_equal(smooth(times, points, 0.0), points)
     with pytest.raises(DataError, match="rising"):
         smooth(times[::-1], points)
+
+
+def test_a_head_that_is_shaken_is_followed_and_a_detector_that_shakes_is_not() -> None:
+    times, calm = np.arange(100) / 25, np.tile(np.asarray(ARCFACE_TEMPLATE), (100, 1, 1))
+    shaking = calm + 0.3 * rng(0, "shaking").standard_normal(calm.shape)
+    shaken = shaking + np.stack([30 * np.sin(2 * np.pi * 6 * times)] * 2, axis=1)[:, None]
+    np.testing.assert_allclose(steadied(times, shaking), smooth(times, shaking), atol=0.05)
+    away = np.linalg.norm(steadied(times, shaken) - shaken, axis=-1).mean(axis=-1)
+    assert np.median(away) < 0.1 < 10 < np.median(np.abs(smooth(times, shaken) - shaken))
+    np.testing.assert_array_equal(steadied(times[:1], calm[:1]), calm[:1])
 
 
 def test_a_gap_is_bridged_in_a_line() -> None:

@@ -48,6 +48,33 @@ def decide(*decisions: tuple) -> list[Decision]:
     ]
 
 
+APART = np.eye(6, 8)
+"""Embeddings of six faces that look like nobody else: only what is known makes them one person."""
+
+
+def test_a_track_is_one_person_whatever_its_faces_look_like():
+    faces = table(track=["a", "a", "", "", "b", "a"])
+    assert together(constraints(faces), APART) == people("f0 f1 f5", "f2", "f3", "f4")
+
+
+def test_a_track_has_the_label_that_most_of_its_faces_have_and_none_where_most_have_none():
+    subjects = ["ada", "ada", "eve", None, None, "eve"]
+    known = constraints(table(track=["a", "a", "a", "b", "b", "b"], subject=subjects))
+    assert together(known, APART) == people("f0 f1 f2", "f3 f4 f5")
+    assert [known.labels[label] if label >= 0 else None for label in known.label.tolist()] == ["ada", None]
+    known = constraints(table(track=["a", "a", "b", "b", "", "b"], subject=["ada"] * 6))
+    assert together(known, APART) == people("f0 f1 f2 f3 f4 f5")
+
+
+def test_a_decision_parts_a_track_and_a_track_joins_existing_identities():
+    faces = table(track=["a"] * 4 + ["", ""])
+    parted = constraints(faces, decisions=decide(("split", "f2", "f0 f1 f3", None)))
+    assert together(parted, APART) == people("f0 f1 f3", "f2", "f4", "f5")
+    known = constraints(faces, existing={"f0": "p2", "f3": "p1", "f4": "p1"})
+    assert together(known, APART) == people("f0 f1 f2 f3 f4", "f5")
+    assert known.names[known.name[0]] == "p1"
+
+
 def test_two_birth_dates_are_two_persons():
     births = [date(1980, 1, 1), date(1980, 1, 2), date(1980, 1, 1), date(1980, 1, 2)]
     assert together(constraints(table(birth_date=births))) == people("f0 f2", "f1 f3")

@@ -184,8 +184,12 @@ def test_a_film_gives_a_frame_a_second_with_its_time(tmp_path):
         reader.read(f"{start}#t=9.000")
     ingest(str(tmp_path / "films"), str(tmp_path / "out"), frame_seconds=0.5, concurrency=0)
     assert len(rows(tmp_path / "out")) == 8
-    with pytest.raises(ConfigurationError, match="frame_seconds"):
-        ingest(str(tmp_path / "films"), str(tmp_path / "out"), frame_seconds=0, concurrency=0)
+    ingest(str(tmp_path / "films"), str(tmp_path / "out"), frame_seconds=0, concurrency=0)
+    every = sorted(rows(tmp_path / "out"), key=lambda row: row["uri"])
+    assert [row["uri"] for row in every] == [f"{start}#t={number / 5:.3f}" for number in range(20)]
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigurationError, match="frame_seconds"):
+            ingest(str(tmp_path / "films"), str(tmp_path / "out"), frame_seconds=wrong, concurrency=0)
 
 
 def test_a_turned_film_stands_upright(tmp_path):
