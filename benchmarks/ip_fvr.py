@@ -1,7 +1,7 @@
 """What time, feedback, suffix weights, blending and negatives bring to films, and what they cost, at tiny size.
 
     python benchmarks/ip_fvr.py --cost [--rounds 5]
-    python benchmarks/ip_fvr.py [--folder runs/ip_fvr] [--base 2048] [--clips 512] [--rows iconface,temporal,...] [--print]
+    python benchmarks/ip_fvr.py [--folder runs/ip_fvr] [--base 2048] [--clips 512] [--rows iconface,...] [--print]
 
 `--cost` compares in one run, medians of rounds in turns, one thread, processor time: a training step of one clip of 8
 frames with as many single pictures (in one batch, and one after another), and sampling a clip with its frames one by
@@ -217,8 +217,8 @@ def restored(folder: Path, row: str, checkpoint: str, heaps: dict[str, str]) -> 
     clips = {} if row == "iconface" else {"clip_length": FRAMES + overlap, "overlap": overlap}
     for name, heap in heaps.items():
         found[name] = str(folder / "outputs" / name / row)
-        restore_folder(restorer, f"{heap}/lq", found[name], detector=Detector(find(DETECTOR)), references=f"{heap}/references",
-                       faces="largest", settings=settings, **clips)
+        restore_folder(restorer, f"{heap}/lq", found[name], detector=Detector(find(DETECTOR)), faces="largest",
+                       references=f"{heap}/references", settings=settings, **clips)
     return found
 
 

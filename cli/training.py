@@ -111,7 +111,9 @@ def train(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, as often as needed, over the recipe.")
     ] = None,
-    start: Annotated[str, typer.Option(help="A checkpoint whose averaged adapters a new run begins with.")] = "",
+    start: Annotated[
+        str, typer.Option(help="A checkpoint whose averaged adapters a new run begins with; IConFace's fit IP-FVR.")
+    ] = "",
     workers: Annotated[int, typer.Option(help="Ray Train workers; 0 trains in this process.")] = 2,
     least_workers: Annotated[
         int, typer.Option(help="Go on with so many while machines are missing; 0: only with all.")

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from anchorface.identity_index.tombstones import face_mark, photo_mark
-from anchorface.pipelines.erasure.unread import film_of
+from anchorface.pipelines.sources.address import film_of
 
 UNTOLD = "erased"
 IDS, MARK = re.compile(r"[0-9a-f]{24}(?:-[0-9]+)?"), re.compile("[0-9a-f]{32}")

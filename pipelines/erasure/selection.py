@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from anchorface.identity_index.tombstones import ID_DIGITS
 from anchorface.pipelines.erasure.rows import embeddings, hashes, known_faces, photo_rows
-from anchorface.pipelines.erasure.unread import Unread, film_of, photo_id_of, said_to_show, unread
+from anchorface.pipelines.erasure.unread import Unread, photo_id_of, said_to_show, unread
 from anchorface.pipelines.erasure.withdrawn import withdrawn
+from anchorface.pipelines.sources.address import film_of
 from anchorface.records.errors import DataError
 
 

@@ -68,12 +68,6 @@ def photo_id_of(uri: str) -> str:
         return ""
 
 
-def film_of(uri: str) -> str:
-    """The film that a uri is a frame of; empty if it is none."""
-    address = parse_address(uri) if "#t=" in uri else None
-    return address.file if address is not None and address.kind == "frame" else ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Said:
     """A photograph that a sidecar says shows the person. faces: ids of the faces that the sidecar places and gives to

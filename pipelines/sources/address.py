@@ -74,6 +74,12 @@ def frame_uri(file: str, second: float) -> str:
     return f"{file}#t={second:.3f}"
 
 
+def film_of(uri: str) -> str:
+    """The film that a uri is a frame of; empty if it is none."""
+    address = parse_address(uri) if "#t=" in uri else None
+    return address.file if address is not None and address.kind == "frame" else ""
+
+
 def file_uri(path: str) -> str:
     """The uri of a local file, whose path may hold surrogates for bytes that are not UTF-8."""
     if is_text(path) and parse_address(path).kind == "file" and "://" not in path:

@@ -49,6 +49,12 @@ def run(shown: Recipe, tiny_films: str, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
+def losses(run: Path) -> list[float]:
+    """Of each step that a run logged."""
+    lines = map(json.loads, (run / "progress.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
+
+
 @pytest.mark.line
 def test_it_trains_on_clips_and_says_what_it_was_rewarded_for(run: Path, film_recipe: Recipe) -> None:
     lines = [*map(json.loads, (run / "progress.jsonl").read_text().splitlines())]
@@ -77,9 +83,10 @@ def test_it_resumes_to_the_same_bits(run: Path, shown: Recipe, tiny_films: str, 
 def test_two_ranks_see_the_same_clips_and_resume_to_the_same_bits_at_stage_3(
     run: Path, film_recipe: Recipe, tiny_films: str, tmp_path: Path
 ) -> None:
-    """At stage 3 ranks must ask the network together, with feedback and without."""
-    run_ranks([job_of(film_recipe, tiny_films, tmp_path / f"stage-{stage}", 2, zero_stage=stage) for stage in (2, 3)], 2,
-              tmp_path / "whole")
+    """At stage 3 ranks must ask the network together, with feedback and without, and a step without references gives
+    some parameters no gradient."""
+    run_ranks([job_of(film_recipe, tiny_films, tmp_path / f"stage-{stage}", 2, zero_stage=stage) for stage in (2, 3)],
+              2, tmp_path / "whole")
     resumed = only_checkpoint(tmp_path / "stage-3", HALF, tmp_path / "resumed")
     run_ranks([job_of(film_recipe, tiny_films, resumed, 2, zero_stage=3)], 2, tmp_path / "half")
     alone, *together = (latest(str(folder)) for folder in (run, tmp_path / "stage-2", tmp_path / "stage-3", resumed))
@@ -87,14 +94,11 @@ def test_two_ranks_see_the_same_clips_and_resume_to_the_same_bits_at_stage_3(
     for found in together:
         assert found is not None and read_description(found).digest == read_description(alone).digest
     assert same_bits(together[1], together[2])
-    start = load_networks(film_recipe, torch.device("cpu")).network.adapter_state()
-
-    def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-        return sum(float((tensor - other[name]).double().square().sum()) for name, tensor in one.items()) ** 0.5
-
-    mine = weights(alone)["adapter"]
-    for found in together[:2]:
-        assert apart(mine, weights(found)["adapter"]) < 0.02 * apart(mine, start)
+    # Identity's gradient rounds by a ten-thousandth where a batch is cut otherwise, and Adam makes whole steps of it.
+    expected = losses(run)
+    assert len(expected) == STEPS
+    for stage in (2, 3):
+        assert losses(tmp_path / f"stage-{stage}") == pytest.approx(expected, rel=0.005)
 
 
 @pytest.mark.line
@@ -128,7 +132,7 @@ def test_a_share_of_the_samples_is_told_that_its_target_is_degraded() -> None:
     age, smile, beard, quality, artefacts = (
         said[:, ATTRIBUTE_NAMES.index(name)] for name in ("age", "smile", "beard", "quality", "artefacts"))
     assert 70 < int(degraded.sum()) < 130
-    assert set(age[~age.isnan()].tolist()) == {pytest.approx(0.3)} and 150 < int(age.isnan().sum()) < 250
+    assert age[~age.isnan()].unique().tolist() == [pytest.approx(0.3)] and 150 < int(age.isnan().sum()) < 250
     assert int((smile.isnan() != age.isnan()).sum()) > 100, "each attribute is left unsaid by itself"
     assert beard.isnan().all()
     for values, bad in ((quality, 0.0), (artefacts, 1.0)):

@@ -123,7 +123,7 @@ def filled(kind: Any, number: Any) -> Any:
     return "yaw" if kind is str else number
 
 
-HELD = ("iconface_tiny", "rg_ipfr_tiny")
+HELD = ("iconface_tiny", "rg_ipfr_tiny", "ip_fvr_tiny")
 """Recipes that hold every kind of number; of a key that several have, the first is asked."""
 
 
@@ -160,7 +160,8 @@ def test_the_walk_over_numbers_finds_them_in_every_room() -> None:
     assert {"learning_rate", "betas", "feed.batch", "feed.severity", "feed.policy.drawn", "feed.policy.yaw_bins",
             "anchor.temperature", "losses.identity.hard", "model.image_size", "model.backbone.eps",
             "model.autoencoder.decoder_block_out_channels", "model.system.lora_alpha",
-            "model.system.context_scale", "losses.hard_example.share"} <= found.keys()
+            "model.system.context_scale", "losses.hard_example.share", "losses.feedback.window",
+            "model.system.temporal_theta", "feed.frames"} <= found.keys()
     assert not {"name", "precision", "feed.flip", "feed.policy.other_day", "feed.identities"} & found.keys()
 
 

@@ -26,7 +26,7 @@ from anchorface.models.sampler import sample
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import ConfigurationError, rng
 from anchorface.records.bounds import AMOUNT, Bounds, check
-from anchorface.training.objectives.identity import judged, looked_at, selected
+from anchorface.training.objectives.identity import estimates_of, judged, selected
 from anchorface.training.objectives.prediction import Prediction
 
 FRAME_WEIGHTS = ("suffix", "uniform")
@@ -72,7 +72,7 @@ class Feedback:
         rows = torch.from_numpy(np.flatnonzero(judged(given, prediction))).to(loss.device)
         if not len(rows):
             return {"loss": loss + 0.0 * estimate.flatten(1).sum(dim=1), "reward": reward}
-        found = looked_at(given, prediction, batch, rows, prediction.decoded(estimate[rows]))
+        found = estimates_of(given, prediction, batch, rows, prediction.decoded(estimate[rows]))
         share = given.frames * self.weights_of(given.frames).to(loss)[rows % given.frames]
         cosine = (found.found * found.reference.detach()).sum(dim=-1)
         reward[rows] = (share * cosine).detach()

@@ -74,7 +74,7 @@ def estimates(given: Conditions, prediction: Prediction, batch: Batch, fraction:
     if not chosen.any():
         return None
     rows = torch.from_numpy(np.flatnonzero(chosen)).to(prediction.sigma.device)
-    return looked_at(given, prediction, batch, rows, prediction.images(rows))
+    return estimates_of(given, prediction, batch, rows, prediction.images(rows))
 
 
 def judged(given: Conditions, prediction: Prediction) -> NDArray[np.bool_]:
@@ -89,7 +89,7 @@ def judged(given: Conditions, prediction: Prediction) -> NDArray[np.bool_]:
     return counts.cpu().numpy()
 
 
-def looked_at(given: Conditions, prediction: Prediction, batch: Batch, rows: Tensor, images: Tensor) -> Estimates:
+def estimates_of(given: Conditions, prediction: Prediction, batch: Batch, rows: Tensor, images: Tensor) -> Estimates:
     """Embed pictures [n, 3, S, S] that the network made of some samples [n], which have references."""
     assert given.identity is not None
     chosen = rows.cpu().numpy()
