@@ -98,7 +98,7 @@ def told(recipe: Recipe, positions: NDArray[np.int64], known: NDArray[np.float32
     for row, position in enumerate(positions):
         draws = rng(recipe.seed, "attributes", int(position))
         degraded[row] = draws.random() < recipe.degraded_targets
-        unsaid = draws.random(said.shape[1]) < recipe.attribute_dropout
+        unsaid = np.less(draws.random(said.shape[1]), recipe.attribute_dropout)
         said[row, [QUALITY, ARTEFACTS]] = (0.0, 1.0) if degraded[row] else (1.0, 0.0)
         if degraded[row]:
             unsaid[[QUALITY, ARTEFACTS]] = ((False, True), (True, False), (False, False))[draws.integers(3)]
