@@ -18,7 +18,7 @@ from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import derive, rng
 from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES
-from anchorface.training.clips import by_frame, frames_of, over_frames
+from anchorface.training.clips import OF_FRAMES, by_frame, frames_of, over_frames
 from anchorface.training.networks import Networks
 from anchorface.training.objectives.prediction import Prediction, Velocity, autocast, crop_matrices
 from anchorface.training.recipes import Recipe
@@ -34,7 +34,7 @@ def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.devic
     Args:
         empty: which samples see the empty prompt.
     """
-    rows, frames = by_frame(batch), frames_of(batch)
+    rows, frames = by_frame({name: batch[name] for name in OF_FRAMES & batch.keys()}), frames_of(batch)
     empty = empty if isinstance(empty, bool) else each_frame(empty, frames)
 
     def encoded(name: str) -> Tensor:
