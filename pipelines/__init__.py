@@ -9,5 +9,5 @@ Each verb stands on folders of its own: `sources/` (ingest), `faces/` (find_face
 (shards, erase), `erasure/` (erase), and all on `stages/`. `feed/` reads what they made; `calibration/` measures with
 them. Imports go from verbs to folders, never back; only `calibration/` imports verbs.
 
-A workspace: photos/ faces/ identities/ index/ dataset/<manifest id>/ dropped/<stage>/ done/
+A workspace: photos/ faces/ tracks/ identities/ index/ dataset/<manifest id>/ dropped/<stage>/ done/
 """

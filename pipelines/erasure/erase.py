@@ -1,8 +1,8 @@
 """Erasing people, photographs or a source from a workspace, for good.
 
 In: a workspace and a Selection (pipelines.erasure.selection). Out: `erased/<id>.json`, and nothing of what was selected
-in any store of the workspace: photos/, scanned/, listing/, faces/, clusterer/, identities/, the index (compacted), its
-crops, dropped tables, every dataset version, audit pages, half-written files.
+in any store of the workspace: photos/, scanned/, listing/, faces/, clusterer/, tracks/, identities/, the index
+(compacted), its crops, dropped tables, every dataset version, audit pages, half-written files.
 
     tombstones/<id>.json       written first: it keeps them from coming back (identity_index.tombstones)
     erased/pending/<id>.json   the journal: what is to be done; deleted last. It names files, and nothing else here does

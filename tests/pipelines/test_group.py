@@ -17,6 +17,7 @@ from anchorface.identity_index import IdentityIndex, add_decision
 from anchorface.identity_index.unit import unit
 from anchorface.pipelines import group as group_module
 from anchorface.pipelines.group import group, regroup, report
+from anchorface.pipelines.identities import persons as persons_module
 from anchorface.pipelines.identities.splits import assign_splits
 from anchorface.pipelines.stages import stage
 from anchorface.pipelines.stages.stage import Part, dropped
@@ -102,6 +103,23 @@ def test_new_photographs_join_or_found_identities_and_rename_none(tmp_path):
     assert after[third] == before[third] | {"00030005-0", "00030006-0"}
     assert after["p000009"] == {"00200000-0", "00200001-0"}
     assert said["identities"] == 9 and said["kept_identities"] == 8 and said["highest_name"] == 9
+
+
+def filmed(person: int, film: int, frames: int) -> list[dict]:
+    """A film of a person, whose frames look like one another more than like any other photograph."""
+    first = looks(person, film)
+    return [face(person, 100 * film + n, uri=f"films/{person}-{film}.mp4#t={n / 25:.3f}", embedding=unit(
+        first + 0.1 * rng(4, "frame", n).standard_normal(DIMENSION) / 8).tolist()) for n in range(frames)]
+
+
+def test_long_films_of_one_person_are_one_person_though_each_frames_nearest_are_its_own_films(tmp_path, monkeypatch):
+    films = [row for person in range(3) for film in range(2) for row in filmed(person, film, 40)]
+    write_faces(tmp_path / "one", films + people(2, 3, first=10))
+    said = run(str(tmp_path / "one"))
+    assert said["identities"] == 5 and said["faces"] == len(films) + 6
+    monkeypatch.setattr(persons_module, "OF_TRACK", 40)
+    write_faces(tmp_path / "other", films + people(2, 3, first=10))
+    assert run(str(tmp_path / "other"))["identities"] == 8, "compared with all frames, films hide one another"
 
 
 def test_names_are_never_given_again(tmp_path):
