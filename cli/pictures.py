@@ -40,7 +40,9 @@ def restore(
         typer.Option(help="What the face has not, say beard, glasses or artefacts, or beard=0.5 for half the push; or "
                           "low_quality. IP-FVR."),
     ] = None,
-    age: Annotated[float | None, typer.Option(help="Age of the face in years. IP-FVR.")] = None,
+    age: Annotated[
+        str, typer.Option(help="Age of the face in years, or `references`: as a network sees it in them. IP-FVR.")
+    ] = "",
     context_scales: Annotated[
         tuple[float, float] | None, typer.Option(help="How much of references and of attributes is heard. IP-FVR.")
     ] = None,
@@ -60,16 +62,16 @@ def restore(
     from anchorface.faces.weights import find
     from anchorface.restoration import Restorer, SamplerSettings, restore_folder
     from anchorface.restoration.erased import heed_erasures
-    from anchorface.restoration.sampler_settings import avoided
+    from anchorface.restoration.sampler_settings import said
 
-    attributes, negatives = avoided(without or (), age)
     heed_erasures(checkpoint, erased, console.print, out)
     counts = restore_folder(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
         faces=faces, seed=seed, progress=console.print, clip_length=clip_length, overlap=overlap, beta=beta,
         settings=SamplerSettings(
             steps=steps, guidance=guidance, input_guidance=input_guidance, context_guidance=context_guidance,
-            fidelity=fidelity, keep=keep, attributes=attributes, negatives=negatives, context_scales=context_scales),
+            fidelity=fidelity, keep=keep, context_scales=context_scales,
+            **said(without or (), age)),
     )
     console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from anchorface.faces import weights
 from anchorface.faces.align import ARCFACE_TEMPLATE, apply_matrix, arcface_matrix, ffhq_matrix, warp
+from anchorface.faces.attributes import AgeNetwork
 from anchorface.faces.embed import TorchEmbedder
 from anchorface.faces.face_encoder import face_encoder
 from anchorface.faces.quality import NormCalibration
@@ -33,10 +34,11 @@ from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.rg_ipfr.guidance import multi_reference
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
 from anchorface.records import CheckpointError, ConfigurationError, DataError, derive
-from anchorface.records.attributes import attribute_row
+from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, attribute_row
 from anchorface.restoration.sampler_settings import SamplerSettings
 
 EMBEDDING_SIZE = 112
+AGE_PLACE = ATTRIBUTE_NAMES.index("age")
 UNGUIDED = (1.0, 1.0)
 """s_i and s_c of the plain mean over references."""
 
@@ -177,10 +179,13 @@ class Restorer:
 
     def embed(self, images: Sequence[np.ndarray], landmarks: Sequence[np.ndarray | None]) -> np.ndarray:
         """Raw embeddings [B, D] (unit times norm) of aligned faces of any side."""
-        crops = [warp(image, arcface_matrix(mean_landmarks(len(image)) if points is None else points, EMBEDDING_SIZE),
-                      EMBEDDING_SIZE) for image, points in zip(images, landmarks, strict=True)]
-        unit, norm = self.embedder.embed(np.stack(crops))
+        unit, norm = self.embedder.embed(self._crops(images, landmarks))
         return unit * norm[:, None]
+
+    def _crops(self, images: Sequence[np.ndarray], landmarks: Sequence[np.ndarray | None]) -> np.ndarray:
+        return np.stack([
+            warp(image, arcface_matrix(mean_landmarks(len(image)) if points is None else points, EMBEDDING_SIZE),
+                 EMBEDDING_SIZE) for image, points in zip(images, landmarks, strict=True)])
 
     @torch.no_grad()
     def _restore(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]], seeds: Sequence[int],
@@ -206,7 +211,7 @@ class Restorer:
             frames: of a clip; B = clips * frames.
 
         Raises:
-            ConfigurationError: attributes for a system that hears none.
+            ConfigurationError: attributes for a system that hears none. WeightsError: the age network is not here.
         """
         images, count = levels_to_tensor(degraded, self.device), len(degraded)
         points = [mean_landmarks(self.size)] * count if landmarks is None else list(landmarks)
@@ -215,11 +220,13 @@ class Restorer:
                  for r in range(len(references[0]))]
         given = conditions(self.encoders, images, shown, matrices, self._raw_embeddings(references) if shown else None)
         given = replace(given, frames=frames, context_scales=settings.context_scales)
-        if settings.attributes or settings.negatives:
+        if settings.speaks:
             if not self.settings.system.hears_attributes:
                 raise ConfigurationError(f"{self.folder}: its system hears no attributes; say none, and avoid none")
-            row = torch.from_numpy(attribute_row(dict(settings.attributes))).to(self.device)
-            given = given.with_attributes(row.expand(count, -1))
+            rows = np.tile(attribute_row(dict(settings.attributes)), (count, 1))
+            if settings.age_of_references and shown:
+                rows[:, AGE_PLACE] = self._ages(references) / ATTRIBUTES[AGE_PLACE].whole
+            given = given.with_attributes(torch.from_numpy(rows).to(self.device))
         unlike = settings.scales(self.settings.system) is not None or settings.reference_guidance != 1.0
         own = identity_embedding(self.encoders.embedder, images, matrices) if unlike else None
         return Asked(given=given, own=own, images=images, shares=self._shares(images, matrices, settings))
@@ -261,6 +268,17 @@ class Restorer:
     def _picture(self, tokens: Tensor) -> Tensor:
         side = self.settings.tokens_per_side
         return self.encoders.autoencoder.picture(tokens, side, side)
+
+    def _ages(self, references: Sequence[Sequence[Reference]]) -> np.ndarray:
+        """Years that a network sees in each face's references, the mean over them, [B]."""
+        every = {id(one): one for of_face in references for one in of_face}
+        ages = dict(zip(every, self._age_network.ages(self._crops(
+            [one.image for one in every.values()], [one.landmarks for one in every.values()])).tolist(), strict=True))
+        return np.array([np.mean([ages[id(one)] for one in of_face]) for of_face in references])
+
+    @cached_property
+    def _age_network(self) -> AgeNetwork:
+        return AgeNetwork()
 
     def _shares(self, images: Tensor, matrices: np.ndarray, settings: SamplerSettings) -> np.ndarray | None:
         if settings.keep is not None:

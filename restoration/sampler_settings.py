@@ -1,14 +1,16 @@
 """How a face is drawn: what a user may choose."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from anchorface.models.ip_fvr.negatives import Negative
 from anchorface.models.settings import SystemSettings
 from anchorface.records import ConfigurationError
 from anchorface.records.attributes import ATTRIBUTE_NAMES, attribute_row
 
-LOW_QUALITY = "low_quality"
+LOW_QUALITY, OF_REFERENCES = "low_quality", "references"
 WITHOUT = tuple(name for name in ATTRIBUTE_NAMES if name not in ("age", "quality"))
 
 
@@ -30,8 +32,9 @@ class SamplerSettings:
     step, which is exact; more is faster and close (`benchmarks/sampling.py` measures both).
     precision: `bf16` computes velocities under autocast, as runs train; `fp32` does not, and a face then depends on the
     batch around it by a level at most.
-    attributes: what is said of every face, by name, in people's units (records.attributes); negatives: what it is drawn
-    away from; context_scales: how much of the references and of the attributes a system with decoupled attentions
+    attributes: what is said of every face, by name, in people's units (records.attributes); age_of_references: that
+    it is as old as its references are for a network (faces.attributes, coarse); negatives: what it is drawn away from;
+    context_scales: how much of the references and of the attributes a system with decoupled attentions
     hears, None = as its settings say.
     """
 
@@ -47,6 +50,7 @@ class SamplerSettings:
     reuse_context: int = 1
     precision: str = "fp32"
     attributes: tuple[tuple[str, float], ...] = ()
+    age_of_references: bool = False
     negatives: tuple[Negative, ...] = ()
     context_scales: tuple[float, float] | None = None
 
@@ -62,6 +66,11 @@ class SamplerSettings:
         if self.keep is not None and not 0.0 <= self.keep <= 1.0:
             raise ConfigurationError(f"keep {self.keep}: from 0 (nothing of the degraded face) to 1 (all of it)")
         attribute_row(dict(self.attributes))
+
+    @property
+    def speaks(self) -> bool:
+        """Whether anything is said of faces, or avoided."""
+        return bool(self.attributes or self.negatives or self.age_of_references)
 
     def scales(self, system: SystemSettings) -> tuple[float, float] | None:
         """s_i and s_c for a system; None: it is shown its references at once.
@@ -81,31 +90,40 @@ class SamplerSettings:
         return s_i, s_c
 
 
-def avoided(without: Sequence[str], age: float | None = None
-            ) -> tuple[tuple[tuple[str, float], ...], tuple[Negative, ...]]:
+def said(without: Sequence[str], age: str = "") -> dict[str, Any]:
     """What is said of a face, and what it is drawn away from, as people put it.
 
     Args:
         without: names of attributes that the face has not, or `low_quality`; `name=scale` for another scale than 1.
-        age: years.
+        age: years, or `references`, or nothing.
 
     Returns:
-        SamplerSettings.attributes and .negatives: for each name its value 0, and a negative of the value 1.
+        SamplerSettings.attributes, .age_of_references and .negatives: for each name its value 0, and a negative of the
+        value 1.
 
     Raises:
-        ConfigurationError: a name that is none, a scale that is no number.
+        ConfigurationError: a name that is none, an age or scale that is no number.
     """
-    said: dict[str, float] = {} if age is None else {"age": age}
-    negatives = []
+    attributes, negatives = {}, []
+    if age and age != OF_REFERENCES:
+        attributes["age"] = _number(age, f"--age {age}")
     for text in without:
         name, _, scale = text.partition("=")
         if name not in (*WITHOUT, LOW_QUALITY):
             raise ConfigurationError(f"--without {text}: name one of {', '.join((*WITHOUT, LOW_QUALITY))}")
-        try:
-            strength = float(scale or 1.0)
-        except ValueError as error:
-            raise ConfigurationError(f"--without {text}: {scale!r} is no number") from error
         attribute, bad = ("quality", 0.0) if name == LOW_QUALITY else (name, 1.0)
-        said[attribute] = 1.0 - bad
+        attributes[attribute] = 1.0 - bad
+        strength = _number(scale, f"--without {text}") if scale else 1.0
         negatives.append(Negative(attributes=((attribute, bad),), scale=strength))
-    return tuple(said.items()), tuple(negatives)
+    return {"attributes": tuple(attributes.items()), "age_of_references": age == OF_REFERENCES,
+            "negatives": tuple(negatives)}
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {text!r} is no number") from error
+    if not math.isfinite(value):
+        raise ConfigurationError(f"{where}: {text!r} is no finite number")
+    return value

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from anchorface.faces.align import ffhq_matrix
 from anchorface.faces.detect import Detection, Detector
@@ -18,13 +19,14 @@ from anchorface.faces.images import encode_jpeg
 from anchorface.models.ip_fvr.negatives import Negative
 from anchorface.models.keep import Keep
 from anchorface.records import ConfigurationError, PhotoError, storage
+from anchorface.records.attributes import ATTRIBUTE_NAMES
 from anchorface.records.film_writing import FilmWriter
 from anchorface.records.films import FilmReader
 from anchorface.restoration import Restorer, SamplerSettings, make_reference, restore_folder
 from anchorface.restoration.clips import blending_of
 from anchorface.restoration.film import OpenFilm, RestoredFilm, find_faces, restore_film
 from anchorface.restoration.film_faces import FaceTrack, strangers, with_owners
-from anchorface.restoration.sampler_settings import avoided
+from anchorface.restoration.sampler_settings import said
 from anchorface.synthetic import album, render, seed_of
 from tests.restoration.micro import micro_checkpoint
 
@@ -218,19 +220,35 @@ def _given(file: io.IOBase):
 
 
 def test_attributes_and_negatives_are_heard_or_refused(in_clips: Restorer, frame_by_frame: Restorer) -> None:
-    attributes, negatives = avoided(["beard", "low_quality=0.5"], age=17)
-    assert dict(attributes) == {"age": 17, "beard": 0.0, "quality": 1.0}
-    assert negatives == (Negative(attributes=(("beard", 1.0),)), Negative(attributes=(("quality", 0.0),), scale=0.5))
-    settings = replace(QUICK, attributes=attributes, negatives=negatives)
+    asked = said(["beard", "low_quality=0.5"], age="17")
+    assert dict(asked["attributes"]) == {"age": 17, "beard": 0.0, "quality": 1.0} and not asked["age_of_references"]
+    assert asked["negatives"] == (Negative(attributes=(("beard", 1.0),)),
+                                  Negative(attributes=(("quality", 0.0),), scale=0.5))
+    settings = replace(QUICK, **asked)
     blending = blending_of(in_clips.settings.system, 4, 1, None)
     plain, *_ = restored(in_clips, Scene(count=4), blending=blending)
-    said, *_ = restored(in_clips, Scene(count=4), blending=blending, settings=settings)
-    assert np.abs(plain.astype(int) - said).max() > 3
+    heard, *_ = restored(in_clips, Scene(count=4), blending=blending, settings=settings)
+    assert np.abs(plain.astype(int) - heard).max() > 3
     with pytest.raises(ConfigurationError, match="hears no attributes"):
         restored(frame_by_frame, Scene(count=4), settings=settings)
-    for wrong in (["hat"], ["age"], ["beard=much"]):
+    for wrong in (["hat"], ["age"], ["beard=much"], ["beard=nan"]):
         with pytest.raises(ConfigurationError, match="without"):
-            avoided(wrong)
+            said(wrong)
+    with pytest.raises(ConfigurationError, match="age"):
+        said([], "old")
+
+
+def test_age_is_measured_on_the_references_of_each_face(in_clips: Restorer, shared_data: Path) -> None:
+    scene = Scene(people=(1, 2), count=1)
+    crops = np.zeros((2, 64, 64, 3), np.uint8)
+    shown = [make_reference(in_clips, scene.frames[0], face.landmarks) for face in scene.found[0]]
+    settings = replace(QUICK, **said([], "references"))
+    both = [in_clips.asked(crops, [[one], [other]], None, settings).given.attributes
+            for one, other in (shown, shown[::-1])]
+    place = ATTRIBUTE_NAMES.index("age")
+    assert both[0].isnan().sum() == 2 * (len(ATTRIBUTE_NAMES) - 1)
+    assert torch.equal(both[0][:, place], both[1][:, place].flip(0)) and 0 < both[0][0, place] < 1
+    assert in_clips.asked(crops, [[], []], None, settings).given.attributes.isnan().all()
 
 
 def test_clips_are_set_for_systems_that_have_them(in_clips: Restorer, frame_by_frame: Restorer) -> None:
