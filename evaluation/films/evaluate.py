@@ -61,7 +61,7 @@ MEASURES: tuple[Measure, ...] = (
             meaning="identity distance of neighbours across borders of clips less that inside clips"),
     Measure(key="vidd", label="VIDD", digits=4, better="near the truth's own",
             meaning="identity distance of neighbouring frames"),
-    Measure(key="warping", label="warping error", digits=3, scale=1000, unit="10⁻³", better="near the truth's own",
+    Measure(key="warping", label="warping error", digits=3, scale=1000, unit="1e-3", better="near the truth's own",
             meaning="mean square difference of a frame and the next one brought back along the true flow"),
     Measure(key="tof", label="tOF", digits=3, unit="px", better="lower",
             meaning="distance of the output's estimated flow from the truth's"),

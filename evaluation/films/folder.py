@@ -6,7 +6,7 @@
     truth/NAME.npz           exact flow and landmarks, if they are known (records.film_truth)
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -59,7 +59,7 @@ def film_cases(folder: str) -> tuple[FilmCase, ...]:
     return tuple(cases)
 
 
-def frames(uri: str) -> Iterator[tuple[float, np.ndarray]]:
+def frames(uri: str) -> Generator[tuple[float, np.ndarray], None, None]:
     """A film's frames one after the other: seconds from the first one, and uint8 [H, W, 3] RGB, upright.
 
     Raises:

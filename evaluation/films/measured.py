@@ -5,7 +5,8 @@ its row, with the cause: `missing`, unreadable, another size, another number of 
 output and two of the truth are in memory at a time, and the strip.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from anchorface.evaluation.stored import STRIP
 from anchorface.faces.images import encode_jpeg
 from anchorface.records import DROPPED_SCHEMA, PhotoError
 
-SHOWN, SIDE = 96, 256
+SHOWN, SIDE = 48, 224
 """Frames of a strip, and their longer side in px, at most."""
 ROOM = 2.2
 """From the points' middle to the side of a strip's window, in distances between the outermost points."""
@@ -88,7 +89,8 @@ class Measurer:
     def _of_frame(self, output: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         one, other = output[None], truth[None]
         found = {"psnr": psnr(one, other), "ssim": ssim(one, other)}
-        found |= {o.metric.key: cast(Values, o.values)(one, other) for o in self.metrics if o.values}
+        found |= {o.metric.key: cast(Values, o.values)(one, other) for o in self.metrics
+                  if o.values and min(truth.shape[:2]) >= o.metric.smallest}
         return {key: float(value[0]) for key, value in found.items()}
 
     def _of_person(self, known: Known, units: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
@@ -111,23 +113,23 @@ class Measurer:
         return found
 
 
-def _pairs(known: Known, file: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _pairs(known: Known, file: str) -> Generator[tuple[int, np.ndarray, np.ndarray], None, None]:
     """Number, true frame and output frame, as long as both go on.
 
     Raises:
         PhotoError: another size or number of frames, or a cause of `frames`.
     """
-    output = frames(file)
-    for number, (_, truth) in enumerate(frames(known.case.film)):
-        following = next(output, None)
-        if following is None:
-            raise PhotoError(f"{number} frames, not {len(known.seconds)}", file)
-        if following[1].shape != truth.shape:
-            height, width = following[1].shape[:2]
-            raise PhotoError(f"{width} x {height} px, not {known.shape[1]} x {known.shape[0]}", file)
-        yield number, truth, following[1]
-    if next(output, None) is not None:
-        raise PhotoError(f"more than {len(known.seconds)} frames", file)
+    with closing(frames(file)) as output, closing(frames(known.case.film)) as truths:
+        for number, (_, truth) in enumerate(truths):
+            following = next(output, None)
+            if following is None:
+                raise PhotoError(f"{number} frames, not {len(known.seconds)}", file)
+            if following[1].shape != truth.shape:
+                height, width = following[1].shape[:2]
+                raise PhotoError(f"{width} x {height} px, not {known.shape[1]} x {known.shape[0]}", file)
+            yield number, truth, following[1]
+        if next(output, None) is not None:
+            raise PhotoError(f"more than {len(known.seconds)} frames", file)
 
 
 def _of_step(output: np.ndarray, truth: np.ndarray, next_output: np.ndarray, next_truth: np.ndarray,

@@ -44,7 +44,7 @@ STILL = 1.0
 """Seconds for which a film of one frame is shown."""
 
 
-def write_film_page(folder: str, out: str, *, title: str = "", shown: int = 12) -> str:
+def write_film_page(folder: str, out: str, *, title: str = "", shown: int = 8) -> str:
     """Write the report of judged films.
 
     Args:

@@ -23,7 +23,7 @@ from anchorface.faces.embed import embedder
 from anchorface.records import ConfigurationError, DataError, rng, storage
 from anchorface.synthetic import write_films
 
-FRAMES, CLIP, SIZE = 8, 4, 128
+FRAMES, CLIP, SIZE = 6, 3, 128
 FIRST, SECOND = "s000000-00", "s000001-00"
 
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_judged_keeps_its_row_with_the_cause(folder: Path, shared
     clean = film_of(folder, FIRST)
     whole = film_bytes(clean, 25.0)
     shown: dict[str, np.ndarray | bytes | None] = {
-        "missing": None, "7 frames, not 8": clean[:-1], "more than 8 frames": np.concatenate([clean, clean[:1]]),
+        "missing": None, "5 frames, not 6": clean[:-1], "more than 6 frames": np.concatenate([clean, clean[:1]]),
         "96 x 96 px, not 128 x 128": clean[:, :96, :96], "not a film": b"#EXTM3U\n/etc/passwd\n",
         "no face": np.full_like(clean, 90), "cut": whole[:2 * len(whole) // 3],
     }
@@ -164,7 +164,7 @@ def test_a_truth_that_nobody_can_be_judged_by_stops_no_other(folder: Path, share
     (root / "references" / "plain" / "1.jpg").write_bytes(b"no picture")
     result = evaluate_films(str(root), str(tmp_path / "out"), outputs={"same": str(root / "gt")})
     causes = {Path(row["uri"]).name: row["cause"] for row in result["dropped"]}
-    assert causes["grey.mp4"] == "no face" and "of 8 frames" in causes["other.mp4"]
+    assert causes["grey.mp4"] == "no face" and "of 6 frames" in causes["other.mp4"]
     assert causes["0.png"] == "no face" and causes["1.jpg"] == "not an image"
     rows = {r["identity"]: r for r in storage.read_table(str(tmp_path / "out" / "rows.parquet")).to_pylist()
             if r["condition"] == "same"}
@@ -197,7 +197,7 @@ def test_the_page_plays_every_film_in_step_and_stands_alone(judged: Path, tmp_pa
     page = Path(write_film_page(str(judged), str(tmp_path / "page.html"), shown=1)).read_text()
     assert "<script" not in page and "http" not in re.sub(r"base64,[\w+/=]*", "", page)
     film, = re.findall(r'<div class="film" id="film\d" style="(.*?)"', page)
-    assert f"--frames:{FRAMES};" in film and "--seconds:0.3200;" in film
+    assert f"--frames:{FRAMES};" in film and "--seconds:0.2400;" in film
     assert len(re.findall(r"background-image:url\(data:image/jpeg", page)) == 6
     reels = set(re.findall(r'class="reel (w\d)"', page))
     assert reels == {f"w{n}" for n in range(6)}
@@ -218,7 +218,7 @@ def test_inputs_are_degraded_alike_each_time_and_judged(folder: Path, shared_dat
             ("gt", ".mkv"), ("lq", ".mp4"), ("truth", ".npz"))), *(f"references/{n}/0.jpg" for n in (FIRST, SECOND))])
     assert all((tmp_path / "in" / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
     run = CliRunner().invoke(app, ["evaluate", "none", str(tmp_path / "in"), str(tmp_path / "out"), "--protocol",
-                                   "films", "--clip-length", "4", "--outputs", f"idle={tmp_path / 'in' / 'lq'}"],
+                                   "films", "--clip-length", "3", "--outputs", f"idle={tmp_path / 'in' / 'lq'}"],
                              env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert run.exit_code == 0, run.output
     means = means_of(tmp_path / "out")
@@ -230,12 +230,12 @@ def test_inputs_are_degraded_alike_each_time_and_judged(folder: Path, shared_dat
 
 
 def test_memory_does_not_grow_with_the_length_of_a_film(tmp_path: Path) -> None:
-    """Of a film only numbers stay: 100 frames more would be 2.4 MB of pixels in truth and output."""
+    """Of a film only numbers stay: 60 frames more would be 1.5 MB of pixels in truth and output."""
     wide = cv2.GaussianBlur(rng(0, "long film").integers(0, 255, (64, 400, 3)).astype(np.uint8), (0, 0), 3)
     eyes = Eyes(embedder("judge_small"), ALIGNED)
     eyes.detector = None
     most = {}
-    for count in (5, 100, 200):
+    for count in (5, 60, 120):
         place = tmp_path / f"{count}.mp4"
         write(place, np.stack([wide[:, n:n + 64] for n in range(count)]))
         tracemalloc.start()
@@ -244,7 +244,7 @@ def test_memory_does_not_grow_with_the_length_of_a_film(tmp_path: Path) -> None:
         most[count] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert row["frames"] == count and row["judge_target"] == pytest.approx(1)
-    assert most[200] - most[100] < 8e5
+    assert most[120] - most[60] < 5e5
 
 
 def test_frames_come_one_after_the_other_with_their_times(folder: Path) -> None:
