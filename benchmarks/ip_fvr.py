@@ -226,10 +226,8 @@ def hacking(folder: Path) -> None:
     """Reward by the loss's network against likeness by the judge over the course of feedback learning, one plot."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for run in LEARNT:
+    for run in (run for run in LEARNT if (folder / "runs" / run / "progress.jsonl").exists()):
         file = folder / "runs" / run / "progress.jsonl"
-        if not file.exists():
-            continue
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         for key, style, who in (("reward", "-", "reward, network in the loss"),
                                 ("identity_cosine", ":", "one-step estimate to the truth, the same network"),
@@ -238,7 +236,8 @@ def hacking(folder: Path) -> None:
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=f"{run}: {who}")
     axes.set(xlabel="clips seen", ylabel="cosine")
-    axes.legend(fontsize=7)
+    if axes.lines:
+        axes.legend(fontsize=7)
     figure.savefig(folder / "hacking.png", dpi=150)
 
 

@@ -18,7 +18,7 @@ from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import derive, rng
 from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES
-from anchorface.training.clips import by_frame, frames_of, over_frames
+from anchorface.training.clips import OF_FRAMES, by_frame, frames_of, over_frames
 from anchorface.training.networks import Networks
 from anchorface.training.objectives.prediction import Prediction, Velocity, autocast, crop_matrices
 from anchorface.training.recipes import Recipe
@@ -34,7 +34,7 @@ def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.devic
     Args:
         empty: which samples see the empty prompt.
     """
-    rows, frames = by_frame(batch), frames_of(batch)
+    rows, frames = by_frame({name: batch[name] for name in OF_FRAMES & batch.keys()}), frames_of(batch)
     empty = empty if isinstance(empty, bool) else each_frame(empty, frames)
 
     def encoded(name: str) -> Tensor:
@@ -98,7 +98,7 @@ def told(recipe: Recipe, positions: NDArray[np.int64], known: NDArray[np.float32
     for row, position in enumerate(positions):
         draws = rng(recipe.seed, "attributes", int(position))
         degraded[row] = draws.random() < recipe.degraded_targets
-        unsaid = draws.random(said.shape[1]) < recipe.attribute_dropout
+        unsaid = np.less(draws.random(said.shape[1]), recipe.attribute_dropout)
         said[row, [QUALITY, ARTEFACTS]] = (0.0, 1.0) if degraded[row] else (1.0, 0.0)
         if degraded[row]:
             unsaid[[QUALITY, ARTEFACTS]] = ((False, True), (True, False), (False, False))[draws.integers(3)]
