@@ -21,7 +21,6 @@ from anchorface.evaluation.films.measured import Measurer
 from anchorface.evaluation.sources import ALIGNED
 from anchorface.faces.embed import embedder
 from anchorface.records import ConfigurationError, DataError, rng, storage
-from anchorface.synthetic import write_films
 
 FRAMES, CLIP, SIZE = 6, 3, 128
 FIRST, SECOND = "s000000-00", "s000001-00"
@@ -31,7 +30,9 @@ FIRST, SECOND = "s000000-00", "s000001-00"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two people's films, with exact flow and one reference each."""
     root = tmp_path_factory.mktemp("true films")
-    write_films(root, 2, FRAMES, seed=5, size=SIZE, references=1)
+    words = {"identities": 2, "frames": FRAMES, "photos": 1, "size": SIZE, "seed": 5, "workers": 1}
+    run = CliRunner().invoke(app, ["corpus", str(root), *(f"--{key}={value}" for key, value in words.items())])
+    assert run.exit_code == 0 and "2 films" in run.output, run.output
     return root
 
 
