@@ -90,7 +90,7 @@ def test_it_restores_with_any_number_of_references(restorer: Restorer, faces: li
 
     def restored(count: int, **settings: object) -> np.ndarray:
         shown = [[Reference(image=image) for image in faces[1 : 1 + count]]]
-        asked = SamplerSettings(**{"steps": 2, "mean_draws": 1, **settings})  # type: ignore[arg-type]
+        asked = SamplerSettings(**{"steps": 2, "mean_draws": 1, "keep": 0.0, **settings})  # type: ignore[arg-type]
         return restorer.restore_aligned(faces[0][None], shown, seeds=[5], settings=asked)[0].astype(int)
 
     def apart(one: np.ndarray, other: np.ndarray) -> int:
