@@ -250,7 +250,7 @@ def iconface_tiny_short() -> Recipe:
     """`iconface_tiny` for continuous integration: the same line, too few samples to learn much."""
     return replace(iconface_tiny(), name="iconface_tiny_short", positions=256, warmup=64, cooldown=128,
                    ema_half_life=64, checkpoint_every=128, log_every=64, grid_every=256, grid_images=2, grid_steps=4,
-                   validation=ValidationSettings(every=256, samples=4, pictures=2, steps=4))
+                   validation=ValidationSettings(every=256, samples=4, pictures=2, steps=4, kept=2))
 
 
 def iconface() -> Recipe:
