@@ -48,6 +48,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
               low="A natural photograph without artefacts.",
               high="A photograph with compression artefacts and distorted features."),
 )
+CLEAN = {"quality": 1.0, "artefacts": 0.0}
+"""What every restored face shall be, and what training says of clean targets."""
 ATTRIBUTE_NAMES: tuple[str, ...] = tuple(attribute.name for attribute in ATTRIBUTES)
 
 

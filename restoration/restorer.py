@@ -34,7 +34,7 @@ from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.rg_ipfr.guidance import multi_reference
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
 from anchorface.records import CheckpointError, ConfigurationError, DataError, derive
-from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, attribute_row
+from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, CLEAN, attribute_row
 from anchorface.restoration.sampler_settings import SamplerSettings
 
 EMBEDDING_SIZE = 112
@@ -220,10 +220,10 @@ class Restorer:
                  for r in range(len(references[0]))]
         given = conditions(self.encoders, images, shown, matrices, self._raw_embeddings(references) if shown else None)
         given = replace(given, frames=frames, context_scales=settings.context_scales)
-        if settings.speaks:
-            if not self.settings.system.hears_attributes:
-                raise ConfigurationError(f"{self.folder}: its system hears no attributes; say none, and avoid none")
-            rows = np.tile(attribute_row(dict(settings.attributes)), (count, 1))
+        if settings.speaks and not self.settings.system.hears_attributes:
+            raise ConfigurationError(f"{self.folder}: its system hears no attributes; say none, and avoid none")
+        if self.settings.system.hears_attributes:
+            rows = np.tile(attribute_row(CLEAN | dict(settings.attributes)), (count, 1))
             if settings.age_of_references and shown:
                 rows[:, AGE_PLACE] = self._ages(references) / ATTRIBUTES[AGE_PLACE].whole
             given = given.with_attributes(torch.from_numpy(rows).to(self.device))

@@ -17,7 +17,7 @@ from anchorface.models.flow import logit_normal_sigma, mix, mode_sigma, uniform_
 from anchorface.models.pixels import levels_to_tensor
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import derive, rng
-from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES
+from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, CLEAN, attribute_row
 from anchorface.training.clips import OF_FRAMES, by_frame, frames_of, over_frames
 from anchorface.training.networks import Networks
 from anchorface.training.objectives.prediction import Prediction, Velocity, autocast, crop_matrices
@@ -29,7 +29,8 @@ SIGMAS = {"logit-normal": logit_normal_sigma, "uniform": uniform_sigma, "mode": 
 
 def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.device,
            empty: Tensor | bool = False) -> tuple[Tensor, Conditions]:
-    """A batch's clean target tokens [B, L, C] and its conditions; cached latents are taken where the batch has them.
+    """A batch's clean target tokens [B, L, C] and its conditions, under which a clean picture is asked for; cached
+    latents are taken where the batch has them.
 
     Args:
         empty: which samples see the empty prompt.
@@ -49,6 +50,9 @@ def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.devic
                            encoded("reference_latents").unbind(1) if cached else (), frames)
         target = encoded("target_latent") if cached else networks.encoders.autoencoder.encode(
             levels_to_tensor(rows["target"], device)).float()
+    if recipe.model.system.hears_attributes:
+        clean = torch.from_numpy(attribute_row(CLEAN)).to(device)
+        given = given.with_attributes(clean.expand(len(target), -1))
     return target, given
 
 

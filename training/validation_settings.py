@@ -34,7 +34,7 @@ class ValidationSettings:
     pictures: Annotated[int, SIZE_OR_NONE] = 8
     steps: Annotated[int, Bounds(1, 1000)] = 6
     judge: str = "judge_small"
-    kept: Annotated[int, SIZE_OR_NONE] = 8
+    kept: Annotated[int, SIZE_OR_NONE] = 16
     metric: str = "flow"
     patience: Annotated[int, COUNT_OR_NONE] = 0
 

@@ -19,7 +19,7 @@ from anchorface.models.conditions import Conditions
 from anchorface.models.flow import VelocityFunction
 from anchorface.models.rg_ipfr.guidance import Predict, constant, in_one_batch
 from anchorface.models.sampler import guided
-from anchorface.records.attributes import ATTRIBUTES, attribute_row
+from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, CLEAN, attribute_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,16 @@ class Negative:
         attribute_row(dict(self.attributes))
 
     def of(self, given: Conditions) -> Conditions:
-        """n_s for these conditions c: what else is said of the pictures stays."""
+        """n_s for these conditions c: what else is said of the pictures stays; but of how clean they are, it is said
+        anew, since training says one thing of that at a time, or both alike.
+        """
         said = torch.from_numpy(attribute_row(dict(self.attributes))).to(given.text.device)
         before = given.attributes
         if before is None:
             before = said.new_full((len(given.text), len(ATTRIBUTES)), np.nan)
+        if dict(self.attributes).keys() & CLEAN.keys():
+            before = before.clone()
+            before[:, [ATTRIBUTE_NAMES.index(name) for name in CLEAN]] = np.nan
         return given.with_attributes(torch.where(said.isnan(), before, said.to(before.dtype)))
 
 

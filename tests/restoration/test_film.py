@@ -19,7 +19,7 @@ from anchorface.faces.images import encode_jpeg
 from anchorface.models.ip_fvr.negatives import Negative
 from anchorface.models.keep import Keep
 from anchorface.records import ConfigurationError, PhotoError, storage
-from anchorface.records.attributes import ATTRIBUTE_NAMES
+from anchorface.records.attributes import ATTRIBUTE_NAMES, CLEAN
 from anchorface.records.film_writing import FilmWriter
 from anchorface.records.films import FilmReader
 from anchorface.restoration import Restorer, SamplerSettings, make_reference, restore_folder
@@ -245,10 +245,12 @@ def test_age_is_measured_on_the_references_of_each_face(in_clips: Restorer, shar
     settings = replace(QUICK, **said([], "references"))
     both = [in_clips.asked(crops, [[one], [other]], None, settings).given.attributes
             for one, other in (shown, shown[::-1])]
-    place = ATTRIBUTE_NAMES.index("age")
-    assert both[0].isnan().sum() == 2 * (len(ATTRIBUTE_NAMES) - 1)
+    place, clean = ATTRIBUTE_NAMES.index("age"), [ATTRIBUTE_NAMES.index(name) for name in CLEAN]
+    assert both[0].isnan().sum() == 2 * (len(ATTRIBUTE_NAMES) - 1 - len(CLEAN))
     assert torch.equal(both[0][:, place], both[1][:, place].flip(0)) and 0 < both[0][0, place] < 1
-    assert in_clips.asked(crops, [[], []], None, settings).given.attributes.isnan().all()
+    unsaid = in_clips.asked(crops, [[], []], None, settings).given.attributes
+    assert unsaid.isnan().sum() == 2 * (len(ATTRIBUTE_NAMES) - len(CLEAN))
+    assert unsaid[:, clean].tolist() == 2 * [list(CLEAN.values())]
 
 
 def test_clips_are_set_for_systems_that_have_them(in_clips: Restorer, frame_by_frame: Restorer) -> None:
