@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anchorface.records.decoding.film import Frames
-from anchorface.records.errors import PhotoError, StorageError
+from anchorface.records.decoding.film import Frames, open_film_file
+from anchorface.records.errors import PhotoError
 from anchorface.records.film_writing import FilmWriter
 from anchorface.records.films import USUAL_RATE, FilmLimits
-from anchorface.records.storage import filesystem
 
 MOST_BYTES = 2**31
 """Frames of one film in memory, at most: 2 GiB are 114 seconds of 512 px at 25 a second."""
@@ -28,12 +27,7 @@ def read_film(uri: str) -> tuple[np.ndarray, NDArray[np.float64]]:
     Raises:
         PhotoError: `unreadable`, `size changes`, `too many frames`, or a cause of records.decoding.film.Frames.
     """
-    try:
-        system, path = filesystem(uri)
-        file = system.open_input_file(path)
-    except (OSError, StorageError) as error:
-        raise PhotoError("unreadable", uri, str(error)) from error
-    with file:
+    with open_film_file(uri) as file:
         return _read(file, uri)
 
 

@@ -20,12 +20,11 @@ from anchorface.faces.align import apply_matrix, ffhq_matrix, paste_back, warp
 from anchorface.faces.detect import Detection
 from anchorface.faces.tracks import LinkSettings
 from anchorface.models.ip_fvr.blending import BlendingSettings
-from anchorface.records import ConfigurationError, DataError, PhotoError, StorageError, derive
-from anchorface.records.decoding.film import Frames
+from anchorface.records import ConfigurationError, DataError, PhotoError, derive
+from anchorface.records.decoding.film import Frames, open_film_file
 from anchorface.records.decoding.sound import Sound, copy_sound
 from anchorface.records.film_writing import FilmWriter
 from anchorface.records.films import FilmLimits
-from anchorface.records.storage import filesystem
 from anchorface.restoration.clips import Crop, restored_crops
 from anchorface.restoration.film_faces import FaceTrack, Film, FilmFaces, find_tracks, with_owners
 from anchorface.restoration.photo import FACES
@@ -82,12 +81,7 @@ def open_film(uri: str) -> Iterator[OpenFilm]:
     Raises:
         PhotoError: `unreadable`.
     """
-    try:
-        system, path = filesystem(uri)
-        file = system.open_input_file(path)
-    except (OSError, StorageError) as error:
-        raise PhotoError("unreadable", uri, str(error)) from error
-    with file:
+    with open_film_file(uri) as file:
         yield OpenFilm(file, uri)
 
 

@@ -18,6 +18,7 @@ from anchorface.faces.embed import Embedder
 from anchorface.faces.tracks import SHAKE, Linker, LinkSettings, Sighting, bridge, steadied
 from anchorface.models.anchor import anchor
 from anchorface.records import PhotoError
+from anchorface.restoration.restorer import EMBEDDING_SIZE
 
 LEAST = 3
 """Frames in which a face must be seen to have a track; what a detector sees once or twice is often none (our choice).
@@ -26,7 +27,6 @@ LIKENESS = 0.2
 """Cosine below which a track and references may be of different people (our choice). It depends on the embedder: with
 adaface_small a third of the pairs of different people in the shared films lie above, so who is said to be a stranger
 most likely is one, and a stranger may go unsaid."""
-EMBEDDING_SIZE = 112
 Film = Iterator[tuple[float, NDArray[np.uint8]]]
 """Times in seconds, rising, and frames uint8 [H, W, 3]."""
 

@@ -26,7 +26,7 @@ from anchorface.models.anchor import require_embeddings
 from anchorface.models.cache import Cache
 from anchorface.models.checkpoint import load_model
 from anchorface.models.conditions import Conditions
-from anchorface.models.encode import Encoders, conditions, identity_embedding, looked_at
+from anchorface.models.encode import Encoders, conditions, looked_at
 from anchorface.models.flow import VelocityFunction, shift_schedule
 from anchorface.models.ip_fvr.negatives import away_from
 from anchorface.models.keep import Keep, blend
@@ -228,8 +228,13 @@ class Restorer:
                 rows[:, AGE_PLACE] = self._ages(references) / ATTRIBUTES[AGE_PLACE].whole
             given = given.with_attributes(torch.from_numpy(rows).to(self.device))
         unlike = settings.scales(self.settings.system) is not None or settings.reference_guidance != 1.0
-        own = identity_embedding(self.encoders.embedder, images, matrices) if unlike else None
-        return Asked(given=given, own=own, images=images, shares=self._shares(images, matrices, settings))
+        shares = np.full(count, settings.keep) if settings.keep else None
+        ramp = self.keep if settings.keep is None else None
+        own = None
+        if unlike or ramp is not None:
+            own, lengths = looked_at(self.encoders.embedder, images, matrices)
+            shares = shares if ramp is None else ramp.share(lengths[:, 0].cpu().numpy())
+        return Asked(given=given, own=own, images=images, shares=shares)
 
     def velocity(self, asked: "Asked", settings: SamplerSettings) -> VelocityFunction:
         """The velocity that faces are drawn with, guided as the settings say."""
@@ -279,13 +284,6 @@ class Restorer:
     @cached_property
     def _age_network(self) -> AgeNetwork:
         return AgeNetwork()
-
-    def _shares(self, images: Tensor, matrices: np.ndarray, settings: SamplerSettings) -> np.ndarray | None:
-        if settings.keep is not None:
-            return np.full(len(images), settings.keep) if settings.keep else None
-        if self.keep is None:
-            return None
-        return self.keep.share(looked_at(self.encoders.embedder, images, matrices)[1][:, 0].cpu().numpy())
 
     def _velocity(self, of: Conditions, own: Tensor | None, settings: SamplerSettings,
                   scales: tuple[float, float] | None) -> VelocityFunction:

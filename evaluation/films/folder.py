@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from anchorface.evaluation.protocols.layouts import PICTURES
-from anchorface.records import DataError, PhotoError, StorageError, storage
-from anchorface.records.decoding.film import Frames
+from anchorface.records import DataError, PhotoError, storage
+from anchorface.records.decoding.film import Frames, open_film_file
 from anchorface.records.films import FilmLimits
 from anchorface.records.kinds import FILMS
 from anchorface.records.table_stream import sha256_of
@@ -65,12 +65,7 @@ def frames(uri: str) -> Generator[tuple[float, np.ndarray], None, None]:
     Raises:
         PhotoError: `unreadable`, `size changes`, or a cause of records.decoding.film.Frames.
     """
-    try:
-        system, path = storage.filesystem(uri)
-        file = system.open_input_file(path)
-    except (OSError, StorageError) as error:
-        raise PhotoError("unreadable", uri, str(error)) from error
-    with file:
+    with open_film_file(uri) as file:
         film = Frames(file, uri, LIMITS)
         shape: tuple[int, ...] = ()
         try:

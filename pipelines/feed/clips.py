@@ -25,7 +25,7 @@ from anchorface.pipelines.feed.order import Rows
 from anchorface.pipelines.feed.settings import FeedSettings
 from anchorface.pipelines.feed.table import Columns
 from anchorface.pipelines.sources.address import parse_address
-from anchorface.records.attributes import attribute_row
+from anchorface.records.attributes import CLEAN, attribute_row
 from anchorface.records.errors import DataError
 from anchorface.records.lineage import code_hash
 from anchorface.records.nouns import Clip
@@ -118,8 +118,8 @@ class Clips:
 def attributes(columns: Columns, rows: list[int]) -> NDArray[np.float32]:
     """What is known of a clip's clean frames, [A] in the order of records.attributes: their mean age and smile, and
     that they are clean."""
-    known = {"smile": float(np.clip((columns["smile"][rows].mean() - SERIOUS) / (BROAD - SERIOUS), 0, 1)),
-             "quality": 1.0, "artefacts": 0.0}
+    smile = float(np.clip((columns["smile"][rows].mean() - SERIOUS) / (BROAD - SERIOUS), 0, 1))
+    known = CLEAN | {"smile": smile}
     ages = columns["age"][rows]
     if np.isfinite(ages).any():
         known["age"] = float(np.clip(np.nanmean(ages), 0, 100))

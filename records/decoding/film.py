@@ -7,6 +7,8 @@ import io
 import itertools
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
@@ -15,8 +17,9 @@ from numpy.typing import NDArray
 
 from anchorface.records.decoding.child import decoder
 from anchorface.records.decoding.inside import Inside
-from anchorface.records.errors import PhotoError
+from anchorface.records.errors import PhotoError, StorageError
 from anchorface.records.films import FilmLimits, FilmReader, Look
+from anchorface.records.storage import filesystem
 
 _LOST = "lost"
 """The cause where the process ended over another file: the film is opened again."""
@@ -25,6 +28,22 @@ AHEAD = 2**20
 SKIPPING = 5.0
 """Seconds of decoding without a frame that is wanted, before that is said."""
 _NUMBERS = itertools.count()
+
+
+@contextmanager
+def open_film_file(uri: str) -> Iterator[BinaryIO]:
+    """A film's file by its address, for `Frames`.
+
+    Raises:
+        PhotoError: `unreadable`.
+    """
+    try:
+        system, path = filesystem(uri)
+        file = system.open_input_file(path)
+    except (OSError, StorageError) as error:
+        raise PhotoError("unreadable", uri, str(error)) from error
+    with file:
+        yield file
 
 
 class Frames:

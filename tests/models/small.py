@@ -34,11 +34,15 @@ def fresh(settings=PATHWAYS):
 
 def stirred(settings=PATHWAYS):
     """IConFace with every adapter away from its start."""
-    model = fresh(settings)
+    return stir(fresh(settings), 0.2)
+
+
+def stir(model, scale):
+    """A system with every adapter moved by normal numbers of this size, the same ones each time."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in model.trainable_parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
     return model
 
 

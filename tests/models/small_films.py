@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 import torch
-from small import PATHWAYS, backbone_with_random_weights, inputs
+from small import PATHWAYS, backbone_with_random_weights, inputs, stir
 
 from anchorface.models.build import build
 from anchorface.models.conditions import Conditions, FaceTokens
@@ -37,9 +37,4 @@ def given_of(references=2, seed=0, attributes=SAID):
 
 def stirred_film(settings=FILMS):
     """IP-FVR with every adapter away from its start."""
-    model = build(settings, backbone_with_random_weights())
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in model.trainable_parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
+    return stir(build(settings, backbone_with_random_weights()), 0.3).eval()

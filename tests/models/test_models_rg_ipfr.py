@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import BACKBONE, BATCH, PATHWAYS, TOKENS, backbone_with_random_weights, inputs
+from small import BACKBONE, BATCH, PATHWAYS, TOKENS, backbone_with_random_weights, inputs, stir
 
 from anchorface.models.backbone import build_backbone, velocity
 from anchorface.models.build import build
@@ -48,12 +48,7 @@ def given_of(references=1, seed=0):
 
 def stirred(settings=CONTEXT):
     """RG-IPFR with every adapter away from its start."""
-    model = build(settings, backbone_with_random_weights())
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in model.trainable_parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
+    return stir(build(settings, backbone_with_random_weights()), 0.2).eval()
 
 
 def test_the_context_is_two_projections_and_two_embeddings():

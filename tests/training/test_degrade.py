@@ -23,16 +23,10 @@ from anchorface.training.validation import Validation
 from anchorface.training.validation_settings import ValidationSettings
 from tests.degradation.test_batch import BAR, WORST
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 STEPS = 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

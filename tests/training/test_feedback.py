@@ -1,6 +1,5 @@
 """Feedback learning, and losses of clips, against numbers worked out by hand and against finite differences."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -25,15 +24,9 @@ from anchorface.training.objectives.prediction import crop_matrices
 from anchorface.training.recipes import Recipe
 from tests.training.measuring_rank import moved
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU, CLIPS, FRAMES = torch.device("cpu"), 2, 3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """IP-FVR through the ordinary verbs: trained on clips, resumed, begun with an IConFace, by one rank and by two."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +22,10 @@ from anchorface.training.recipes import Recipe, recipe
 from anchorface.training.validation_settings import ValidationSettings
 from tests.training.ranks import job_of, only_checkpoint, run_ranks, same_bits, weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HERE = Execution(workers=0, threads=1)
 STEPS, HALF = 4, 2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
