@@ -127,6 +127,7 @@ def tables(out: Path) -> dict[str, str]:
 
 def damages(kind: str, out: Path) -> list[str]:
     """What is not whole under a final name."""
+    from anchorface.identity_index.lance_store import WRITING
     from anchorface.pipelines.verify import workspace_checks
     from anchorface.records.checks import carry_out
     from anchorface.training.checkpoints.verify import checkpoint_checks
@@ -136,8 +137,10 @@ def damages(kind: str, out: Path) -> list[str]:
     else:
         checks = [check for path in out.glob("checkpoints/*/checkpoint.json") for check in
                   checkpoint_checks(str(path.parent))]
+    unfinished = [path.parent for path in out.rglob(WRITING)]  # whose files do not say that they are whole
     empty = [f"{path}: empty" for path in out.rglob("*") if path.is_file() and not path.stat().st_size
-             and path.suffix in (".parquet", ".json", ".tar", ".safetensors") and path.name != NOBODY_AT_WORK]
+             and path.suffix in (".parquet", ".json", ".tar", ".safetensors") and path.name != NOBODY_AT_WORK
+             and not any(path.is_relative_to(folder) for folder in unfinished)]
     return empty + [f"{damage.place}: {damage.found}" for damage in carry_out(checks) if damage is not None]
 
 

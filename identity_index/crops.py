@@ -12,7 +12,7 @@ from typing import Self
 import lance
 import pyarrow as pa
 
-from anchorface.identity_index.lance_store import conditions, erase, index_column, location, reading
+from anchorface.identity_index.lance_store import conditions, erase, forget, index_column, location, reading
 from anchorface.records.errors import DataError
 from anchorface.records.storage import delete, exists, join
 
@@ -44,20 +44,24 @@ class CropStore:
             return cls(uri, lance.dataset(location(uri, TABLE)))
 
     @classmethod
-    def update(cls, uri: str, face_ids: pa.ChunkedArray, batches: Iterable[pa.RecordBatch]) -> Self:
+    def update(cls, uri: str, face_ids: pa.ChunkedArray, batches: Iterable[pa.RecordBatch], *,
+               doubtful: bool = False) -> Self:
         """Bring the store up to date: add the crops of these faces that it lacks or has otherwise. A store that cannot
-        be read, which a power cut in its first writing leaves, is made anew.
+        be read is made anew.
 
         Args:
             uri: the index's folder, which exists.
             face_ids: the faces that need a crop.
             batches: face_id and crop; those of other faces are passed over.
+            doubtful: an earlier writer died, so every crop that is here is read and compared with its check.
 
         Raises:
             DataError: a face has no crop, or a batch lacks a column.
         """
         try:
             store = cls.open(uri)
+            if store is not None and doubtful:
+                store._look_at_all()
             held = store._checks() if store is not None else {}
         except DataError:
             delete(join(uri, TABLE))
@@ -81,7 +85,7 @@ class CropStore:
         if len(met) < len(wanted):
             raise DataError(f"crop store: face {min(wanted - met)} has no crop; run `find_faces` again")
         assert store is not None, "at least one face was wanted"
-        if not store._indexed():
+        if doubtful or not store._indexed():
             index_column(store._dataset, "face_id")
         return store
 
@@ -114,6 +118,19 @@ class CropStore:
         with reading(self.uri, "the crop store cannot be read"):
             table = self._dataset.to_table(columns=["face_id", "check"])
         return dict(zip(table["face_id"].to_pylist(), table["check"].to_pylist(), strict=True))
+
+    def _look_at_all(self) -> None:
+        """Read every crop, and what older versions left.
+
+        Raises:
+            DataError: a file cannot be read, or a crop is not what was written.
+        """
+        with reading(self.uri, "the crop store cannot be read"):
+            for batch in self._dataset.to_batches(batch_size=FETCH):
+                for face_id, crop, check in zip(*(batch[name].to_pylist() for name in CROP_SCHEMA.names), strict=True):
+                    if zlib.crc32(crop) != check:
+                        raise DataError(f"{self.uri}: the crop of face {face_id} is damaged in the crop store")
+            forget(self._dataset)
 
     def _indexed(self) -> bool:
         return any(index.num_rows_indexed == self._dataset.count_rows() for index in self._dataset.describe_indices())

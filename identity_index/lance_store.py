@@ -1,7 +1,8 @@
 """What both tables of the index ask of Lance: where they stand, conditions in SQL, and bytes that are really gone.
 
 Lance never changes a file: a deletion only marks rows, and every version stays until it is cleaned up. One process
-writes to a table at a time; readers of an older version may lose it when a writer cleans up.
+writes to a table at a time; readers of an older version may lose it when a writer cleans up. Lance brings nothing that
+it writes to the disk: `writing` does, and knows when it was not done.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,10 +12,12 @@ from datetime import timedelta
 import lance
 
 from anchorface.records.errors import DataError
-from anchorface.records.storage import filesystem, join
+from anchorface.records.storage import delete, exists, filesystem, join, sync, write_atomic
 
 AT_ONCE = 2000
 """Values in one condition."""
+WRITING = "writing"
+"""Stands in an index's folder while somebody writes to it, and stays where a writer died."""
 
 
 def location(uri: str, table: str) -> str:
@@ -36,6 +39,29 @@ def reading(uri: str, what: str) -> Iterator[None]:
         gone = "not found" in str(error).lower()
         hint = "; another process has replaced the index meanwhile: try again" if gone else ""
         raise DataError(f"{uri}: {what}: {error}{hint}") from error
+
+
+@contextmanager
+def writing(uri: str, *, whole: bool = False) -> Iterator[bool]:
+    """Around all that writes to the tables of an index: what was written is on the disk at the end. Inside it is known
+    whether an earlier writer died: then files may be cut short under their final names, since a power cut keeps names
+    and loses bytes.
+
+    Args:
+        uri: the index's folder, which exists.
+        whole: what is written inside looks at everything or makes it anew, so that no doubt is left at the end.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    mark = join(uri, WRITING)
+    doubtful = exists(mark)
+    if not doubtful:
+        write_atomic(mark, b"")
+    yield doubtful
+    sync(uri)
+    if whole or not doubtful:
+        delete(mark)
 
 
 def quoted(text: str) -> str:
@@ -79,5 +105,6 @@ def erase(dataset: lance.LanceDataset, face_ids: Sequence[str]) -> int:
 
 
 def forget(dataset: lance.LanceDataset, older_than: timedelta = timedelta(0)) -> None:
-    """Remove older versions and what killed writers left behind."""
+    """Remove older versions and what killed writers left behind, once the newest is on the disk."""
+    sync(dataset.uri)
     dataset.cleanup_old_versions(older_than=older_than, delete_unverified=True)

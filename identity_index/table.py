@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from anchorface.identity_index.crops import CropStore
 from anchorface.identity_index.directory import Directory
-from anchorface.identity_index.lance_store import conditions, erase, forget, index_column, location, reading
+from anchorface.identity_index.lance_store import conditions, erase, forget, index_column, location, reading, writing
 from anchorface.identity_index.retrieval.album import Album
 from anchorface.identity_index.retrieval.mismatch import REFERENCE_KEYS, Chosen, MismatchPolicy, select
 from anchorface.identity_index.rows import BATCH, INDEX_SCHEMA, by_identity, index_rows, outside
 from anchorface.identity_index.unit import unit
 from anchorface.records.errors import DataError
-from anchorface.records.storage import exists, join, make_folder, sync
+from anchorface.records.storage import delete, exists, join, make_folder
 
 __all__ = ["INDEX_SCHEMA", "IdentityIndex"]
 
@@ -77,7 +77,8 @@ class IdentityIndex:
         cls, uri: str, faces: pa.Table, *, crops: Iterable[pa.RecordBatch] | None = None,
         vector_index_rows: int = VECTOR_INDEX_ROWS,
     ) -> Self:
-        """Write the table and its indexes; an older table there is replaced in one step, and its versions go.
+        """Write the table and its indexes; an older table there is replaced in one step, and its versions go. Where an
+        earlier writer died, every crop is looked at and the table is made without the older one.
 
         Args:
             uri: the index's folder.
@@ -93,22 +94,25 @@ class IdentityIndex:
         """
         rows = index_rows(faces)
         make_folder(uri)
-        there = exists(join(uri, TABLE))
-        store = CropStore.update(uri, rows["face_id"], crops) if crops is not None else CropStore.open(uri)
-        dataset = lance.write_dataset(
-            pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows)), location(uri, TABLE),
-            mode="overwrite" if there else "create")
-        for column in ("identity", "face_id"):
-            index_column(dataset, column)
-        count = dataset.count_rows()
-        if count >= vector_index_rows:
-            dataset.create_index(
-                "embedding", "IVF_PQ", metric="cosine", num_partitions=math.ceil(count / ROWS_PER_PARTITION),
-                num_sub_vectors=_sub_vectors(rows.schema.field("embedding").type.list_size))
-        forget(dataset)
-        if store is not None:
-            store.keep(rows["face_id"])
-        sync(uri)
+        with writing(uri, whole=crops is not None) as doubtful:
+            if doubtful:
+                delete(join(uri, TABLE))
+            there = exists(join(uri, TABLE))
+            store = (CropStore.open(uri) if crops is None
+                     else CropStore.update(uri, rows["face_id"], crops, doubtful=doubtful))
+            dataset = lance.write_dataset(
+                pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows)), location(uri, TABLE),
+                mode="overwrite" if there else "create")
+            for column in ("identity", "face_id"):
+                index_column(dataset, column)
+            count = dataset.count_rows()
+            if count >= vector_index_rows:
+                dataset.create_index(
+                    "embedding", "IVF_PQ", metric="cosine", num_partitions=math.ceil(count / ROWS_PER_PARTITION),
+                    num_sub_vectors=_sub_vectors(rows.schema.field("embedding").type.list_size))
+            forget(dataset)
+            if store is not None:
+                store.keep(rows["face_id"])
         return cls(uri, dataset)
 
     @classmethod
@@ -137,14 +141,14 @@ class IdentityIndex:
             known = self._dataset.to_table(columns=["face_id"], filter=condition, limit=1)
             if len(known):
                 raise DataError(f"{self.uri}: face {known['face_id'][0]} is in the index already")
-        if crops is not None:
-            self._crops = CropStore.update(self.uri, rows["face_id"], crops)
-        batches = pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows))
-        self._dataset = lance.write_dataset(batches, self._dataset.uri, mode="append")
-        scalar = [index.name for index in self._dataset.describe_indices() if "embedding" not in index.field_names]
-        self._dataset.optimize.optimize_indices(index_names=scalar)
-        forget(self._dataset, KEPT)
-        sync(self.uri)
+        with writing(self.uri):
+            if crops is not None:
+                self._crops = CropStore.update(self.uri, rows["face_id"], crops)
+            batches = pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows))
+            self._dataset = lance.write_dataset(batches, self._dataset.uri, mode="append")
+            scalar = [index.name for index in self._dataset.describe_indices() if "embedding" not in index.field_names]
+            self._dataset.optimize.optimize_indices(index_names=scalar)
+            forget(self._dataset, KEPT)
 
     def delete(self, face_ids: Sequence[str]) -> int:
         """Erase faces and their crops: their bytes are then in no file of the index, nor in an older version.
@@ -155,11 +159,11 @@ class IdentityIndex:
         Returns:
             How many faces of the table went.
         """
-        store = CropStore.open(self.uri)
-        if store is not None:
-            store.erase(face_ids)
-        gone = erase(self._dataset, face_ids)
-        sync(self.uri)
+        with writing(self.uri):
+            store = CropStore.open(self.uri)
+            if store is not None:
+                store.erase(face_ids)
+            gone = erase(self._dataset, face_ids)
         self._dataset, self._crops = lance.dataset(self._dataset.uri), None
         return gone
 

@@ -1,5 +1,6 @@
 """The face index on real Lance tables."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from anchorface.identity_index import INDEX_SCHEMA, IdentityIndex, MismatchPolicy
+from anchorface.identity_index.lance_store import WRITING, writing
 from anchorface.records import FACE_SCHEMA, DataError, rng
 
 DIMENSION = 32
@@ -185,6 +187,30 @@ def test_a_killed_create_goes_on_where_it_stopped(tmp_path, monkeypatch):
     index = IdentityIndex.create(uri, table(0, 60), crops=crops(0, 60))
     assert kept and kept < {path.name for path in Path(uri, "crops.lance", "data").iterdir()}
     assert index.crops([f"{n:05d}-0" for n in range(60)]) == {f"{n:05d}-0": crop(n) for n in range(60)}
+
+
+def test_what_a_power_cut_leaves_of_an_index_is_made_anew(tmp_path):
+    whole, uri = str(tmp_path / "whole"), str(tmp_path / "index")
+    IdentityIndex.create(whole, table(0, 30), crops=crops(0, 30))
+    IdentityIndex.open(whole).append(table(30, 60), crops(30, 60))
+    folders = sorted({path.relative_to(whole).parts[:2] for path in Path(whole).rglob("*") if path.is_file()})
+    assert len(folders) == 8  # data, indexes, transactions and versions of both tables
+    cuts = [(folder, (lambda content: bytes(len(content)))) for folder in folders]
+    cuts += [((), lambda content: b""), ((), lambda content: content[: len(content) // 2])]
+    for folder, left in cuts:
+        shutil.copytree(whole, uri)
+        with pytest.raises(KeyboardInterrupt), writing(uri):
+            for path in Path(uri, *folder).rglob("*"):
+                if path.is_file():
+                    path.write_bytes(left(path.read_bytes()))
+            raise KeyboardInterrupt
+        IdentityIndex.create(uri, table(0, 60), crops=crops(0, 60))
+        again = IdentityIndex.open(uri)
+        assert again.faces().equals(table(0, 60))
+        assert list(again.crops([f"{n:05d}-0" for n in range(60)]).values()) == [crop(n) for n in range(60)]
+        assert len(again.faces(["face_id"], "identity = 'p000003'")) == 5
+        assert not Path(uri, WRITING).exists()
+        shutil.rmtree(uri)
 
 
 def test_creating_again_leaves_no_trace_of_gone_faces_and_changed_crops(tmp_path):
