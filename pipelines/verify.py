@@ -36,13 +36,15 @@ FETCH = 1000
 
 def workspace_checks(out: str) -> list[Check]:
     """All that a workspace holds."""
-    checks = []
-    done = join(out, "done")
+    checks, done, dataset = [], join(out, "done"), join(out, "dataset")
+    building = exists(join(out, "building"))  # until it goes, a version may be without its manifest
+    unfinished = [uri for uri in list_folders(dataset)
+                  if building and uri != _latest(dataset) and not exists(join(uri, "manifest.json"))]
     for uri in list_files(done, (".json",)) if exists(done) else ():
         if uri.rpartition("/")[2] in ("complete.json", "version.json"):
             checks.append(Check(place=uri, look=partial(read_state, uri, dict[str, Any]), advice=AGAIN))
         else:
-            checks += _part_checks(out, uri)
+            checks += _part_checks(out, uri, "" if building and not unfinished else "building/")
     if exists(join(done, "group", "complete.json")):  # until then an index is being made
         checks.append(Check(place=join(out, "index"), look=partial(_look_at_index, join(out, "index")),
                             advice="delete the folder and run `curate` again: `group` makes it anew"))
@@ -52,15 +54,23 @@ def workspace_checks(out: str) -> list[Check]:
         checks.append(Check(place=uri, look=partial(read_state, uri, dict[str, Any]), advice=RESTORE))
         if not uri.startswith(join(out, PENDING)):
             checks.append(Check(place=uri, look=partial(_require_marks, uri), advice=MARK))
-    dataset = join(out, "dataset")
     if exists(join(dataset, "latest")):
         checks.append(Check(place=join(dataset, "latest"), look=partial(latest_version, dataset),
                             advice="write the id of a version into it; `versions` lists them"))
     if exists(dataset):
         checks.append(Check(place=dataset, look=partial(manifests, dataset), advice=COPY))
     for version in list_folders(dataset):
-        checks += version_checks(version)
+        if version not in unfinished:
+            checks += version_checks(version)
     return checks
+
+
+def _latest(dataset: str) -> str:
+    """The folder that `latest` names; empty where it names none, which a check of its own says."""
+    try:
+        return join(dataset, latest_version(dataset)) if exists(join(dataset, "latest")) else ""
+    except DataError:
+        return ""
 
 
 def version_checks(version: str) -> list[Check]:
@@ -83,8 +93,9 @@ def version_checks(version: str) -> list[Check]:
     return checks
 
 
-def _part_checks(out: str, uri: str) -> list[Check]:
-    """A part's marker and its outputs; of a finished version's building site nothing is left."""
+def _part_checks(out: str, uri: str, moved: str) -> list[Check]:
+    """A part's marker and its outputs, but those in the folder `moved`, which a version takes up when it is finished.
+    Empty: in no folder."""
     checks = [Check(place=uri, look=partial(read_state, uri, Marker), advice=AGAIN)]
     try:
         outputs = read_state(uri, Marker)["outputs"]
@@ -93,7 +104,7 @@ def _part_checks(out: str, uri: str) -> list[Check]:
     return checks + [
         Check(place=join(out, path), look=partial(_require, join(out, path), said.get("rewritten", said["sha256"])),
               advice=AGAIN)
-        for path, said in outputs.items() if not path.startswith("building/") or exists(join(out, "building"))
+        for path, said in outputs.items() if not moved or not path.startswith(moved)
     ]
 
 
