@@ -216,15 +216,9 @@ def restored(folder: Path, row: str, checkpoint: str, heaps: dict[str, str]) -> 
     restorer, found = Restorer(checkpoint), {}
     clips = {} if row == "iconface" else {"clip_length": FRAMES + overlap, "overlap": overlap}
     for name, heap in heaps.items():
-        out, answers = folder / "outputs" / name / row, folder / "answers" / name / row
-        restore_folder(restorer, f"{heap}/lq", str(out), detector=Detector(find(DETECTOR)), faces="largest",
+        found[name] = str(folder / "outputs" / name / row)
+        restore_folder(restorer, f"{heap}/lq", found[name], detector=Detector(find(DETECTOR)), faces="largest",
                        references=f"{heap}/references", settings=settings, **clips)
-        answers.mkdir(parents=True, exist_ok=True)
-        for file in out.glob("*.mp4.m[pk][4v]"):  # called after what was restored; a judge knows films by their names
-            answer = answers / f"{file.name.partition('.')[0]}{file.suffix}"
-            answer.unlink(missing_ok=True)
-            answer.hardlink_to(file)
-        found[name] = str(answers)
     return found
 
 

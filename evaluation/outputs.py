@@ -1,4 +1,5 @@
 """Pictures or films that any program wrote for a protocol: one file a case, by the case's name, in their own folder.
+`restore` calls what it makes of `NAME.jpg` `NAME.jpg.png`, and that answers the case too.
 
 In: a folder, the protocol's cases. Out: each case's picture, or the cause why it cannot be judged: `missing`, another
 size, unreadable. Two files for one case are an error: which one is the answer?
@@ -13,7 +14,7 @@ import numpy as np
 
 from anchorface.evaluation.protocols.layouts import PICTURES
 from anchorface.faces.images import read_photo
-from anchorface.records import ConfigurationError, DataError, PhotoError, storage
+from anchorface.records import ConfigurationError, DataError, PhotoError, kinds, storage
 from anchorface.records.table_stream import sha256_of
 
 TAKEN = ("truth", "degraded", "autoencoder")
@@ -49,6 +50,8 @@ class Outputs:
         files: dict[str, str] = {}
         for file in storage.list_files(uri, endings):
             name = PurePosixPath(file).stem
+            if name not in wanted and name.lower().endswith((*kinds.PICTURES, *kinds.FILMS)):
+                name = PurePosixPath(name).stem
             if name not in wanted:
                 extra.append(file)
             elif name in files:

@@ -9,7 +9,7 @@ import pytest
 
 from anchorface.evaluation import evaluate, write_inputs, write_page, write_pictures
 from anchorface.evaluation.evaluate import frozen
-from anchorface.evaluation.outputs import named_folders
+from anchorface.evaluation.outputs import Outputs, named_folders
 from anchorface.evaluation.sources import ALIGNED
 from anchorface.records import ConfigurationError, DataError, storage
 from anchorface.restoration import Restorer, SamplerSettings
@@ -52,6 +52,18 @@ def evaluation(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     judged(root, {name: out / name for name in ("perfect", "copycat", "broken")}, out / "evaluation",
            metrics=("flip", "lpips_alex", "niqe"))
     return out / "evaluation"
+
+
+def test_what_restore_wrote_answers_by_the_name_of_what_was_restored(tmp_path: Path) -> None:
+    for name in ("case0.JPG.png", "case1.mp4.png", "case2.old.png", "case3.png"):
+        (tmp_path / name).touch()
+    found = Outputs.open(str(tmp_path), [f"case{n}" for n in range(4)])
+    assert {name: Path(file).name for name, file in found.files.items()} == {
+        "case0": "case0.JPG.png", "case1": "case1.mp4.png", "case3": "case3.png"}
+    assert [Path(file).name for file in found.extra] == ["case2.old.png"]
+    (tmp_path / "case3.jpg.png").touch()
+    with pytest.raises(DataError, match="two outputs for case 'case3'"):
+        Outputs.open(str(tmp_path), ["case3"])
 
 
 def test_every_answer_is_a_row_or_a_cause(evaluation: Path) -> None:
