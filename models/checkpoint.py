@@ -236,6 +236,22 @@ def require_part_of(description: Description, model: ModelSettings, folder: str 
     return more
 
 
+def require_same_frozen(description: Description, weights: Mapping[str, BaseWeight],
+                        folder: str | os.PathLike[str]) -> None:
+    """For a warm start: refuse adapters that were trained on other frozen weights than those that begin; the embedder
+    of the loss may be another.
+
+    Raises:
+        CheckpointError: names every file that is another.
+    """
+    differing = [f"the {role} is {there.name} ({there.sha256[:12]}) there and {here.name} ({here.sha256[:12]}) here"
+                 for role, there in sorted(description.weights.items())
+                 if role != LOSS_EMBEDDER and (here := weights.get(role)) is not None and here.sha256 != there.sha256]
+    if differing:
+        raise CheckpointError(f"{folder}: its adapters belong to other frozen weights: {'; '.join(differing)}. Start "
+                              "from a checkpoint that was trained on these, or name its files in the recipe.")
+
+
 def _refuse_other(description: Description, model: ModelSettings, keys: list[str], folder: str | os.PathLike[str],
                   do: str) -> None:
     there, here = _flat(description.model.to_dict()), _flat(model.to_dict())

@@ -19,7 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anchorface.models.checkpoint import Description, read_description, require_part_of, require_same_model
+from anchorface.models.checkpoint import (
+    Description,
+    read_description,
+    require_part_of,
+    require_same_frozen,
+    require_same_model,
+)
 from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.feed.consent import require_allowed
 from anchorface.pipelines.feed.cpus import require_cpus
@@ -123,6 +129,7 @@ def _prepare(recipe: Recipe, dataset: Dataset, folder: str, execution: Execution
              report: Callable[[str], None]) -> tuple[Job, str]:
     """The job, and the newest checkpoint if that is the last one; everything is refused here that can be."""
     from anchorface.training.description import fresh
+    from anchorface.training.networks import base_weights
 
     job = Job(
         recipe=replace(recipe, feed=replace(recipe.feed, dataset=redacted(dataset.uri))), execution=execution,
@@ -141,6 +148,7 @@ def _prepare(recipe: Recipe, dataset: Dataset, folder: str, execution: Execution
             require_same_model(said, recipe.model, known)
         else:
             require_part_of(said, recipe.model, known)
+            require_same_frozen(said, base_weights(recipe), known)
         erasures.answer(erasures.replaced(said.manifest_id, said.dataset or dataset.uri), known, execution.erased,
         report)
     if newest is None:

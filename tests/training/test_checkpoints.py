@@ -1,6 +1,7 @@
 """Checkpoints: complete or absent, whole or refused, kept by rule; one run in a folder at a time."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from anchorface.models.checkpoint import Description, load_adapters, read_description, write_description
+from anchorface.models.checkpoint import (
+    LOSS_EMBEDDER,
+    Description,
+    load_adapters,
+    read_description,
+    write_description,
+)
 from anchorface.models.weights import load
 from anchorface.records import CheckpointError, ConfigurationError, StorageError
 from anchorface.records.lock import locked
@@ -179,6 +186,20 @@ def test_a_warm_start_begins_with_another_runs_averages(micro_recipe: Recipe, ti
     expected, found = load(f"{start}/ema.safetensors")[0], load(f"{last}/adapter.safetensors")[0]
     assert all(torch.allclose(expected[name], found[name], atol=1e-12) for name in expected)
     assert read_description(last).extra["start"] == start
+
+
+def test_a_warm_start_from_another_base_is_refused(micro_recipe: Recipe, tiny_dataset: str, finished: Path,
+                                                   tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(str(latest(str(finished))), start)
+    said = read_description(start)
+    another = replace(said.weights["embedder"], sha256="0" * 64)
+    write_description(start, replace(said, weights=said.weights | {LOSS_EMBEDDER: another}))
+    short = replace(micro_recipe, positions=4)
+    assert train(short, tiny_dataset, tmp_path / "run", HERE, start=str(start), track=False)
+    write_description(start, replace(said, weights=said.weights | {"embedder": another}))
+    with pytest.raises(CheckpointError, match="other frozen weights: the embedder is"):
+        train(micro_recipe, tiny_dataset, tmp_path / "refused", HERE, start=str(start), track=False)
 
 
 @pytest.mark.line
