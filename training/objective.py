@@ -6,6 +6,8 @@ are clips of T frames, networks and objectives see B = b * T pictures (training.
 noise level a clip, and losses that are means over its frames.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -111,7 +113,11 @@ def told(recipe: Recipe, positions: NDArray[np.int64], known: NDArray[np.float32
 
 
 def _thinned(recipe: Recipe, networks: Networks, batch: Batch, given: Conditions, device: torch.device) -> Conditions:
-    """The conditions that training shows: some samples without a part of theirs. batch: a row for every picture."""
+    """The conditions that training shows: some samples without a part of theirs, some batches without the references'
+    tokens. batch: a row for every picture."""
+    step = int(batch["position"][0]) // recipe.feed.batch
+    if recipe.anchor_alone and rng(recipe.seed, "anchor alone", step).random() < recipe.anchor_alone:
+        given = replace(given, references=(), faces=())
     if not (recipe.input_dropout or recipe.context_dropout):
         return given
     degraded, references = (rows.to(device) for rows in dropped(recipe, batch["position"]))

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from anchorface.faces.weights import WEIGHTS
 from anchorface.models.anchor import AnchorSettings
 from anchorface.models.configuration import ModelSettings, klein_4b, tiny
+from anchorface.models.iconface.settings import IConFaceSettings
 from anchorface.models.ip_fvr.settings import IPFVRSettings
 from anchorface.models.rg_ipfr.settings import RGIPFRSettings
 from anchorface.models.settings import SystemSettings
@@ -52,6 +53,8 @@ class Recipe:
     sigma_sampler: `logit-normal`, `uniform` or `mode`. prompt_dropout: share of samples with the empty prompt.
     input_dropout: share without their degraded picture and without what is known of their references, context_dropout:
     share of the others without that alone (models.conditions): what guidance asks a network for at use.
+    anchor_alone: share of batches whose references are known by the identity anchor alone, without their tokens, so
+    that the anchor has to say who it is (our choice; the paper's is 0).
     degraded_targets: of a system that hears attributes, share of samples whose target is their degraded picture and
     that are told so, which a network can then be guided away from; attribute_dropout: share of what is known of a face
     that is not said (training.objective.told).
@@ -85,6 +88,7 @@ class Recipe:
     prompt_dropout: Annotated[float, SHARE] = 0.0
     input_dropout: Annotated[float, SHARE] = 0.0
     context_dropout: Annotated[float, SHARE] = 0.0
+    anchor_alone: Annotated[float, SHARE] = 0.0
     degraded_targets: Annotated[float, SHARE] = 0.0
     attribute_dropout: Annotated[float, SHARE] = 0.0
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
@@ -132,6 +136,9 @@ class Recipe:
         _require(self.model.system.hears_attributes or not (self.degraded_targets or self.attribute_dropout),
                  f"degraded_targets {self.degraded_targets}, attribute_dropout {self.attribute_dropout}: this system "
                  "hears no attributes, set both to 0")
+        anchored = isinstance(self.model.system, IConFaceSettings) and self.model.system.identity_anchor
+        _require(anchored or not self.anchor_alone,
+                 f"anchor_alone {self.anchor_alone}: this system has no identity anchor, set it to 0")
         _require(self.feed.frames == 1 or not self.latents, f"latents {self.latents!r}: clips have none; leave it "
                  "empty")
         most = self.model.system.most_frames if isinstance(self.model.system, IPFVRSettings) else self.feed.frames

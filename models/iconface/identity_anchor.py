@@ -25,7 +25,7 @@ class IdentityAnchor(nn.Module):
         super().__init__()
         hidden = settings.identity_hidden or width
         # A unit vector's entries are about 1 / sqrt(D_id); scaled to order one, fresh layers see what they expect.
-        self.scale = math.sqrt(settings.identity_dimension)
+        self.scale, self.gain = math.sqrt(settings.identity_dimension), settings.identity_gain
         self.phi_global = nn.Sequential(
             nn.Linear(settings.identity_dimension, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
         )
@@ -38,7 +38,7 @@ class IdentityAnchor(nn.Module):
     def forward(self, identity: Tensor) -> tuple[Tensor, Tensor]:
         """Identity [B, D_id] to the deltas ([B, 6 D], [B, 3 D])."""
         hidden = self.phi_global(identity.to(self.psi_double.weight.dtype) * self.scale)
-        return self.psi_double(hidden), self.psi_single(hidden)
+        return self.gain * self.psi_double(hidden), self.gain * self.psi_single(hidden)
 
 
 def modulate(base: Tensor, delta: Tensor, start: int, stop: int, tokens: int) -> Tensor:

@@ -13,7 +13,8 @@ class IConFaceSettings(SystemSettings):
 
     Identity anchor (eq. 3-5): identity_anchor on/off; identity_dimension of the face embedding; identity_hidden,
     width of phi_global (0: D); identity_scope, which image tokens are modulated: the whole image stream ("image")
-    or the noisy scene only ("scene").
+    or the noisy scene only ("scene"); identity_gain, a factor on its shifts: since steps of Adam do not depend on a
+    gradient's size, the anchor learns so many times faster than the other pathways (the paper's is 1).
     Structure anchor (eq. 6-7): residual (low-rank input residual), residual_rank, residual_scale (s_deg),
     residual_space: before ("packed") or after ("hidden") the backbone's input projection. memory: "none", "single"
     (one route) or "two" (base and detail); base_tokens and detail_tokens ("single" uses their sum); pooler_heads;
@@ -28,6 +29,7 @@ class IConFaceSettings(SystemSettings):
     identity_anchor: bool = True
     identity_hidden: Annotated[int, SIZE_OR_NONE] = 0
     identity_scope: str = "image"
+    identity_gain: Annotated[float, Bounds(0, 1000, above=True)] = 1.0
     residual: bool = True
     residual_rank: Annotated[int, SIZE] = 16
     residual_scale: Annotated[float, Bounds(-1000, 1000)] = 1.0

@@ -23,6 +23,7 @@ from anchorface.models.backbone import TextMemory, build_backbone, velocity
 from anchorface.models.conditions import Conditions
 from anchorface.models.configuration import klein_4b, tiny
 from anchorface.models.flow import shift_schedule
+from anchorface.models.iconface.identity_anchor import IdentityAnchor
 from anchorface.models.iconface.network import IConFace
 from anchorface.models.iconface.structure_anchor import resize, smooth
 from anchorface.models.sampler import initial_noise, sample
@@ -44,6 +45,18 @@ def test_fresh_adapters_equal_the_backbone_exactly(references, changes):
     model = IConFace(copy.deepcopy(net), replace(PATHWAYS, **changes))
     with torch.no_grad():
         assert torch.equal(ask(model, given), bare(net, given))
+
+
+def test_the_gain_multiplies_the_identity_s_shifts():
+    shifts = {}
+    for gain in (1.0, 4.0):
+        torch.manual_seed(0)
+        anchor = IdentityAnchor(replace(PATHWAYS, identity_gain=gain), 8)
+        for head in (anchor.psi_double, anchor.psi_single):
+            torch.nn.init.ones_(head.weight)
+        shifts[gain] = anchor(torch.ones(1, PATHWAYS.identity_dimension))
+    for one, four in zip(shifts[1.0], shifts[4.0], strict=True):
+        torch.testing.assert_close(four, 4 * one, rtol=0, atol=0)
 
 
 def test_fresh_adapters_equal_the_backbone_exactly_at_the_tiny_configuration_under_autocast():

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from anchorface.models.conditions import Conditions
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch
+from anchorface.records import ConfigurationError
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.objective import encode, noise_of, objective, sigma_of
+from anchorface.training.objectives.flow import Flow
 from anchorface.training.objectives.identity import Identity
 from anchorface.training.recipes import Recipe
 
@@ -55,6 +58,32 @@ def test_a_share_of_a_batch_gives_the_losses_of_its_samples(
     whole, _ = objective(recipe, networks, networks.network, batch, CPU)
     half, _ = objective(recipe, networks, networks.network, {k: v[2:] for k, v in batch.items()}, CPU)
     assert half.detach().numpy() == pytest.approx(whole[2:].detach().numpy(), rel=1e-4)
+
+
+def test_a_share_of_the_batches_knows_its_references_by_the_anchor_alone(
+    micro_recipe: Recipe, networks: Networks, batch_with: Callable[[int], Batch]
+) -> None:
+    recipe, batch, size = replace(micro_recipe, anchor_alone=0.3), batch_with(2), micro_recipe.feed.batch
+    alone, whole = [], encode(micro_recipe, networks, batch, CPU)[1]
+    for step in range(60):
+        seen: list[Conditions] = []
+
+        def watched(z: torch.Tensor, sigma: torch.Tensor, given: Conditions,
+                    seen: list[Conditions] = seen) -> torch.Tensor:
+            seen.append(given)
+            return torch.zeros_like(z)
+
+        for rank in (slice(0, 2), slice(2, 4)):  # all ranks take the same step
+            part = {name: array[rank] for name, array in batch.items()}
+            objective(replace(recipe, losses=(Flow(),)), networks, watched,
+                      part | {"position": np.arange(step * size, (step + 1) * size)[rank]}, CPU)
+        assert torch.equal(torch.cat([given.identity for given in seen]), whole.identity)
+        assert len(seen[0].references) == len(seen[1].references) in (0, 2)
+        alone.append(not seen[0].references)
+    assert np.mean(alone) == pytest.approx(0.3, abs=0.15)
+    without = replace(micro_recipe.model, system=replace(micro_recipe.model.system, identity_anchor=False))
+    with pytest.raises(ConfigurationError, match=r"anchor_alone 0\.3: this system has no identity anchor"):
+        replace(recipe, model=without)
 
 
 def test_without_references_there_is_no_identity_part(
