@@ -16,6 +16,9 @@ Rows (those of IConFace's ablation; each adds to the one before):
     single      + degraded attention from one pooled memory
     full        two-route memory in place of it
     random      full, trained with references drawn at random instead of by mismatch
+    gain        full, whose identity anchor learns four times faster
+    alone       full, a quarter of whose batches know their references by the anchor alone
+    carrying    both
 
 Values are means over pictures (of a row's seeds, then over pictures) with 95 % intervals, persons drawn with
 replacement; gains are paired, picture by picture.
@@ -63,9 +66,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "single": {f"{ANCHORS}memory": "single"},
     "full": {},
     "random": {"feed.policy.mode": "random"},
+    "gain": {f"{ANCHORS}identity_gain": 4.0},
+    "alone": {"anchor_alone": 0.25},
+    "carrying": {f"{ANCHORS}identity_gain": 4.0, "anchor_alone": 0.25},
 }
 RUNS = ("full:0", "concat:0", "random:0", "single:0", "identity:0", "structure:0", "full:1", "concat:1", "full:2",
-        "concat:2", "random:1", "random:2")
+        "concat:2", "random:1", "random:2", "carrying:0", "alone:0", "gain:0", "carrying:1", "carrying:2")
 TWO = Condition(slug="two", label="with two references", kind="restored", references=2)
 EVERY = ("degraded", "without", "one", "two", "three", "stranger")
 FIRST = {"full": EVERY, "random": ("without", "one", "three", "stranger"), "concat": ("without", "three", "stranger")}
