@@ -182,6 +182,17 @@ def told(after: Values | None, before: Values | None = None, digits: int = 3) ->
     return f"{interval.mean:{sign}.{digits}f} ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
 
 
+def minus(print_: Callable[[str], None], of: Callable[..., Values | None], rows: Sequence[str], than: str) -> None:
+    """The table of what each row has more than one of them."""
+    print_(f"\n| minus `{than}` | likeness, three references | surplus, three | likeness, shown a stranger |")
+    print_("| --- | --- | --- | --- |")
+    for row in rows:
+        if row != than and of(row, "three") is not None and of(than, "three") is not None:
+            cells = [told(of(row, shown, m), of(than, shown, m)) for shown, m in (
+                ("three", "judge_target"), ("three", "surplus"), ("stranger", "judge_target"))]
+            print_(f"| {row} | {' | '.join(cells)} |")
+
+
 def spread(folder: Path, row: str, place: str) -> str:
     """The gain of three references, seed by seed."""
     gains = []
@@ -205,6 +216,8 @@ def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
                 gain = f"{told(three, of(row, 'without'))} [{spread(folder, row, place)}]"
                 print_(f"| {row} | {told(of(row, 'without'))} | {told(three)} | {gain} | "
                        f"{told(of(row, 'three', 'psnr'), digits=2)} | {told(of(row, 'three', 'ssim'))} |")
+        minus(print_, of, tuple(ROWS), "concat")
+        minus(print_, of, tuple(ROWS), "full")
         print_("\n| references | likeness to the truth | to the first reference | copy rate | surplus |")
         print_("| --- | --- | --- | --- | --- |")
         for row in ("concat", "full", "random"):

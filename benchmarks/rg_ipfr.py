@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ablation import JUDGES, Values, command, told, values
+from ablation import JUDGES, Values, command, minus, told, values
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.evaluation import CONDITIONS, Condition, evaluate, freeze
@@ -87,13 +87,7 @@ def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
         for shown in ORDER:
             cells = [told(of("hard", shown, m)) for m in ("judge_target", "judge_first", "copied", "surplus")]
             print_(f"| {shown} | {' | '.join(cells)} |")
-        print_("\n| minus `hard`, three references | likeness | surplus | likeness, shown a stranger |")
-        print_("| --- | --- | --- | --- |")
-        for row in ROWS:
-            if row != "hard" and of(row, "three") is not None:
-                cells = [told(of(row, shown, m), of("hard", shown, m)) for shown, m in (
-                    ("three", "judge_target"), ("three", "surplus"), ("stranger", "judge_target"))]
-                print_(f"| {row} | {' | '.join(cells)} |")
+        minus(print_, of, tuple(ROWS), "hard")
 
 
 if __name__ == "__main__":
