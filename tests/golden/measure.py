@@ -5,7 +5,7 @@
 `dataset/` is a dataset version of seven synthetic persons. `run/` is a run of the micro recipe after five of its ten
 steps, `checkpoint/` a checkpoint on random base weights that stand beside it; both were written at commit 5d57d75, the
 run in the layout of that time, and name the dataset and the embedder's file of now. The numbers are those of commit
-bb85515 with the carried networks of now: with these, that commit's code and the present one's gave the same bits.
+b9ca692 with the carried networks of now: with these, that commit's code and the present one's gave the same bits.
 """
 
 import hashlib
