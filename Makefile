@@ -45,7 +45,7 @@ demo: $(READY)
 	@$(BIN)/anchorface demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(IDENTITIES),--identities $(IDENTITIES))
 
 test: $(READY)
-	@$(BIN)/python -m pytest -q --durations=15
+	@$(BIN)/python -m pytest -q --durations=15 --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from anchorface.identity_index.lance_store import WRITING
+
 ROOT = Path(__file__).resolve().parents[1]
 MARKERS = ("done", "manifest.json", "latest", "checkpoint.json")
 SKIPPED = 77
@@ -127,7 +129,6 @@ def tables(out: Path) -> dict[str, str]:
 
 def damages(kind: str, out: Path) -> list[str]:
     """What is not whole under a final name."""
-    from anchorface.identity_index.lance_store import WRITING
     from anchorface.pipelines.verify import workspace_checks
     from anchorface.records.checks import carry_out
     from anchorface.training.checkpoints.verify import checkpoint_checks
@@ -154,6 +155,8 @@ def campaign(kind: str, source: Path, work: Path, cuts: int, control: bool) -> t
     for copy in cut(kind, source, work, cuts, seconds, control):
         with mounted(copy, work / "copy") as disk:
             out = disk / "out"
+            for mark in out.rglob(WRITING):
+                mark.write_text("the machine's run before the power cut")
             held += any(out.rglob("*"))
             seen = damages(kind, out) if out.exists() else []
             damaged += bool(seen)

@@ -53,7 +53,7 @@ class CropStore:
             uri: the index's folder, which exists.
             face_ids: the faces that need a crop.
             batches: face_id and crop; those of other faces are passed over.
-            doubtful: an earlier writer died, so every crop that is here is read and compared with its check.
+            doubtful: an earlier writer died of a power cut, so every crop here is read and compared with its check.
 
         Raises:
             DataError: a face has no crop, or a batch lacks a column.

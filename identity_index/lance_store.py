@@ -8,16 +8,19 @@ it writes to the disk: `writing` does, and knows when it was not done.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import lance
+import psutil
 
 from anchorface.records.errors import DataError
-from anchorface.records.storage import delete, exists, filesystem, join, sync, write_atomic
+from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, sync, write_atomic
 
 AT_ONCE = 2000
 """Values in one condition."""
 WRITING = "writing"
-"""Stands in an index's folder while somebody writes to it, and stays where a writer died."""
+"""Stands in an index's folder while somebody writes to it, and stays where a writer died. It says in which run of which
+machine that was."""
 
 
 def location(uri: str, table: str) -> str:
@@ -44,8 +47,8 @@ def reading(uri: str, what: str) -> Iterator[None]:
 @contextmanager
 def writing(uri: str, *, whole: bool = False) -> Iterator[bool]:
     """Around all that writes to the tables of an index: what was written is on the disk at the end. Inside it is known
-    whether an earlier writer died: then files may be cut short under their final names, since a power cut keeps names
-    and loses bytes.
+    whether an earlier writer died of a power cut: then files may be cut short under their final names, since a power
+    cut keeps names and loses bytes. A process that is killed loses none.
 
     Args:
         uri: the index's folder, which exists.
@@ -55,13 +58,19 @@ def writing(uri: str, *, whole: bool = False) -> Iterator[bool]:
         StorageError: the folder cannot be written.
     """
     mark = join(uri, WRITING)
-    doubtful = exists(mark)
+    doubtful = exists(mark) and read_bytes(mark) != _running()
     if not doubtful:
-        write_atomic(mark, b"")
+        write_atomic(mark, _running())
     yield doubtful
     sync(uri)
     if whole or not doubtful:
         delete(mark)
+
+
+def _running() -> bytes:
+    """What this run of the machine, from its start on, is called."""
+    place = Path("/proc/sys/kernel/random/boot_id")
+    return place.read_bytes().strip() if place.exists() else str(psutil.boot_time()).encode()
 
 
 def quoted(text: str) -> str:

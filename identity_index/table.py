@@ -77,8 +77,8 @@ class IdentityIndex:
         cls, uri: str, faces: pa.Table, *, crops: Iterable[pa.RecordBatch] | None = None,
         vector_index_rows: int = VECTOR_INDEX_ROWS,
     ) -> Self:
-        """Write the table and its indexes; an older table there is replaced in one step, and its versions go. Where an
-        earlier writer died, every crop is looked at and the table is made without the older one.
+        """Write the table and its indexes; an older table there is replaced in one step, and its versions go. After a
+        power cut in an earlier writing every crop is looked at, and the table is made without the older one.
 
         Args:
             uri: the index's folder.

@@ -1,6 +1,6 @@
 """What the golden test compares: the same numbers, measured now.
 
-    python -m tests.golden.measure      writes values.json and samples.npz anew
+    python -m tests.golden.measure [FOLDER]     writes values.json and samples.npz anew, or into a folder
 
 `dataset/` is a dataset version of seven synthetic persons. `run/` is a run of the micro recipe after five of its ten
 steps, `checkpoint/` a checkpoint on random base weights that stand beside it; both were written at commit 5d57d75, the
@@ -175,14 +175,12 @@ def measured(folder: Path) -> dict[str, Any]:
     }
 
 
-def record(work: Path) -> None:
-    """Write all of it."""
+def record(work: Path, into: Path) -> None:
+    """Write all of it into a folder."""
     values = measured(work)
-    (HERE / "values.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
-    np.savez_compressed(HERE / "samples.npz", **samples())
+    (into / "values.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+    np.savez_compressed(into / "samples.npz", **samples())
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        sys.exit("python -m tests.golden.measure takes no arguments, and writes all golden values anew")
-    record(Path(tempfile.mkdtemp()))
+    record(Path(tempfile.mkdtemp()), Path(sys.argv[1]) if sys.argv[1:] else HERE)

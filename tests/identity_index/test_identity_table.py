@@ -199,11 +199,10 @@ def test_what_a_power_cut_leaves_of_an_index_is_made_anew(tmp_path):
     cuts += [((), lambda content: b""), ((), lambda content: content[: len(content) // 2])]
     for folder, left in cuts:
         shutil.copytree(whole, uri)
-        with pytest.raises(KeyboardInterrupt), writing(uri):
-            for path in Path(uri, *folder).rglob("*"):
-                if path.is_file():
-                    path.write_bytes(left(path.read_bytes()))
-            raise KeyboardInterrupt
+        for path in Path(uri, *folder).rglob("*"):
+            if path.is_file():
+                path.write_bytes(left(path.read_bytes()))
+        Path(uri, WRITING).write_text("the machine's run before this one")
         IdentityIndex.create(uri, table(0, 60), crops=crops(0, 60))
         again = IdentityIndex.open(uri)
         assert again.faces().equals(table(0, 60))
@@ -211,6 +210,24 @@ def test_what_a_power_cut_leaves_of_an_index_is_made_anew(tmp_path):
         assert len(again.faces(["face_id"], "identity = 'p000003'")) == 5
         assert not Path(uri, WRITING).exists()
         shutil.rmtree(uri)
+
+
+def test_a_killed_writer_leaves_no_doubt_and_a_power_cut_does_until_all_is_made_anew(tmp_path):
+    uri = str(tmp_path / "index")
+    made = IdentityIndex.create(uri, table(0, 30), crops=crops(0, 30))
+    with pytest.raises(KeyboardInterrupt), writing(uri):
+        raise KeyboardInterrupt
+    with writing(uri) as doubtful:
+        assert not doubtful
+    mark = Path(uri, WRITING)
+    assert not mark.exists()
+    mark.write_text("the machine's run before this one")
+    made.delete(["00003-0"])
+    assert mark.exists()
+    with writing(uri) as doubtful:
+        assert doubtful
+    IdentityIndex.create(uri, table(0, 30), crops=crops(0, 30))
+    assert not mark.exists()
 
 
 def test_creating_again_leaves_no_trace_of_gone_faces_and_changed_crops(tmp_path):

@@ -130,7 +130,7 @@ def test_what_a_power_cut_leaves_of_an_index_is_made_anew(out: Path, cut: str) -
     before, settings = whole.crops(face_ids), stage.settings(str(out), "group")
     chosen = {name: settings[name] for name in CHOICES}
     shutil.rmtree(out / "done" / "group")
-    (out / "index" / WRITING).touch()
+    (out / "index" / WRITING).write_text("the machine's run before this one")
     for path in (out / "index").glob(f"*/{cut}"):
         path.write_bytes(b"")
     group(str(out), **chosen)
