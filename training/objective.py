@@ -117,7 +117,7 @@ def _thinned(recipe: Recipe, networks: Networks, batch: Batch, given: Conditions
     tokens. batch: a row for every picture."""
     step = int(batch["position"][0]) // recipe.feed.batch
     if recipe.anchor_alone and rng(recipe.seed, "anchor alone", step).random() < recipe.anchor_alone:
-        given = replace(given, references=(), faces=())
+        given = replace(given, references=())  # its faces stay: the identity loss goes by them
     if not (recipe.input_dropout or recipe.context_dropout):
         return given
     degraded, references = (rows.to(device) for rows in dropped(recipe, batch["position"]))

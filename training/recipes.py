@@ -136,9 +136,10 @@ class Recipe:
         _require(self.model.system.hears_attributes or not (self.degraded_targets or self.attribute_dropout),
                  f"degraded_targets {self.degraded_targets}, attribute_dropout {self.attribute_dropout}: this system "
                  "hears no attributes, set both to 0")
-        anchored = isinstance(self.model.system, IConFaceSettings) and self.model.system.identity_anchor
+        anchored = type(self.model.system) is IConFaceSettings and self.model.system.identity_anchor
         _require(anchored or not self.anchor_alone,
-                 f"anchor_alone {self.anchor_alone}: this system has no identity anchor, set it to 0")
+                 f"anchor_alone {self.anchor_alone}: this system has no identity anchor, or hears its references in "
+                 "more ways than by it and by their tokens; set it to 0")
         _require(self.feed.frames == 1 or not self.latents, f"latents {self.latents!r}: clips have none; leave it "
                  "empty")
         most = self.model.system.most_frames if isinstance(self.model.system, IPFVRSettings) else self.feed.frames

@@ -81,6 +81,9 @@ def test_a_share_of_the_batches_knows_its_references_by_the_anchor_alone(
         assert len(seen[0].references) == len(seen[1].references) in (0, 2)
         alone.append(not seen[0].references)
     assert np.mean(alone) == pytest.approx(0.3, abs=0.15)
+    always = replace(recipe, anchor_alone=1.0, losses=(Identity(),))
+    _, logged = objective(always, networks, networks.network, batch, CPU)
+    assert not logged["identity"].isnan().any(), "the anchor learns whom it must name"
     without = replace(micro_recipe.model, system=replace(micro_recipe.model.system, identity_anchor=False))
     with pytest.raises(ConfigurationError, match=r"anchor_alone 0\.3: this system has no identity anchor"):
         replace(recipe, model=without)
