@@ -18,20 +18,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from keep import Images, shown, units
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.evaluation import bootstrap, freeze
 from anchorface.evaluation.cases import Case, cases
 from anchorface.faces.embed import embedder
-from anchorface.faces.likeness import judge_crop
 from anchorface.models.conditions import Conditions
 from anchorface.models.flow import shift_schedule
 from anchorface.models.sampler import sample
 from anchorface.records.dataset import DatasetVersion
-from anchorface.restoration import Reference, Restorer, SamplerSettings
+from anchorface.restoration import Restorer, SamplerSettings
 
-Images = NDArray[np.uint8]
 SETTINGS, AT_ONCE, REFERENCES = SamplerSettings(precision="bf16", keep=0.0), 16, 3
 SHOWN: dict[str, tuple[str, str]] = {
     "references and anchor": ("own", "own"), "references, a stranger's anchor": ("own", "stranger"),
@@ -44,9 +42,7 @@ SHOWN: dict[str, tuple[str, str]] = {
 
 def asked(restorer: Restorer, part: Sequence[Case], whose: Sequence[Case]) -> Conditions:
     """What the network is told of some cases with references of others."""
-    references = [[Reference(image=shown.image, landmarks=shown.landmarks) for shown in case.references(REFERENCES)]
-                  for case in whose]
-    return restorer.asked(np.stack([case.degraded for case in part]), references,
+    return restorer.asked(np.stack([case.degraded for case in part]), [shown(case) for case in whose],
                           np.stack([case.target.landmarks for case in part]), SETTINGS).given
 
 
@@ -98,18 +94,12 @@ def main() -> None:
         restorer = Restorer(checkpoint)
         protocol = freeze(version, judge=options.judge, size=restorer.size, count=options.count, references=REFERENCES)
         every = list(cases(version, protocol))
-        held = [case for case in every if protocol.strangers[case.row.number] is not None
-                and len(case.row.references) == REFERENCES]
-        others = [every[protocol.strangers[case.row.number] or 0] for case in held]
-        kept = [n for n, other in enumerate(others) if len(other.row.references) == REFERENCES]
-        held, others = [held[n] for n in kept], [others[n] for n in kept]
+        pairs = [(case, every[other]) for case, other in zip(every, protocol.strangers, strict=True)
+                 if other is not None and len(case.row.references) == len(every[other].row.references) == REFERENCES]
+        held, others = [case for case, _ in pairs], [other for _, other in pairs]
         who = [case.row.identity for case in held]
 
-        def unit(images: Sequence[Images], of: Sequence[Case]) -> NDArray[np.float32]:
-            return judge.embed(np.stack([judge_crop(image, case.target.landmarks)
-                                         for image, case in zip(images, of, strict=True)]))[0]
-
-        truth, stranger = (unit([case.target.image for case in of], of) for of in (held, others))
+        truth, stranger = (units(judge, [case.target.image for case in of], of) for of in (held, others))
         found: dict[str, list[Any]] = {name: [] for name in SHOWN}
         for start in range(0, len(held), AT_ONCE):
             part = slice(start, start + AT_ONCE)
@@ -119,7 +109,7 @@ def main() -> None:
               f"beside modulations: {shifts(restorer, held[:AT_ONCE])}\n\n| shown | likeness to the truth | to the "
               "stranger |\n| --- | --- | --- |")
         for name, images in found.items():
-            seen = unit(images, held)
+            seen = units(judge, images, held)
             told = [bootstrap((seen * of).sum(1), who) for of in (truth, stranger)]
             cells = [f"{one.mean:.3f} ({one.low:.3f} to {one.high:.3f})" for one in told if one is not None]
             print(f"| {name} | {' | '.join(cells)} |", flush=True)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.degradation import apply, draw
 from anchorface.evaluation import bootstrap, freeze, psnr
 from anchorface.evaluation.cases import Case, cases
-from anchorface.faces.embed import embedder
+from anchorface.faces.embed import Embedder, embedder
 from anchorface.faces.likeness import judge_crop
 from anchorface.records import rng
 from anchorface.records.dataset import DatasetVersion
@@ -53,11 +53,21 @@ DAMAGES: dict[str, Callable[[Images, int], Images]] = {
 }
 
 
+def shown(case: Case) -> list[Reference]:
+    """A case's references, as a restorer takes them."""
+    return [Reference(image=one.image, landmarks=one.landmarks) for one in case.references()]
+
+
+def units(judge: Embedder, images: Sequence[Images], of: Sequence[Case]) -> NDArray[np.float32]:
+    """How a judge sees pictures of some cases' targets: unit embeddings [N, D]."""
+    return judge.embed(np.stack([judge_crop(image, case.target.landmarks)
+                                 for image, case in zip(images, of, strict=True)]))[0]
+
+
 def restored(restorer: Restorer, part: Sequence[Case], degraded: Images, keep: float | None) -> Images:
     """uint8 [N, S, S, 3]: what a checkpoint makes of faces, with their references."""
     return restorer.restore_aligned(
-        degraded, [[Reference(image=shown.image, landmarks=shown.landmarks) for shown in case.references()]
-                   for case in part],
+        degraded, [shown(case) for case in part],
         landmarks=np.stack([case.target.landmarks for case in part]), seeds=[case.row.seed for case in part],
         settings=SamplerSettings(precision="bf16", keep=keep))
 
@@ -77,13 +87,9 @@ def main() -> None:
     targets = np.stack([case.target.image for case in held])
     who = [case.row.identity for case in held]
 
-    def likeness(images: Images) -> NDArray[np.float32]:
-        return judge.embed(np.stack([judge_crop(image, case.target.landmarks)
-                                     for image, case in zip(images, held, strict=True)]))[0]
-
-    truth = likeness(targets)
-    measures: dict[int, Callable[[Images], NDArray[Any]]] = {  # by digits
-        3: lambda images: (likeness(images) * truth).sum(1), 2: lambda images: psnr(images, targets)}
+    truth = units(judge, targets, held)
+    measures: list[tuple[int, Callable[[Images], NDArray[Any]]]] = [  # each with its digits
+        (3, lambda images: (units(judge, images, held) * truth).sum(1)), (2, lambda images: psnr(images, targets))]
     print(f"{options.checkpoint}: ramp {restorer.keep}\n{len(held)} pictures of {len(set(who))} people of "
           f"{version.uri}, judge {options.judge}\n")
     print("| damage | likeness of the input | restored, nothing kept | as by default | PSNR of the input | restored, "
@@ -94,7 +100,7 @@ def main() -> None:
             restored(restorer, held[start : start + AT_ONCE], degraded[start : start + AT_ONCE], keep)
             for start in range(0, len(held), AT_ONCE)]) for keep in (0.0, None)}
         cells = [name]
-        for digits, of in measures.items():
+        for digits, of in measures:
             before = of(degraded)
             cells.append(f"{before.mean():.{digits}f}")
             for images in made.values():

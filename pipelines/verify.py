@@ -38,13 +38,13 @@ def workspace_checks(out: str) -> list[Check]:
     """All that a workspace holds."""
     checks, done, dataset = [], join(out, "done"), join(out, "dataset")
     building = exists(join(out, "building"))  # until it goes, a version may be without its manifest
-    unfinished = [uri for uri in list_folders(dataset)
-                  if building and uri != _latest(dataset) and not exists(join(uri, "manifest.json"))]
+    versions, latest = list_folders(dataset), _latest(dataset)
+    unfinished = [uri for uri in versions if building and uri != latest and not exists(join(uri, "manifest.json"))]
     for uri in list_files(done, (".json",)) if exists(done) else ():
         if uri.rpartition("/")[2] in ("complete.json", "version.json"):
             checks.append(Check(place=uri, look=partial(read_state, uri, dict[str, Any]), advice=AGAIN))
         else:
-            checks += _part_checks(out, uri, "" if building and not unfinished else "building/")
+            checks += _part_checks(out, uri, built=building and not unfinished)
     if exists(join(done, "group", "complete.json")):  # until then an index is being made
         checks.append(Check(place=join(out, "index"), look=partial(_look_at_index, join(out, "index")),
                             advice="delete the folder and run `curate` again: `group` makes it anew"))
@@ -59,7 +59,7 @@ def workspace_checks(out: str) -> list[Check]:
                             advice="write the id of a version into it; `versions` lists them"))
     if exists(dataset):
         checks.append(Check(place=dataset, look=partial(manifests, dataset), advice=COPY))
-    for version in list_folders(dataset):
+    for version in versions:
         if version not in unfinished:
             checks += version_checks(version)
     return checks
@@ -93,9 +93,8 @@ def version_checks(version: str) -> list[Check]:
     return checks
 
 
-def _part_checks(out: str, uri: str, moved: str) -> list[Check]:
-    """A part's marker and its outputs, but those in the folder `moved`, which a version takes up when it is finished.
-    Empty: in no folder."""
+def _part_checks(out: str, uri: str, *, built: bool) -> list[Check]:
+    """A part's marker and its outputs. built: those of the building site are still there; a version takes them up."""
     checks = [Check(place=uri, look=partial(read_state, uri, Marker), advice=AGAIN)]
     try:
         outputs = read_state(uri, Marker)["outputs"]
@@ -104,7 +103,7 @@ def _part_checks(out: str, uri: str, moved: str) -> list[Check]:
     return checks + [
         Check(place=join(out, path), look=partial(_require, join(out, path), said.get("rewritten", said["sha256"])),
               advice=AGAIN)
-        for path, said in outputs.items() if not moved or not path.startswith(moved)
+        for path, said in outputs.items() if built or not path.startswith("building/")
     ]
 
 
