@@ -1,10 +1,11 @@
 """Power cuts while the line and checkpoints are written: `python benchmarks/power_cuts.py [--cuts 12]`.
 
 A file system of its own (ext4 on a loop device; the journal is committed every 600 s, data is not written before a
-rename: `commit=600,noauto_da_alloc`) holds only what was brought to the disk. A process works in it; at random moments
-it is stopped and the disk's image copied as it is: what was not synced is not in the copy. Each copy is mounted, which
-replays its journal, and must hold no marker, manifest or description without its data, nothing half-written under a
-final name, and what a rerun makes to the tables of an undisturbed run, byte for byte.
+rename: `commit=600,noauto_da_alloc`) holds only what was brought to the disk. A process works in it; at random shares
+of the processor time that the undisturbed work takes it is stopped and the disk's image copied as it is: what was not
+synced is not in the copy. Each copy is mounted, which replays its journal, and must hold no marker, manifest or
+description without its data, nothing half-written under a final name, and what a rerun makes to the tables of an
+undisturbed run, byte for byte.
 
 `--control` skips the sync of everything but markers, manifests and descriptions: then damage must be found, which shows
 that the campaign can see it. Needs root and loop devices; without, it says so and ends with status 77.
@@ -13,16 +14,18 @@ that the campaign can see it. Needs root and loop devices; without, it says so a
 import argparse
 import hashlib
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from anchorface.identity_index.lance_store import WRITING
 
@@ -32,7 +35,7 @@ SKIPPED = 77
 TABLES = ("photos/part-*", "faces/part-*", "identities/part-*", "dropped/*/part-*", "dataset/*/*.*", "dataset/*/*/*")
 NOBODY_AT_WORK = "lock.json"
 """Empty where nobody holds it (records.lock)."""
-CHECKPOINTS = 400
+CHECKPOINTS = 150
 
 
 def line(source: Path, out: Path) -> None:
@@ -96,27 +99,45 @@ def mounted(image: Path, folder: Path) -> Iterator[Path]:
         command("umount", folder)
 
 
-def cut(kind: str, source: Path, work: Path, cuts: int, seconds: float, control: bool) -> list[Path]:
-    """A process works in a file system; the images of so many random moments."""
-    from anchorface.records import rng
+@contextmanager
+def working(kind: str, source: Path, out: Path, control: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """A process at its work, which says that it is done and is ended on leaving."""
+    words = [sys.executable, __file__, "--work", kind, str(source), str(out)]
+    with subprocess.Popen([*words, *(["--control"] if control else [])], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
 
+
+def taken(process: subprocess.Popen[bytes]) -> float:
+    """Seconds of processor time, with its children's: how far the work is, whatever else the machine does."""
+    own = psutil.Process(process.pid)
+    return sum(sum(each.cpu_times()[:4 if each == own else 2]) for each in (own, *own.children(recursive=True)))
+
+
+def undisturbed(kind: str, source: Path, out: Path) -> float:
+    """Seconds of processor time of the whole work."""
+    with working(kind, source, out) as process:
+        began = taken(process)
+        assert process.stdout is not None and process.stdout.readline() == b"done\n"
+        return taken(process) - began
+
+
+def cut(kind: str, source: Path, work: Path, shares: Sequence[float], seconds: float, control: bool) -> list[Path]:
+    """A process works in a file system; its images at these shares of the whole work's seconds."""
     image, copies = work / f"{kind}.img", list[Path]()
     with image.open("wb") as file:
         file.truncate(512 * 2**20)
     command("mkfs.ext4", "-q", "-F", image)
-    with mounted(image, work / f"{kind}-disk") as disk:
-        words = [sys.executable, __file__, "--work", kind, str(source), str(disk / "out")]
-        with subprocess.Popen([*words, *(["--control"] if control else [])], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-            began = time.monotonic()
-            for moment in sorted(rng(int(control), f"power cuts of {kind}", 0).uniform(0.0, seconds, cuts)):
-                time.sleep(max(0.0, began + moment - time.monotonic()))
-                process.send_signal(signal.SIGSTOP)
-                copies.append(work / f"{kind}-{len(copies)}.img")
-                command("cp", "--sparse=always", image, copies[-1])
-                began += time.monotonic() - began - moment  # the pause does not count
-                process.send_signal(signal.SIGCONT)
-            process.kill()
+    with mounted(image, work / f"{kind}-disk") as disk, working(kind, source, disk / "out", control) as process:
+        began = taken(process)
+        for moment in sorted(began + share * seconds for share in shares):
+            while taken(process) < moment and not select.select([process.stdout], [], [], 0.002)[0]:
+                pass
+            process.send_signal(signal.SIGSTOP)
+            copies.append(work / f"{kind}-{len(copies)}.img")
+            command("cp", "--sparse=always", image, copies[-1])
+            process.send_signal(signal.SIGCONT)
     image.unlink()
     return copies
 
@@ -147,12 +168,12 @@ def damages(kind: str, out: Path) -> list[str]:
 
 def campaign(kind: str, source: Path, work: Path, cuts: int, control: bool) -> tuple[int, int, int, int]:
     """How many copies were cut, held something, held damage, and did not come to the undisturbed tables."""
-    began = time.monotonic()
-    if kind == "line":
-        WORK[kind](source, work / "calm")
-    seconds = (time.monotonic() - began) if kind == "line" else 15.0
+    from anchorface.records import rng
+
+    seconds = undisturbed(kind, source, work / f"{kind}-calm")
+    shares = rng(int(control), f"power cuts of {kind}", 0).uniform(0.0, 1.0, cuts)
     held = damaged = other = 0
-    for copy in cut(kind, source, work, cuts, seconds, control):
+    for copy in cut(kind, source, work, shares, seconds, control):
         with mounted(copy, work / "copy") as disk:
             out = disk / "out"
             for mark in out.rglob(WRITING):
@@ -164,7 +185,7 @@ def campaign(kind: str, source: Path, work: Path, cuts: int, control: bool) -> t
                 print(f"  {copy.stem}: {text}")
             if kind == "line" and not control:
                 line(source, out)
-                found, calm = tables(out), tables(work / "calm")
+                found, calm = tables(out), tables(work / "line-calm")
                 other += found != calm
                 for name in sorted({*found, *calm}):
                     if found.get(name) != calm.get(name):
@@ -191,7 +212,8 @@ def main() -> int:
             without_sync_of_data()
         print("ready", flush=True)
         WORK[kind](Path(source), Path(out))
-        time.sleep(3600)  # cuts may come late; the parent ends this
+        print("done", flush=True)
+        signal.pause()  # cuts may come late; the parent ends this
         return 0
     work = Path(tempfile.mkdtemp(prefix="power-cuts-"))
     try:
