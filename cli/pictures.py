@@ -19,7 +19,7 @@ def restore(
     references: Annotated[
         str | None, typer.Option(help="Folder of good photographs; references/NAME/* go to the file NAME.")
     ] = None,
-    detector: Annotated[str, typer.Option(help="Face detector by name: see `anchorface doctor`.")] = "scrfd_2.5g_kps",
+    detector: Annotated[str, typer.Option(help="Face detector by name: see `anchorface doctor`.")] = "default",
     faces: Annotated[str, typer.Option(help="`all`, or `largest` for the largest face alone.")] = "all",
     steps: Annotated[int, typer.Option(help="Euler steps.")] = 12,
     guidance: Annotated[float, typer.Option(help="Guidance; 1 is none.")] = 1.0,
@@ -59,14 +59,13 @@ def restore(
 ) -> None:
     """Restore the faces of photographs and films, with zero or more references."""
     from anchorface.faces.detect import Detector
-    from anchorface.faces.weights import find
     from anchorface.restoration import Restorer, SamplerSettings, restore_folder
     from anchorface.restoration.erased import heed_erasures
     from anchorface.restoration.sampler_settings import said
 
     heed_erasures(checkpoint, erased, console.print, out)
     counts = restore_folder(
-        Restorer(checkpoint, device="auto"), photos, out, detector=Detector(find(detector)), references=references,
+        Restorer(checkpoint, device="auto"), photos, out, detector=Detector(detector), references=references,
         faces=faces, seed=seed, progress=console.print, clip_length=clip_length, overlap=overlap, beta=beta,
         settings=SamplerSettings(
             steps=steps, guidance=guidance, input_guidance=input_guidance, context_guidance=context_guidance,

@@ -23,7 +23,7 @@ def who(
     photo: Annotated[str, typer.Argument(help="A photograph.")],
     workspace: Workspace,
     top: Annotated[int, typer.Option(help="How many persons for each face.")] = 5,
-    detector: Annotated[str, typer.Option(help="Face detector by name: see `anchorface doctor`.")] = "scrfd_2.5g_kps",
+    detector: Annotated[str, typer.Option(help="Face detector by name: see `anchorface doctor`.")] = "default",
     prior: Annotated[float, typer.Option(help="How likely a person is in the index at all, 0 to 1.")] = 0.5,
     degraded: Annotated[
         str, typer.Option(help="Degradation profile like the photograph's damage, to judge poor photographs fairly.")
@@ -36,7 +36,6 @@ def who(
     from anchorface.faces.detect import Detector
     from anchorface.faces.embed import embedder
     from anchorface.faces.images import read_photo
-    from anchorface.faces.weights import find
     from anchorface.identity_index import IdentityIndex
     from anchorface.identity_index.recognition import calibrate_recognition, recognise
     from anchorface.records.errors import PhotoError
@@ -45,9 +44,10 @@ def who(
     index = IdentityIndex.open(join(workspace, "index"))
     network = embedder(next(index.batches(["embedder"]))["embedder"][0].as_py())
     pixels = read_photo(photo)[0]
-    found = Detector(find(detector)).detect([pixels])[0]
+    looking = Detector(detector)
+    found = looking.detect([pixels])[0]
     if not found:
-        raise PhotoError("no face found", photo, f"by {detector}; try another --detector")
+        raise PhotoError("no face found", photo, f"by {looking.name}; try another --detector")
     vectors = network.embed(np.stack([warp(pixels, arcface_matrix(face.landmarks), 112) for face in found]))[0]
     calibration = calibrate_recognition(
         index, probes=_probes(index, network, degraded) if degraded else None, prior=prior)

@@ -1,4 +1,4 @@
-"""Faces in photographs: SCRFD networks with five landmarks.
+"""Faces in photographs, with five landmarks, by a network (SCRFD's, or MTCNN's three) that looks at them.
 
 In: photographs uint8 [H, W, 3] RGB of any sizes. Out: per photograph a list of Detection, best first,
 boxes and landmarks in the photograph's pixels.
@@ -29,47 +29,61 @@ from the index's, in eye distances, median (95 %); pixels: what the network sees
 Of faces pasted into 32 portraits of 640 px both find all of 40, 56 and 80 px height; of 32 px 32 and 31; of 24 px 32
 and 23, which find_faces drops as too small.
 
-Source: SCRFD (Guo et al., 2021): strides 8, 16, 32, two anchors a cell; box and point distances in strides. The sizes
-are our choice.
+The sizes are our choice.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from anchorface.faces.align import ARCFACE_TEMPLATE, halved
-from anchorface.faces.boxes import shared
-from anchorface.faces.runtime import Floats, run, session
-from anchorface.faces.weights import find
-from anchorface.records.errors import ConfigurationError, WeightsError
+from anchorface.faces.boxes import shared, suppress
+from anchorface.faces.mtcnn import MTCNN
+from anchorface.faces.runtime import Floats
+from anchorface.faces.scrfd import SCRFD, Candidates
+from anchorface.faces.weights import find, present, weight
+from anchorface.records.errors import ConfigurationError
 
-STRIDES = (8, 16, 32)
-ANCHORS = 2
 CHUNK = 16
 
 BLACK = np.float32(-127.5 / 128)
 Look = tuple[int, int]
 """A photograph's number, and the length of its longer side in the look."""
+BEST = ("scrfd_2.5g_kps", "mtcnn")
+"""The default detector is the first that is at hand; the last one is installed with this package."""
 DOUBT = 0.1
 """Score from which a candidate is a sign of a face."""
 SMALL = 32.0
 """Shorter side of a face's box, in pixels of a look, below which other faces may go unseen."""
 
-SIDEWAYS, WEAK, SURER = 60.0, 0.73, 0.03
-"""Degrees of roll from which a face lies on its side; score below which it may stand on its head; by how much the best
-face of a turned copy must be surer (our choice)."""
-SURE_OF_COPY = 0.6
-"""Smallest score of a face that is found in a copy alone."""
+SIDEWAYS, SURER = 60.0, 0.03
+"""Degrees of roll from which a face lies on its side; by how much the best face of a turned copy must be surer (our
+choice)."""
 FIT_SCALE, FIT_REST, FIT_PLACE = (0.6, 1.7), 0.2, 0.3
 """Landmarks against their box: size, 1 for the mean face in a box of 112 px; distance from the mean face, and of their
 middle from the box's, in shares of its side. Of 279 faces of the shared photographs .95 to 1.25, at most .14, at most
 .23; of those turned by 90 degrees mostly more."""
 
-Candidates = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]
+
+class Network(Protocol):
+    """What looks. threshold: smallest score that counts. weak: score below which a face that seems to stand may be a
+    turned one's; overturned: by how many quarter turns. sure: smallest score of a face that is found in a turned or
+    padded copy alone.
+    """
+
+    threshold: float
+    weak: float
+    sure: float
+    overturned: tuple[int, ...]
+
+    def look(self, batch: Floats, least: float) -> list[Candidates]:
+        """Scores [N], boxes [N, 4] and points [N, 5, 2] of each look in a batch [B, 3, H, W], in its pixels."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,35 +96,32 @@ class Detection:
 
 
 class Detector:
-    """An SCRFD network.
+    """A network that finds faces.
 
     Args:
-        weights: an ONNX file's path, or a name of `faces.weights` (a pack's name means its detector).
-        threshold: smallest score that counts.
+        weights: an ONNX file's path, or a name of `faces.weights` (a pack's name means its detector); `default` for
+            the best one at hand.
+        threshold: smallest score that counts; None for the network's own.
         size: longest side in pixels of a look, a multiple of 32; the first look is half of it.
         overlap: intersection over union above which the weaker of two boxes is dropped.
-        threads: CPU threads of the session.
+        threads: CPU threads.
 
     Raises:
-        WeightsError: missing, or not an SCRFD network with landmarks.
+        WeightsError: missing, or not a network that finds faces with landmarks.
         ConfigurationError: a size that is not a multiple of 32.
     """
 
     def __init__(
-        self, weights: str | Path = "scrfd_2.5g_kps", threshold: float = 0.5, size: int = 640, overlap: float = 0.4,
+        self, weights: str | Path = "default", threshold: float | None = None, size: int = 640, overlap: float = 0.4,
         threads: int = 1,
     ) -> None:
         if size % 32 or size <= 0:
             raise ConfigurationError(f"detector size {size}: must be a multiple of 32")
-        path = Path(weights) if str(weights).endswith(".onnx") else find(str(weights), "detector")
-        self.session = session(path, threads)
-        self.threshold, self.overlap = threshold, overlap
+        self.name = default_detector() if weights == "default" else str(weights)
+        self.network, self.chunk = _opened(self.name, threads)
+        self.threshold = self.network.threshold if threshold is None else threshold
+        self.overlap = overlap
         self.size, self.half = size, max(32, size // 64 * 32)
-        self.chunk = 1 if self.session.get_inputs()[0].shape[0] == 1 else CHUNK
-        widths = [output.shape[-1] for output in self.session.get_outputs()]
-        self.order = [i for width in (1, 4, 10) for i, w in enumerate(widths) if w == width]
-        if len(self.order) != 9 or len(widths) != 9:
-            raise WeightsError(f"{path}: not an SCRFD network with five landmarks (outputs of widths {widths})")
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Detection]]:
         """The faces of each photograph, best score first; an empty list where there is none."""
@@ -131,13 +142,13 @@ class Detector:
         self, images: Sequence[NDArray[np.uint8]], found: list[list[Detection]]
     ) -> list[list[Detection]]:
         """The faces after a look at turned and padded copies, where there is a doubt."""
-        asked = [(number, turns) for number, faces in enumerate(found) for turns in _copies(faces)]
+        asked = [(number, turns) for number, faces in enumerate(found) for turns in _copies(faces, self.network)]
         copies = [_copy(images[number], turns, self.half) for number, turns in asked]
         seen = self._look(copies, [(place, self.half) for place in range(len(copies))])
         result = [[face for face in faces if _fits(face)] for faces in found]
         for place, (number, turns) in enumerate(asked):
             before = [*found[number][:1], *result[number][:1]]
-            least = max((face.score + SURER for face in before), default=SURE_OF_COPY)
+            least = max((face.score + SURER for face in before), default=self.network.sure)
             back = [_back(face, images[number], turns, self.half) for face in self._merge([seen[place, self.half]])]
             fitting = [face for face in back if _fits(face)]
             if fitting and fitting[0].score >= least:
@@ -165,12 +176,11 @@ class Detector:
                 batch = np.empty((len(chunk), 3, *shape), np.float32)
                 for row, (number, side) in enumerate(chunk):
                     _draw(images[number], side, batch[row])
-                outputs = run(self.session, batch)
-                ordered = [outputs[i] for i in self.order]
-                for row, (number, side) in enumerate(chunk):
+                seen = self.network.look(batch, min(DOUBT, self.threshold))
+                for (number, side), (scores, boxes, points) in zip(chunk, seen, strict=True):
+                    # Pixel u of the fitted photo covers photo pixels around (u + 0.5) / scale - 0.5.
                     scale = side / max(images[number].shape[:2])
-                    rows = [output[row] for output in ordered]
-                    found[number, side] = _decode(rows, shape[1], scale, min(DOUBT, self.threshold))
+                    found[number, side] = scores, (boxes + 0.5) / scale - 0.5, (points + 0.5) / scale - 0.5
         return found
 
     def _merge(self, parts: list[Candidates]) -> list[Detection]:
@@ -178,18 +188,45 @@ class Detector:
         sure = np.flatnonzero(scores >= self.threshold)
         return [
             Detection(box=tuple(boxes[i].tolist()), landmarks=points[i], score=float(scores[i]))
-            for i in sure[_suppress(boxes[sure], scores[sure], self.overlap)]
+            for i in sure[suppress(boxes[sure], scores[sure], self.overlap)]
         ]
 
 
-def _copies(faces: Sequence[Detection]) -> tuple[int, ...]:
+def default_detector() -> str:
+    """The name of the best detector at hand.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    for name in BEST[:-1]:
+        if present(name):
+            return name
+    find(BEST[-1])
+    return BEST[-1]
+
+
+def own_threshold(name: str | None) -> float:
+    """The smallest score that counts for the detector of a weight's name; SCRFD's without one."""
+    return MTCNN.threshold if name is not None and weight(name, "detector").network == "mtcnn" else SCRFD.threshold
+
+
+def _opened(name: str, threads: int) -> tuple[Network, int]:
+    """A network, and how many looks of a shape it takes at once."""
+    path = Path(name) if name.endswith(".onnx") else find(name, "detector")
+    if path.is_dir():
+        return MTCNN(path, threads), CHUNK
+    network = SCRFD(path, threads)
+    return network, 1 if network.session.get_inputs()[0].shape[0] == 1 else CHUNK
+
+
+def _copies(faces: Sequence[Detection], network: Network) -> tuple[int, ...]:
     """The copies to look at after the faces of a photograph: quarter turns to the left, 0 for a padded one."""
     if not faces:
         return 0, 1, 2, 3
     roll = _fit(faces[0])[0]
     if abs(roll) > SIDEWAYS:
         return (1,) if roll > 0 else (3,)
-    return (2,) if faces[0].score < WEAK else ()
+    return network.overturned if faces[0].score < network.weak else ()
 
 
 def _copy(image: NDArray[np.uint8], turns: int, side: int) -> NDArray[np.uint8]:
@@ -270,32 +307,3 @@ def _draw(image: NDArray[np.uint8], side: int, out: Floats) -> None:
         place = out[channel, :height, :width]
         np.multiply(plane, np.float32(1 / 128), out=place)
         place += BLACK
-
-
-def _decode(outputs: list[Floats], width: int, scale: float, threshold: float) -> Candidates:
-    """The anchors above the threshold: scores [N], boxes [N, 4], points [N, 5, 2] in photo pixels."""
-    scores, boxes, points = [], [], []
-    for level, stride in enumerate(STRIDES):
-        score, distance, offset = (outputs[3 * part + level] for part in range(3))
-        cells = width // stride
-        kept = np.flatnonzero(score.reshape(-1) >= threshold)
-        cell = kept // ANCHORS
-        centre = np.stack([cell % cells, cell // cells], axis=1) * float(stride)
-        reach = distance.reshape(-1, 4)[kept] * float(stride)
-        scores.append(score.reshape(-1)[kept])
-        boxes.append(np.concatenate([centre - reach[:, :2], centre + reach[:, 2:]], axis=1))
-        points.append(centre[:, None] + offset.reshape(-1, 5, 2)[kept] * float(stride))
-    # Pixel u of the fitted photo covers photo pixels around (u + 0.5) / scale - 0.5.
-    box, point = ((np.concatenate(part) + 0.5) / scale - 0.5 for part in (boxes, points))
-    return np.concatenate(scores), box, point
-
-
-def _suppress(boxes: NDArray[np.float64], scores: Floats, overlap: float) -> list[int]:
-    """Greedy non-maximum suppression: indices kept, best first."""
-    order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while len(order):
-        best, order = int(order[0]), order[1:]
-        kept.append(best)
-        order = order[shared(boxes[best], boxes[order]) <= overlap]
-    return kept

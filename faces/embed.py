@@ -4,8 +4,6 @@ In: crops uint8 [B, 112, 112, 3] RGB, aligned by `faces.align.arcface_matrix`.
 Out: unit float32 [B, D] and norm float32 [B], so that unit * norm[:, None] is the raw embedding.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +13,7 @@ from torch import nn
 
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.faces.onnx_torch import OnnxFaceNet
-from anchorface.faces.runtime import run, session
+from anchorface.faces.runtime import run, session, torch_threads
 from anchorface.faces.tensors import load_state
 from anchorface.faces.weights import Weight, find, weight
 from anchorface.records.errors import DataError, WeightsError
@@ -90,7 +88,7 @@ class TorchEmbedder:
         _check(crops)
         units, norms = [np.zeros((0, self.dimension), np.float32)], [np.zeros(0, np.float32)]
         size = BLOCK if self.device == "cpu" else CHUNK
-        with torch.inference_mode(), _torch_threads(self.threads):
+        with torch.inference_mode(), torch_threads(self.threads):
             for start in range(0, len(crops), size):
                 bgr = np.zeros((size, 112, 112, 3), np.uint8)
                 count = len(crops[start : start + size])
@@ -100,16 +98,6 @@ class TorchEmbedder:
                 units.append(unit.cpu().numpy()[:count])
                 norms.append(norm[:count, 0].cpu().numpy())
         return np.concatenate(units), np.concatenate(norms)
-
-
-@contextmanager
-def _torch_threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class OnnxEmbedder:

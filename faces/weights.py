@@ -7,6 +7,7 @@ A known hash is checked before the file is used. What only asks for names pays f
 imported where it is asked.
 """
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class Weight:
     commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
     kind: `embedder`, `face encoder`, `detector`, `age`, `pose`, `autoencoder`, `base` or `metric`. network: an AdaFace
     network's or a face encoder's architecture, or how an ONNX embedder wants its input: `rgb 0..255` or `rgb -1..1`.
+    package: the installed package that carries it; file is then the place there, and nothing of the package is
+    imported.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Weight:
     note: str = ""
     hub: str = ""
     revision: str = ""
+    package: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -128,6 +132,9 @@ WEIGHTS: tuple[Weight, ...] = (
     _insightface("genderage_v1", "genderage_v1.onnx", "age", "github.com/deepinsight/insightface",
                  "ebbd66768654a64bcfe742bca446675cae62e2347be51bfa72417355c2246526",
                  note="coarse: errors of 6 to 8 years"),
+    Weight(name="mtcnn", file="assets/weights/", kind="detector", licence="MIT", commercial=True, package="mtcnn",
+           url_hint="the package mtcnn 1.0.0", network="mtcnn", note="the default detector where SCRFD is not here",
+           sha256="4c3a7a1812f5496a18a9756d9bd09f7cb4c94609fcbe23bee6fc9de6de709b3e"),
     Weight(name="fsanet_1x1", file="fsanet-1x1-iter-688590.onnx", kind="pose", licence="MIT", commercial=True,
            url_hint="github.com/omasaht/headpose-fsanet-pytorch",
            sha256="d85e90cb4b9d3a87e81bbfdcfcd130cbe0e175407042e439a570aa396c44eda6"),
@@ -226,7 +233,18 @@ def expected_sha256(entry: Weight) -> str | None:
     return None
 
 
+def present(name: str) -> bool:
+    """Whether a weight is here, with the hash that it must have."""
+    try:
+        find(name)
+    except WeightsError:
+        return False
+    return True
+
+
 def _locate(entry: Weight) -> Path | None:
+    if entry.package:
+        return _in_package(entry)
     if entry.is_folder:
         found = next((folder / entry.file for folder in folders() if (folder / entry.file / "config.json").is_file()
                       or (folder / entry.file / "tokenizer_config.json").is_file()), None)
@@ -234,6 +252,12 @@ def _locate(entry: Weight) -> Path | None:
     names = (entry.file, entry.file.rpartition("/")[2])
     candidates = (folder / name for folder in folders() for name in names)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _in_package(entry: Weight) -> Path | None:
+    found = importlib.util.find_spec(entry.package)
+    places = (Path(place) / entry.file for place in (found and found.submodule_search_locations) or ())
+    return next((place for place in places if place.exists()), None)
 
 
 def _in_hub_cache(entry: Weight) -> Path | None:

@@ -26,7 +26,6 @@ from PIL import Image
 
 from anchorface.faces.detect import Detection, Detector
 from anchorface.faces.images import read_photo
-from anchorface.faces.weights import find
 from anchorface.records import PhotoError
 from anchorface.restoration import Restorer, SamplerSettings, open_references, restore_photo
 
@@ -64,9 +63,9 @@ class PictureRestorer(PythonModel):
         return written.getvalue(), ""
 
     def _detector(self, given: dict[str, Any]) -> Detector:
-        name = given.get("detector", "scrfd_2.5g_kps")
+        name = given.get("detector", "default")
         if name not in self.detectors:
-            self.detectors[name] = Detector(find(name, "detector"))
+            self.detectors[name] = Detector(name)
         return self.detectors[name]
 
 

@@ -124,7 +124,7 @@ def _signature() -> Any:
         params=ParamSchema([ParamSpec("faces", DataType.string, "all"), ParamSpec("steps", DataType.integer, 12),
                             ParamSpec("guidance", DataType.double, 1.0), ParamSpec("fidelity", DataType.double, 0.0),
                             ParamSpec("seed", DataType.long, 42),
-                            ParamSpec("detector", DataType.string, "scrfd_2.5g_kps")]))
+                            ParamSpec("detector", DataType.string, "default")]))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from anchorface.faces import align, attributes, embed
-from anchorface.faces.detect import Detector
+from anchorface.faces.detect import Detector, default_detector, own_threshold
 from anchorface.faces.images import encode_jpeg
 from anchorface.faces.pose import pose_from_landmarks
 from anchorface.faces.weights import find, weight
@@ -38,7 +38,6 @@ from anchorface.records.storage import join, read_table
 
 VERSION = 6
 SMALLEST_CROP = 112
-DETECTOR = "scrfd_2.5g_kps"
 POSE = ("yaw", "pitch", "roll")
 CHUNK_PHOTOS = 16
 CHUNK_PIXELS = 40_000_000
@@ -50,14 +49,14 @@ class FaceSettings:
 
     detector: a weight's name; `given` for the sidecars' landmarks alone; None for those where a photograph has
     them, and the default detector for the others. crop_size: pixels, at most: a smaller face keeps its own. threshold:
-    smallest detector score. filters: which faces are dropped. age_network: a weight's name for ages that neither
-    sidecar nor dates give, None to leave them unknown. quality: of the JPEG crops.
+    smallest detector score, None for the detector's own. filters: which faces are dropped. age_network: a weight's name
+    for ages that neither sidecar nor dates give, None to leave them unknown. quality: of the JPEG crops.
     """
 
     embedder: str = "default"
     detector: str | None = None
     crop_size: int = 512
-    threshold: float = 0.5
+    threshold: float | None = None
     filters: FaceFilters = field(default_factory=FaceFilters)
     age_network: str | None = None
     quality: int = 95
@@ -101,6 +100,7 @@ def find_faces(
         name = path.rpartition("/")[2].removesuffix(".parquet")
         parts.append(Part(name=name, rows=len(rows), inputs=digest, payload=stage.payload({"path": path})))
     detector_name = _resolve_detector(chosen, given, count)
+    threshold = own_threshold(detector_name) if chosen.threshold is None else chosen.threshold
     networks = {} if detector_name is None else {"detector": weight(detector_name, "detector").name}
     default = embed.DEFAULT if chosen.embedder == "default" else chosen.embedder
     networks["embedder"] = weight(default, "embedder").name
@@ -110,7 +110,7 @@ def find_faces(
     device = "cuda" if num_gpus else "cpu"
     described = {
         "version": VERSION, "networks": networks, "weights": hashes, "given": chosen.detector in (None, "given"),
-        "crop_size": chosen.crop_size, "threshold": chosen.threshold, "filters": asdict(chosen.filters),
+        "crop_size": chosen.crop_size, "threshold": threshold, "filters": asdict(chosen.filters),
         "quality": chosen.quality, "device": device, "erased": Tombstones.open(out).digest,
     }
     return stage.run(
@@ -123,17 +123,16 @@ def _resolve_detector(settings: FaceSettings, given: int, photos: int) -> str | 
     """The detector to load, None if none is needed or, beside given landmarks, none is there."""
     if settings.detector == "given" or (settings.detector is None and given == photos):
         return None
-    if settings.detector is not None:
+    if settings.detector not in (None, "default"):
         return settings.detector
     try:
-        find(DETECTOR, "detector")
+        return weight(default_detector(), "detector").name
     except WeightsError as error:
         if given:
             return None
         raise WeightsError(
             f"the photographs have no landmarks in a sidecar, so a face detector is needed. {error}"
         ) from error
-    return DETECTOR
 
 
 @dataclass(frozen=True, kw_only=True)

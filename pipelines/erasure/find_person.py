@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.detect import Detector
 from anchorface.faces.images import read_photo
-from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex
 from anchorface.identity_index.tombstones import limit_cosine
 from anchorface.pipelines.erasure.rows import embeddings, face_rows, identity_rows
@@ -21,7 +20,6 @@ from anchorface.pipelines.stages import stage
 from anchorface.records.errors import DataError
 from anchorface.records.storage import exists, join
 
-DETECTOR = "scrfd_2.5g_kps"
 STRANGERS = 512
 
 
@@ -64,7 +62,7 @@ def shown_in(out: str, photo: str, *, threshold: float | None = None, detector: 
     used = stage.settings(out, "find_faces").get("networks", {}).get("detector")
     near: list[tuple[str, float]] = []
     for network in networks:
-        vector = face_embedding(photo, network, detector or used or DETECTOR)
+        vector = face_embedding(photo, network, detector or used or "default")
         limit = limit_cosine(network) if threshold is None else threshold
         for face_ids, name, vectors in embeddings(out):
             cosines = vectors @ vector if name == network else np.zeros(0)
@@ -91,7 +89,7 @@ def face_embedding(photo: str, network: str, detector: str) -> np.ndarray:
     from anchorface.faces.embed import embedder
 
     pixels, _ = read_photo(photo)
-    faces = Detector(find(detector)).detect([pixels])[0]
+    faces = Detector(detector).detect([pixels])[0]
     if not faces:
         raise DataError(f"{photo}: no face was found in it")
     largest = max(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))

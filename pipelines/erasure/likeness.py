@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.detect import Detector
 from anchorface.faces.images import read_photo
-from anchorface.faces.weights import find
 from anchorface.identity_index.tombstones import FACE_LIMIT, limit_cosine
-from anchorface.pipelines.erasure.find_person import DETECTOR
 from anchorface.pipelines.erasure.selection import Selection
 from anchorface.pipelines.sources.opening import open_file
 from anchorface.records.decoding.film import Frames
@@ -39,7 +37,7 @@ def shows_person(selection: Selection, detector: str | None) -> tuple[Callable[[
     from anchorface.faces.embed import embedder
 
     try:
-        found = Detector(find(detector or DETECTOR, "detector"))
+        found = Detector(detector or "default")
         networks = {name: embedder(name) for name in selection.codes}
     except WeightsError as error:
         return lambda uri: False, str(error)

@@ -39,9 +39,9 @@ def people(shared_data: Path) -> list[Portrait]:
     return portraits(shared_data, "people", 4)
 
 
-@pytest.fixture(scope="session")
-def detector(shared_data: Path) -> Detector:
-    return Detector("scrfd_2.5g_kps")
+@pytest.fixture(scope="session", params=["scrfd_2.5g_kps", "mtcnn"])
+def detector(request: pytest.FixtureRequest, shared_data: Path) -> Detector:
+    return Detector(request.param)
 
 
 @pytest.fixture(scope="session")

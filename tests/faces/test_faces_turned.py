@@ -14,11 +14,6 @@ Portrait = tuple[NDArray[np.uint8], Detection]
 
 
 @pytest.fixture(scope="module")
-def detector(shared_data: Path) -> Detector:
-    return Detector(shared_data / "models" / "scrfd_2.5g_kps.onnx")
-
-
-@pytest.fixture(scope="module")
 def portraits(shared_data: Path, detector: Detector) -> list[Portrait]:
     """One photograph of each of eleven people, and its best face."""
     folder = shared_data / "photos" / "people"
