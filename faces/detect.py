@@ -43,7 +43,6 @@ from numpy.typing import NDArray
 
 from anchorface.faces.align import ARCFACE_TEMPLATE, halved
 from anchorface.faces.boxes import shared, suppress
-from anchorface.faces.mtcnn import MTCNN
 from anchorface.faces.runtime import Floats
 from anchorface.faces.scrfd import SCRFD, Candidates
 from anchorface.faces.weights import find, present, weight
@@ -207,13 +206,19 @@ def default_detector() -> str:
 
 def own_threshold(name: str | None) -> float:
     """The smallest score that counts for the detector of a weight's name; SCRFD's without one."""
-    return MTCNN.threshold if name is not None and weight(name, "detector").network == "mtcnn" else SCRFD.threshold
+    if name is None or weight(name, "detector").network != "mtcnn":
+        return SCRFD.threshold
+    from anchorface.faces.mtcnn import MTCNN
+
+    return MTCNN.threshold
 
 
 def _opened(name: str, threads: int) -> tuple[Network, int]:
     """A network, and how many looks of a shape it takes at once."""
     path = Path(name) if name.endswith(".onnx") else find(name, "detector")
     if path.is_dir():
+        from anchorface.faces.mtcnn import MTCNN  # with torch, which those who only name a Detection do without
+
         return MTCNN(path, threads), CHUNK
     network = SCRFD(path, threads)
     return network, 1 if network.session.get_inputs()[0].shape[0] == 1 else CHUNK

@@ -13,8 +13,9 @@ from torch import nn
 
 from anchorface.faces.adaface import AdaFaceNet
 from anchorface.faces.onnx_torch import OnnxFaceNet
-from anchorface.faces.runtime import run, session, torch_threads
+from anchorface.faces.runtime import run, session
 from anchorface.faces.tensors import load_state
+from anchorface.faces.threads import torch_threads
 from anchorface.faces.weights import Weight, find, weight
 from anchorface.records.errors import DataError, WeightsError
 from anchorface.records.hashes import sha256

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anchorface.faces.boxes import suppress
-from anchorface.faces.runtime import Floats, torch_threads
+from anchorface.faces.runtime import Floats
 from anchorface.faces.scrfd import Candidates
+from anchorface.faces.threads import torch_threads
 from anchorface.records.errors import WeightsError
 
 SMALLEST, FACTOR = 20, 0.709

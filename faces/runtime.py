@@ -1,16 +1,13 @@
-"""ONNX networks: one session per file and process, one way to run a batch; and threads of torch's networks.
+"""ONNX networks: one session per file and process, one way to run a batch.
 
 In: float32 arrays [B, 3, H, W]. Out: the network's outputs, float32, first axis B.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import torch
 from numpy.typing import NDArray
 
 from anchorface.records.errors import WeightsError
@@ -45,14 +42,3 @@ def run(network: onnxruntime.InferenceSession, batch: Floats) -> list[Floats]:
     rows = [network.run(None, {name: batch[i : i + 1]}) for i in range(len(batch))]
     return [np.stack([row[o].reshape(row[o].shape[1:]) if row[o].shape[0] == 1 else row[o] for row in rows])
             for o in range(len(rows[0]))]
-
-
-@contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """So many threads for torch while inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
