@@ -22,6 +22,8 @@ from rich.text import Text
 
 from anchorface.evaluation import evaluate, write_page, write_pictures
 from anchorface.faces import weights
+from anchorface.faces.detect import default_detector
+from anchorface.faces.embed import best_clusterer
 from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
@@ -30,7 +32,7 @@ from anchorface.pipelines.shards import shards
 from anchorface.pipelines.stages.cluster import connect
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.pipelines.stages.stage import dropped
-from anchorface.records import ConfigurationError, WeightsError
+from anchorface.records import ConfigurationError
 from anchorface.records.console import Console
 from anchorface.synthetic import write_corpus
 from anchorface.training.launch import train
@@ -74,21 +76,12 @@ def settings_for(photos: str | None, samples: int | None, identities: int | None
     if photos is None:
         default = DemoSettings()
         return DemoSettings(samples=samples, identities=identities or default.identities)
-    present = {name for name in ("mobilefacenet_y1_ms1m_112", "scrfd_2.5g_kps") if _here(name)}
+    judged = weights.present("mobilefacenet_y1_ms1m_112")
     return DemoSettings(
         samples=samples, crop_size=512, splits=(0.55, 0.05, 0.4),
-        judge="mobilefacenet_y1_ms1m_112" if "mobilefacenet_y1_ms1m_112" in present else "judge_small",
-        clusterer="mobilefacenet_y1_ms1m_112" if "mobilefacenet_y1_ms1m_112" in present else None,
-        detector="scrfd_2.5g_kps" if "scrfd_2.5g_kps" in present else None,
+        judge="mobilefacenet_y1_ms1m_112" if judged else "judge_small",
+        clusterer=best_clusterer() or ("mobilefacenet_y1_ms1m_112" if judged else None), detector=default_detector(),
     )
-
-
-def _here(name: str) -> bool:
-    try:
-        weights.find(name)
-    except WeightsError:
-        return False
-    return True
 
 
 def run(

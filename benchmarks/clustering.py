@@ -21,7 +21,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.faces.align import arcface_matrix, warp
-from anchorface.faces.embed import embedder
+from anchorface.faces.embed import best_clusterer, embedder
 from anchorface.identity_index import b_cubed_scores, calibrate, cluster, constraints, known, pairwise_scores
 from anchorface.identity_index.clustering.cluster import Graph, graph
 from anchorface.identity_index.clustering.doubt import doubts
@@ -36,7 +36,7 @@ from anchorface.records.storage import join, read_table
 from anchorface.synthetic import draw_state, identity, render
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
-NETWORKS = ("adaface_small", "mobilefacenet_y1_ms1m_112")
+NETWORKS = ("adaface_small", "mobilefacenet_y1_ms1m_112", *filter(None, [best_clusterer()]))
 HARD = 20
 TOO_LOW = 0.3
 """A second threshold, too low for all of them: what constraints (one person a photograph, dates) then still prevent."""
@@ -240,7 +240,8 @@ def main() -> None:
               "purity estimated, true")
         for name, chosen_parts in [*((name, [part]) for name, part in parts.items()), ("all", [*parts.values()])]:
             faces, vectors = together(chosen_parts, network)
-            found = calibrate(vectors, faces["photo_id"].to_pylist())
+            found = calibrate(vectors, faces["photo_id"].to_pylist(),
+                              possible=constraints(faces, labels=False).possible)
             thresholds[network] = found.threshold
             print(f"  {name}, {len(faces)} faces, {len(set(faces['subject'].to_pylist()))} persons: "
                   f"threshold {found.threshold:.2f} ({found.reason})")

@@ -53,7 +53,8 @@ def curate(
     detector: DetectorName = None,
     embedder: CurateEmbedder = "default",
     clusterer: Annotated[
-        str | None, typer.Option(help="Another network to tell people apart; the index's own if not given.")
+        str | None, typer.Option(help="Network to tell people apart; if not given dlib's, where it is installed "
+                                      "(`pip install anchorface[dlib]`), else the index's own.")
     ] = None,
     labels: Labels = True,
     crop_size: Annotated[int, typer.Option(help="Side of the aligned crops in pixels.")] = 512,
@@ -76,6 +77,7 @@ def curate(
     ] = False,
 ) -> None:
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
+    from anchorface.faces.embed import best_clusterer
     from anchorface.pipelines.faces.face_filters import asked_filters
     from anchorface.pipelines.find_faces import FaceSettings, find_faces
     from anchorface.pipelines.group import group
@@ -84,7 +86,6 @@ def curate(
     from anchorface.pipelines.sources import find_layout
     from anchorface.pipelines.stages.progress import Progress
     from anchorface.records.workspace import at_work
-
     settings = FaceSettings(
         detector=detector, embedder=embedder, crop_size=crop_size, filters=asked_filters(limit or ())
     )
@@ -98,7 +99,8 @@ def curate(
         for line in not_understood(out):
             console.print(line, soft_wrap=True)
         find_faces(out, settings=settings, num_gpus=gpus, progress=progress)
-        found = group(out, labels=labels, held=held, clusterer=clusterer, seed=seed, progress=progress)
+        sorted_by = clusterer or best_clusterer()
+        found = group(out, labels=labels, held=held, clusterer=sorted_by, seed=seed, progress=progress)
         numbers = (f"{number:,} {name.replace('_', ' ')}" for name, number in found.items()
                    if isinstance(number, int) and not isinstance(number, bool))
         console.print(f"group: {', '.join(numbers)}", highlight=False, soft_wrap=True)

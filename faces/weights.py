@@ -27,8 +27,9 @@ class Weight:
     names every byte of it.
     sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
     commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
-    kind: `embedder`, `face encoder`, `detector`, `age`, `pose`, `autoencoder`, `base` or `metric`. network: an AdaFace
-    network's or a face encoder's architecture, or how an ONNX embedder wants its input: `rgb 0..255` or `rgb -1..1`.
+    kind: `embedder`, `face encoder`, `detector`, `age`, `pose`, `origin`, `autoencoder`, `base` or `metric`. network:
+    an AdaFace network's or a face encoder's architecture, `mtcnn`, `dlib`, or how an ONNX embedder wants its input:
+    `rgb 0..255` or `rgb -1..1`.
     package: the installed package that carries it; file is then the place there, and nothing of the package is
     imported.
     """
@@ -100,6 +101,7 @@ _PACKS = "github.com/deepinsight/insightface, model zoo"
 WEIGHTS: tuple[Weight, ...] = (
     _carried("adaface_small", "embedder", "small", "the embedded default's identity network"),
     _carried("judge_small", "embedder", "judge", "the embedded default's judge, trained apart on other identities"),
+    _carried("dlib_origin", "origin", "", "what all codes of dlib's network have in common"),
     _carried("face_encoder_small", "face encoder", "small", "the embedded default's face-image encoder"),
     _carried("autoencoder_tiny", "autoencoder", "", "128 px autoencoder of the tiny model"),
     _carried("base_tiny", "base", "", "blind base restorer of the tiny model"),
@@ -135,6 +137,11 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(name="mtcnn", file="assets/weights/", kind="detector", licence="MIT", commercial=True, package="mtcnn",
            url_hint="the package mtcnn 1.0.0", network="mtcnn", note="the default detector where SCRFD is not here",
            sha256="4c3a7a1812f5496a18a9756d9bd09f7cb4c94609fcbe23bee6fc9de6de709b3e"),
+    Weight(name="dlib_resnet_v1", file="models/dlib_face_recognition_resnet_model_v1.dat", kind="embedder",
+           licence="CC0-1.0", commercial=True, package="face_recognition_models", network="dlib",
+           url_hint="the package face-recognition-models 0.3.0: the extra `dlib`",
+           sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+           note="tells people apart best of those for commercial use; `curate` takes it where it is here"),
     Weight(name="fsanet_1x1", file="fsanet-1x1-iter-688590.onnx", kind="pose", licence="MIT", commercial=True,
            url_hint="github.com/omasaht/headpose-fsanet-pytorch",
            sha256="d85e90cb4b9d3a87e81bbfdcfcd130cbe0e175407042e439a570aa396c44eda6"),
@@ -193,7 +200,8 @@ def find(name: str, kind: str = "") -> Path:
             f"{name}: no {'folder' if entry.is_folder else 'file'} {entry.file} ({entry.licence}; published at "
             f"{entry.url_hint}) in\n  {looked}\n"
             "Put it into one of these folders, or name its folder in $ANCHORFACE_WEIGHTS"
-            + (f"; `anchorface fetch {name}` downloads it." if entry.hub else ".")
+            + (f"; `anchorface fetch {name}` downloads it." if entry.hub else
+               f", or install {entry.url_hint}." if entry.package else ".")
         )
     expected = expected_sha256(entry)
     if expected is not None and sha256(path) != expected:
@@ -243,8 +251,8 @@ def present(name: str) -> bool:
 
 
 def _locate(entry: Weight) -> Path | None:
-    if entry.package:
-        return _in_package(entry)
+    if entry.package and (found := _in_package(entry)) is not None:
+        return found
     if entry.is_folder:
         found = next((folder / entry.file for folder in folders() if (folder / entry.file / "config.json").is_file()
                       or (folder / entry.file / "tokenizer_config.json").is_file()), None)

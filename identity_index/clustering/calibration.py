@@ -7,8 +7,9 @@ threshold is the bottom of the clearest valley in the smoothed heights.
 
 Two floors keep it from being too low. Faces that stand in one photo are different people: where there are enough such
 pairs, the threshold stays above nearly all of them. And nearly all pairs of a collection are strangers, whose cosines
-lie around their median like a normal distribution; the threshold stays where fewer than one in 200 pairs above it are
-to be expected from strangers. That floor rises with the collection: a million faces hold 5 * 10**11 pairs.
+lie around their median like those of random directions in as many dimensions as their spread tells; the threshold stays
+where fewer than one in 200 pairs above it are to be expected from strangers whom nothing else keeps apart. That floor
+rises with the collection: a million faces hold 5 * 10**11 pairs.
 
 Where there is no valley (too few faces, one person, nobody twice, a weak embedder) a fixed threshold is used, or the
 floor where that is higher, and the reason says so: look at the result then, or give labels.
@@ -51,7 +52,8 @@ class Calibration:
 
 
 def calibrate(
-    embeddings: np.ndarray, photo_ids: Sequence[str], *, fallback: float = FALLBACK, neighbours: Graph | None = None
+    embeddings: np.ndarray, photo_ids: Sequence[str], *, fallback: float = FALLBACK, neighbours: Graph | None = None,
+    possible: float = 1.0,
 ) -> Calibration:
     """Choose the smallest mean cosine at which two groups of faces are one person.
 
@@ -60,6 +62,7 @@ def calibrate(
         photo_ids: the photo of each face, N.
         fallback: the threshold where the data show no valley.
         neighbours: the faces' graph where it is there already; the result then depends on the order of the rows.
+        possible: share of all pairs that nothing but their looks keeps apart (`Constraints.possible`).
 
     Returns:
         The threshold with its reason. The order of the rows does not matter. More than 4096 faces are represented
@@ -78,7 +81,7 @@ def calibrate(
         order = np.lexsort(vectors.T[:2])
         vectors, photos = vectors[order], [photos[row] for row in order]
         neighbours = graph(vectors)
-    floor = _strangers_floor(vectors, neighbours)
+    floor = _strangers_floor(vectors, neighbours, possible)
     if len(vectors) > LARGEST:
         seeds = np.linspace(0, len(vectors) - 1, LARGEST // 16).astype(np.int64)
         sample = np.unique(np.concatenate([seeds, neighbours.rows[seeds, :15].ravel()]))
@@ -111,9 +114,13 @@ def _mean_cosine(vectors: np.ndarray) -> float:
     return float((total @ total - count) / (count * (count - 1)))
 
 
-def _strangers_floor(vectors: np.ndarray, neighbours: Graph) -> float:
-    """The cosine above which at most one in 200 pairs, or half a pair, is to be expected from strangers."""
-    from scipy.stats import norm  # half a second, which a feed's worker need not wait
+def _strangers_floor(vectors: np.ndarray, neighbours: Graph, possible: float) -> float:
+    """The cosine above which at most one in 200 pairs, or half a pair, is to be expected from strangers.
+
+    With a part m in common, two codes are m + (1 - m) c alike where c is the cosine of random directions in d
+    dimensions, whose law is a beta distribution with both parameters (d - 1) / 2 and whose deviation is d**-.5.
+    """
+    from scipy.stats import beta, norm  # half a second, which a feed's worker need not wait
 
     seeds = np.linspace(0, len(vectors) - 1, min(len(vectors), STRANGERS)).astype(np.int64)
     block = vectors[seeds]
@@ -121,7 +128,9 @@ def _strangers_floor(vectors: np.ndarray, neighbours: Graph) -> float:
     middle, low = np.quantile(cosines, [0.5, norm.cdf(-1.5)])
     spread = WIDER * (middle - low) / 1.5
     grid = np.arange(middle, 1.0, GRID_STEP)
-    expected = len(vectors) * (len(vectors) - 1) / 2 * norm.sf((grid - middle) / max(spread, 1e-6))
+    share, freedom = (grid - middle) / (1.0 - middle), (((1.0 - middle) / max(spread, 1e-6)) ** 2 - 1.0) / 2
+    pairs = possible * len(vectors) * (len(vectors) - 1) / 2
+    expected = pairs * beta.cdf((1.0 - share) / 2, max(freedom, 1.0), max(freedom, 1.0))
     # A pair stands in the graph once or twice; half the entries count it once in collections that are not tiny.
     seen = np.sort(neighbours.cosines[neighbours.rows >= 0])
     above = (len(seen) - np.searchsorted(seen, grid)) / 2

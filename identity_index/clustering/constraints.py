@@ -37,6 +37,7 @@ GIVEN_TOLERANCE = 6.0
 ESTIMATED_TOLERANCE = 20.0
 """The same for a network's age, which errs by 6 to 8 years on average (our choice: contradicts only strongly)."""
 YEAR = 365.2425
+SEEN = 1024
 COLUMNS = ("face_id", "photo_id", "track", "subject", "birth_date", "taken", "age", "age_source")
 """The columns of a face that constraints read."""
 
@@ -64,6 +65,21 @@ class Constraints:
 
     def __len__(self) -> int:
         return len(self.face_ids)
+
+    @property
+    def possible(self) -> float:
+        """Share of the pairs of faces that labels and years allow to be one person, told by up to SEEN of them; at
+        least that of one pair."""
+        rows = np.linspace(0, len(self.start) - 1, min(len(self.start), SEEN)).astype(np.int64)
+        if len(rows) < 2:
+            return 1.0
+        one, two = np.triu_indices(len(rows), 1)
+        one, two = self.start[rows][one], self.start[rows][two]
+        low, high = np.maximum(self.born_low[one], self.born_low[two]), np.minimum(self.born_high[one],
+                                                                                   self.born_high[two])
+        allowed = (low <= high) & (np.minimum(self.taken[one], self.taken[two]) >= low)
+        allowed &= (self.label[one] < 0) | (self.label[two] < 0) | (self.label[one] == self.label[two])
+        return max(float(allowed.mean()), 1.0 / len(one))
 
     def merged(self, persons: NDArray[np.int64]) -> "Constraints":
         """The constraints of the persons that the groups became; existing identities no longer count.

@@ -99,7 +99,7 @@ def find_persons(
     )
     threshold, reason = settings["threshold"], "given"
     if threshold is None and (known.label < 0).any():
-        found = calibrate(seen, faces["photo_id"].take(compared).to_pylist(), neighbours=near)
+        found = calibrate(seen, faces["photo_id"].take(compared).to_pylist(), neighbours=near, possible=known.possible)
         threshold, reason = found.threshold, found.reason
     elif threshold is None:
         threshold, reason = 1.0, "all faces are labelled"

@@ -1,6 +1,5 @@
 """Distillation: invented pictures, teachers and their cache, the parts of the loss, and a run over several sittings."""
 
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from anchorface.training.small_networks.distil import (
     parts_of,
     train,
 )
-from anchorface.training.small_networks.dlib_resnet import DlibResNet, chip_matrix, read_network
 from anchorface.training.small_networks.people import SIDE, Faces
 from anchorface.training.small_networks.run import Budget
 from anchorface.training.small_networks.teachers import BLOCK, TEACHERS, Pictures, Teachers, make_block, read_pictures
@@ -91,50 +89,6 @@ def test_damage_of_every_kind_is_a_function_of_its_generator() -> None:
         losses.append(float(np.abs(worse.astype(int) - crop).mean()))
     assert min(losses) < 3.0 < 15.0 < max(losses)
     assert len(PROFILES) + len(SINGLE) == 10
-
-
-def _file(network: DlibResNet, scales: bool = True) -> bytes:
-    """The network in dlib's format: each layer's name, its head, its numbers."""
-    def size(number: int) -> bytes:
-        used = max(1, (number.bit_length() + 7) // 8)
-        return bytes([used]) + number.to_bytes(used, "little")
-
-    def tensor(name: bytes, rows: int, columns: int, values: torch.Tensor) -> bytes:
-        return (name + b"\x01\x02" + size(rows) + size(columns) + b"\x01\x01" * 2
-                + struct.pack(f"<{values.numel()}f", *values.tolist()))
-
-    content = b"\x01\x01\x0bloss_metric"
-    for layer in (module for module in network.modules() if isinstance(module, torch.nn.Conv2d)):
-        both = torch.cat([layer.weight.flatten(), layer.bias])
-        content += tensor(b"\x05con_4", len(both), 1, both)
-        if scales:
-            content += tensor(b"\x07affine_", 2 * layer.out_channels, 1,
-                              torch.cat([torch.full((layer.out_channels,), 2.0), torch.ones(layer.out_channels)]))
-    return content + tensor(b"\x04fc_2\x01\x80\x02\x00\x01", 256, 128, network.code.weight.T.flatten())
-
-
-def test_dlibs_file_is_read_layer_by_layer_with_its_scales(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    written, path = DlibResNet(), tmp_path / "network.dat"
-    path.write_bytes(_file(written))
-    found = read_network(path)
-    assert torch.allclose(found.stem.weight, 2 * written.stem.weight)
-    assert torch.allclose(found.units[-1].second.bias, 2 * written.units[-1].second.bias + 1)
-    assert torch.equal(found.code.weight, written.code.weight)
-    with torch.no_grad():
-        assert found(torch.zeros(2, 3, 150, 150)).shape == (2, 128)
-    path.write_bytes(_file(written, scales=False))
-    with pytest.raises(WeightsError, match="not dlib's face recognition network"):
-        read_network(path)
-    path.write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match="fewer tensors"):
-        read_network(path)
-
-
-def test_the_chip_holds_the_face_upright() -> None:
-    matrix = chip_matrix(POINTS)
-    left, right = (matrix @ (*point, 1) for point in POINTS[:2])
-    assert 40 < right[0] - left[0] < 60 and abs(left[1] - right[1]) < 1
 
 
 def test_a_missing_or_wrong_teacher_says_so_and_how_to_get_it(tmp_path: Path) -> None:

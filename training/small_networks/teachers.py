@@ -17,15 +17,16 @@ import numpy as np
 import torch
 
 from anchorface.faces.align import warp
+from anchorface.faces.dlib_resnet import CHIP, chip_matrix, read_network
 from anchorface.faces.embed import OnnxEmbedder
+from anchorface.faces.weights import weight
 from anchorface.records import DataError, WeightsError
 from anchorface.records.hashes import sha256
 from anchorface.training.small_networks.augment import plain
-from anchorface.training.small_networks.dlib_resnet import CHIP, chip_matrix, read_network
 from anchorface.training.small_networks.run import half_precision
 from anchorface.training.small_networks.variety import PICTURE, Inventor, Variety
 
-DLIB_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
+DLIB_SHA256 = weight("dlib_resnet_v1").sha256
 SECOND = "mobileface_mit_112"
 TEACHERS = {"dlib": 128, "mobileface": 256}
 """Name -> numbers of its code."""
