@@ -4,12 +4,14 @@ In: an evaluation folder (evaluation.evaluate), the dataset version or folder it
 a run's history and the dropped table. Out: the file.
 """
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import pyarrow as pa
 
 from anchorface.evaluation import page_data, page_pictures, page_results, page_sides
+from anchorface.evaluation.album import AlbumPicture
 from anchorface.evaluation.page_style import STYLE
 from anchorface.evaluation.protocol import Protocol
 from anchorface.evaluation.sources import FaceFolder, Source, open_source
@@ -19,7 +21,7 @@ from anchorface.records.state import read_state
 
 
 def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None = None, dropped: pa.Table | None = None,
-               title: str = "", shown: int = 8, worst: int = 4) -> str:
+               title: str = "", shown: int = 8, worst: int = 4, album: Sequence[AlbumPicture] = ()) -> str:
     """Write the report of one evaluation.
 
     Args:
@@ -27,6 +29,7 @@ def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None =
         history: CSV, JSON or JSON lines of the training run, with a `positions` or `step` column.
         dropped: rows of DROPPED_SCHEMA. title: a name for the run.
         shown: pictures in the main grid. worst: pictures in each of the two worst-case grids.
+        album: pictures that come first, of `restore_worst`.
 
     Returns:
         out.
@@ -40,6 +43,7 @@ def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None =
     rows = storage.read_table(storage.join(folder, "rows.parquet"))
     gallery = page_pictures.Gallery.open(folder, protocol, source, table["conditions"])
     sections = [
+        ("album", "Album", _album(album)),
         ("pictures", "Pictures", _pictures(gallery, shown)),
         ("table", "Table", _table(table)),
         ("sides", "Both sides", page_sides.sides(table)),
@@ -64,6 +68,15 @@ def write_page(folder: str, dataset_uri: str, out: str, *, history: str | None =
             f'version <span class="hash">{table["manifest_id"]}</span>. This file stands alone.</footer></body></html>')
     storage.write_atomic(out, page.encode())
     return out
+
+
+def _album(pictures: Sequence[AlbumPicture]) -> str:
+    if not pictures:
+        return ""
+    return ("<h2>Your album</h2><p>The worst picture of people in it, the smallest or least sharp one, as it is and "
+            "restored with their best ones. Nobody knows the truth here, so nothing is measured; the tables below are "
+            f"of pictures that were made worse on purpose. Shown at {len(pictures[0].after)} px, the side of what this "
+            f"restorer makes.</p>{page_pictures.album(pictures)}")
 
 
 def _pictures(gallery: page_pictures.Gallery, shown: int) -> str:

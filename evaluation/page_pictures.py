@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from anchorface.degradation import Plan, explain
+from anchorface.evaluation.album import AlbumPicture
 from anchorface.evaluation.protocol import Protocol, ProtocolRow
 from anchorface.evaluation.sources import Source, face_picture
 from anchorface.faces.images import encode_jpeg
@@ -95,6 +96,21 @@ def grid(gallery: Gallery, numbers: Sequence[int], columns: Sequence[tuple[str, 
     rows = {row.number: row for row in gallery.protocol.rows}
     body = "".join(_case(gallery, rows[n], columns, show_references) for n in numbers if n in rows)
     return f'<div style="--columns:{wide}">{head}{body}</div>'
+
+
+def album(pictures: Sequence[AlbumPicture]) -> str:
+    """One row per picture of an album: as it is, the person's best ones, restored."""
+    names = "".join(f"<div>{name}</div>" for name in ("the worst picture", "the best ones", "restored with them"))
+    rows = []
+    for one in pictures:
+        inside = "".join(_image(encode_jpeg(image, 90), "a photograph of the same person") for image in one.references)
+        known = "training has seen this person" if one.learned else "training has never seen this person"
+        rows.append(
+            f'<div class="case"><div class="who"><b>{escape(one.identity)}</b>a face of {one.side} px<br>{known}</div>'
+            f'<div>{_image(encode_jpeg(one.before, 92), "as it is")}</div>'
+            f'<div><div class="mosaic{" single" if len(one.references) == 1 else ""}">{inside}</div></div>'
+            f'<div>{_image(encode_jpeg(one.after, 92), "restored")}</div></div>')
+    return f'<div style="--columns:3"><div class="case names"><div></div>{names}</div>{"".join(rows)}</div>'
 
 
 def first(gallery: Gallery, count: int) -> list[int]:

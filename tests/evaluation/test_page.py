@@ -12,7 +12,9 @@ import pyarrow as pa
 import pytest
 
 from anchorface.evaluation import CONDITIONS, evaluate, freeze, write_page, write_pictures
+from anchorface.evaluation.album import restore_worst
 from anchorface.evaluation.measured import ROW_SCHEMA
+from anchorface.evaluation.sources import face_picture
 from anchorface.evaluation.tables import MEASURES, number
 from anchorface.records import DROPPED_SCHEMA, ConfigurationError, DataError, Dropped, storage
 from anchorface.records.dataset import DatasetVersion
@@ -165,3 +167,35 @@ def test_files_of_an_evaluation_from_before_other_programs_are_read_as_before(fo
     text = Path(write_page(str(old), dataset_uri, str(tmp_path / "old.html"))).read_text()
     assert "Both sides of likeness" not in text and table["protocol_id"] in text
     assert len(write_pictures(str(old), dataset_uri, str(tmp_path / "pictures"), count=2)) == 3
+
+
+def test_an_album_s_worst_pictures_come_first_with_the_best_ones_beside_them(
+    folder: Path, dataset_uri: str, restorer: Restorer, tmp_path: Path
+) -> None:
+    dataset = DatasetVersion.open(dataset_uri)
+    album = restore_worst(restorer, dataset, count=3, settings=QUICK)
+    again = restore_worst(restorer, dataset, count=3, settings=QUICK)
+    assert [np.array_equal(one.after, other.after) for one, other in zip(album, again, strict=True)] == [True] * 3
+    assert [one.learned for one in album] == sorted(one.learned for one in album)
+    sharpness = {row["identity"]: [] for row in dataset.rows()}
+    for row in dataset.rows():
+        sharpness[row["identity"]].append((row["sharpness"], row["face_id"]))
+    for one in album:
+        worst = face_picture(dataset, min(sharpness[one.identity])[1], restorer.size)
+        assert np.array_equal(one.before, worst.image) and one.after.shape == one.before.shape
+        best = face_picture(dataset, max(sharpness[one.identity])[1], restorer.size)
+        assert np.array_equal(one.references[0], best.image)
+        assert not any(np.array_equal(one.before, reference) for reference in one.references)
+    text = Path(write_page(str(folder), dataset_uri, str(tmp_path / "page.html"), album=album)).read_text()
+    assert text.index("Your album") < text.index("What it does")
+    assert text.count("training has ") == 3
+    plain = Path(write_page(str(folder), dataset_uri, str(tmp_path / "plain.html"))).read_text()
+    assert "Your album" not in plain
+
+
+def test_people_in_a_single_photograph_are_not_shown(dataset_uri: str, restorer: Restorer) -> None:
+    class Single(DatasetVersion):
+        def rows(self, split=None, columns=None):
+            return [{**row, "photo_id": "the only one"} for row in super().rows(split, columns)]
+
+    assert restore_worst(restorer, Single.open(dataset_uri), settings=QUICK) == []
