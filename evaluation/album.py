@@ -57,7 +57,7 @@ def restore_worst(restorer: Restorer, dataset: DatasetVersion, *, count: int = 4
         others = [row for row in others if row["photo_id"] != worst["photo_id"]]
         if others:
             shown.append((worst["split"] == "train", quality(worst), worst, others[: -MOST_REFERENCES - 1 : -1]))
-    made = []
+    made: list[AlbumPicture] = []
     for learned, _, worst, others in sorted(shown, key=lambda each: each[:2])[:count]:
         picture = face_picture(dataset, worst["face_id"], restorer.size)
         helpers = [face_picture(dataset, row["face_id"], restorer.size) for row in others]
