@@ -168,7 +168,7 @@ def _enough(found: Mapping[str, Any]) -> list[str]:
     people, judged = found["identities"], found["test_identities"]
     if not judged or not found["train_identities"]:
         raise DataError(
-            f"{found['faces']} face{'s'[: found['faces'] != 1]} of {people} {'person' if people == 1 else 'people'}: one person is learned from "
+            f"faces: {found['faces']}, people: {people}. One person is learned from "
             "and another one judged, so two people with two photographs each are the least, three each where "
             "references are to help. Without more, restore with another run's checkpoint: anchorface restore "
             "CHECKPOINT PHOTOS OUT --references BEST")
