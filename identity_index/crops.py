@@ -41,7 +41,7 @@ class CropStore:
         if not exists(join(uri, TABLE)):
             return None
         with reading(uri, "the crop store cannot be read"):
-            return cls(uri, lance.dataset(location(uri, TABLE)))
+            return cls(uri, lance.dataset(**location(uri, TABLE)))
 
     @classmethod
     def update(cls, uri: str, face_ids: pa.ChunkedArray, batches: Iterable[pa.RecordBatch], *,
@@ -144,8 +144,8 @@ class CropStore:
             schema=CROP_SCHEMA)
         place = location(uri, TABLE)
         if store is None:
-            return cls(uri, lance.write_dataset(table, place))
+            return cls(uri, lance.write_dataset(table, **place))
         stale = [face_id for face_id in piece if face_id in held]
         for condition in conditions("face_id", stale):
             store._dataset.delete(condition)
-        return cls(uri, lance.write_dataset(table, place, mode="append"))
+        return cls(uri, lance.write_dataset(table, **place, mode="append"))

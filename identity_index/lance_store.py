@@ -5,16 +5,18 @@ writes to a table at a time; readers of an older version may lose it when a writ
 it writes to the disk: `writing` does, and knows when it was not done.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lance
 import psutil
 
 from anchorface.records.errors import DataError
-from anchorface.records.storage import delete, exists, filesystem, join, read_bytes, sync, write_atomic
+from anchorface.records.storage import delete, exists, filesystem, is_local, join, read_bytes, sync, write_atomic
 
 AT_ONCE = 2000
 """Values in one condition."""
@@ -23,10 +25,18 @@ WRITING = "writing"
 machine that was."""
 
 
-def location(uri: str, table: str) -> str:
-    """Where Lance finds a table of the index: object-store URIs as they are, plain paths for local files."""
+def location(uri: str, table: str) -> dict[str, Any]:
+    """What Lance wants to know to find a table of the index: `uri`, a plain path for local files, and in a bucket
+    `storage_options`. Lance's client reads region and credentials from the usual environment; the server it is told,
+    since it speaks no http unless it is told to."""
     place = join(uri, table)
-    return filesystem(place)[1] if uri.startswith("file:") or "://" not in uri else place
+    if is_local(uri):
+        return {"uri": filesystem(place)[1]}
+    if not uri.startswith("s3://"):
+        return {"uri": place}
+    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    said = {"aws_endpoint": server, "allow_http": str(server.startswith("http://")).lower()} if server else {}
+    return {"uri": f"s3://{filesystem(place)[1]}", "storage_options": said}
 
 
 @contextmanager

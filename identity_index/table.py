@@ -101,7 +101,7 @@ class IdentityIndex:
             store = (CropStore.open(uri) if crops is None
                      else CropStore.update(uri, rows["face_id"], crops, doubtful=doubtful))
             dataset = lance.write_dataset(
-                pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows)), location(uri, TABLE),
+                pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows)), **location(uri, TABLE),
                 mode="overwrite" if there else "create")
             for column in ("identity", "face_id"):
                 index_column(dataset, column)
@@ -125,7 +125,7 @@ class IdentityIndex:
         if not exists(join(uri, TABLE)):
             raise DataError(f"{uri}: no face index here (no {TABLE}); `anchorface group` makes one")
         with reading(uri, "the face index cannot be read"):
-            return cls(uri, lance.dataset(location(uri, TABLE)))
+            return cls(uri, lance.dataset(**location(uri, TABLE)))
 
     def append(self, faces: pa.Table, crops: Iterable[pa.RecordBatch] | None = None) -> None:
         """Add faces; they are found at once.
@@ -145,7 +145,7 @@ class IdentityIndex:
             if crops is not None:
                 self._crops = CropStore.update(self.uri, rows["face_id"], crops)
             batches = pa.RecordBatchReader.from_batches(rows.schema, by_identity(rows))
-            self._dataset = lance.write_dataset(batches, self._dataset.uri, mode="append")
+            self._dataset = lance.write_dataset(batches, **location(self.uri, TABLE), mode="append")
             scalar = [index.name for index in self._dataset.describe_indices() if "embedding" not in index.field_names]
             self._dataset.optimize.optimize_indices(index_names=scalar)
             forget(self._dataset, KEPT)
@@ -164,7 +164,7 @@ class IdentityIndex:
             if store is not None:
                 store.erase(face_ids)
             gone = erase(self._dataset, face_ids)
-        self._dataset, self._crops = lance.dataset(self._dataset.uri), None
+        self._dataset, self._crops = lance.dataset(**location(self.uri, TABLE)), None
         return gone
 
     def faces(self, columns: Sequence[str] | None = None, filter: str | None = None) -> pa.Table:

@@ -9,10 +9,12 @@ address that holds one is named by its row (pipelines.sources.listing).
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 SCHEME = r"\b[A-Za-z][A-Za-z0-9+.\-]*://"
 DATABASE_SCHEME = r"\b(?:postgres|postgresql|mysql|mariadb|mssql|oracle)(?:\+\w+)?://"
+PERCENT = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
+"""Schemes whose paths pyarrow reads percent-encoded; fsspec takes the others as they are written."""
 SECRET = r"(?:pass(?:w(?:or)?d|phrase)|passwd|pwd|secret|token|signature|credential|access_?key|api_?key)"
 _USER = re.compile(rf"({SCHEME})[^\s/?#\"<>]*@")
 # The keys of buckets may have a slash in them.
@@ -69,6 +71,25 @@ def all_redacted(value: Any) -> Any:
 def has_secret(uri: str) -> bool:
     """Whether a URI holds what `redacted` takes out of it."""
     return redacted(uri) != uri
+
+
+def is_percent(uri: str) -> bool:
+    """Whether the path of a URI is percent-encoded."""
+    return "://" in uri and uri.partition("://")[0].lower() in PERCENT
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri/part/part`, whatever the scheme and whatever signs stand in the parts; before a query."""
+    address, mark, query = uri.partition("?") if is_percent(uri) else (uri, "", "")
+    return "/".join([address.rstrip("/"), *(map(quote, parts) if is_percent(uri) else parts)]) + mark + query
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """An object's URI in two: scheme, user, bucket and query; and bucket and key as a path."""
+    address, mark, query = uri.partition("?")
+    place = _USER.sub(r"\1", _PASSWORD.sub(r"\1", address)).partition("://")[2]
+    bucket, slash, key = place.partition("/")
+    return address.removesuffix(slash + key) + mark + query, f"{bucket}/{unquote(key)}".rstrip("/")
 
 
 def sqlite_address(path: Path) -> str:

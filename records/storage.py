@@ -7,6 +7,10 @@ never sees half a file, and after a power cut it is whole, or what stood there b
 is written later never stands without it. Files are made with mode 0600 and folders with 0700, since most of them hold
 faces; folders that stand there already are left as they are. An object of a bucket appears whole when its upload ends,
 so it is written in place.
+
+Where a bucket's server stands, its region and credentials come from the usual environment (AWS_ENDPOINT_URL,
+AWS_REGION, AWS_ACCESS_KEY_ID, AWS_PROFILE, ...). A query of the URI says them for sources alone, since what is written
+gets names below its folder's.
 """
 
 import contextlib
@@ -17,6 +21,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import IO
 
 import fsspec
@@ -25,7 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from anchorface.records.addresses import has_secret
+from anchorface.records.addresses import bucket_and_key, has_secret, is_percent, join
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 
 CHUNK = 8 * 2**20
@@ -46,11 +51,23 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
     with told(uri, "there is no such place"):
+        if uri.startswith("s3://"):
+            root, path = bucket_and_key(uri)
+            said = tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
+            return _bucket(root, os.getpid(), said), path
         try:
             return fs.FileSystem.from_uri(uri)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             other, path = fsspec.core.url_to_fs(uri)
             return fs.PyFileSystem(fs.FSSpecHandler(other)), path
+
+
+@lru_cache(maxsize=32)
+def _bucket(root: str, process: int, environment: tuple[tuple[str, str], ...]) -> fs.FileSystem:
+    """One client, and its connections, for a process and what its environment says; a small object is one request."""
+    if "allow_delayed_open" not in root:
+        root += f"{'&' if '?' in root else '?'}allow_delayed_open=true"
+    return fs.FileSystem.from_uri(root)[0]
 
 
 @contextlib.contextmanager
@@ -73,11 +90,6 @@ def told(uri: str, what: str, kind: type[AnchorfaceError] = StorageError) -> Ite
 def is_local(uri: str) -> bool:
     """Whether a URI is a path of a local or mounted disk."""
     return isinstance(filesystem(uri)[0], fs.LocalFileSystem)
-
-
-def join(uri: str, *parts: str) -> str:
-    """`uri/part/part`, whatever the scheme."""
-    return "/".join([uri.rstrip("/"), *parts])
 
 
 def exists(uri: str) -> bool:
@@ -105,6 +117,7 @@ def make_folder(uri: str) -> None:
         if is_local(uri):
             _make_private(path)
         else:
+            _require_plain(uri)
             system.create_dir(path, recursive=True)
 
 
@@ -129,9 +142,8 @@ def write_atomic(uri: str, content: bytes | memoryview) -> None:
         with writing(uri) as file:
             file.write(content)
         return
-    system, path = filesystem(uri)
     with told(uri, "cannot be written"):
-        _upload(system, path, [content])
+        _upload(uri, [content])
 
 
 @contextlib.contextmanager
@@ -154,7 +166,7 @@ def writing(uri: str) -> Iterator[IO[bytes]]:
                 yield file
                 file.seek(0)
                 with told(uri, "cannot be written"):
-                    _upload(system, path, iter(lambda: file.read(CHUNK), b""))
+                    _upload(uri, iter(lambda: file.read(CHUNK), b""))
     except OSError as error:
         if isinstance(error, AnchorfaceError):
             raise
@@ -212,8 +224,9 @@ def read_table(uri: str, columns: Iterable[str] | None = None, where: pc.Express
                              filters=where)
 
 
-def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[str]:
-    """The URIs of all files under a folder, sorted; only those that end in one of `suffixes` (lower case) if given.
+def list_files(uri: str, suffixes: tuple[str, ...] = (), *, recursive: bool = True) -> list[str]:
+    """The URIs of all files under a folder, or right in it, sorted; only those that end in one of `suffixes` (lower
+    case) if given.
 
     Raises:
         StorageError: there is no such folder, it cannot be read, or a name in it is not UTF-8.
@@ -225,7 +238,7 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[str]:
         return [uri]
     system, path = filesystem(uri)
     with told(uri, "cannot be read"):
-        found = system.get_file_info(fs.FileSelector(path, recursive=True))
+        found = system.get_file_info(fs.FileSelector(path, recursive=recursive))
     root = path.rstrip("/")
     try:
         names = sorted(f.path[len(root) + 1 :] for f in found if f.type == fs.FileType.File)
@@ -349,11 +362,20 @@ def _open_beside(path: str) -> tuple[IO[bytes], str]:
         file.close()  # cleared up before it was locked
 
 
-def _upload(system: fs.FileSystem, path: str, pieces: Iterable[bytes | memoryview]) -> None:
-    system.create_dir(path.rpartition("/")[0], recursive=True)
+def _upload(uri: str, pieces: Iterable[bytes | memoryview]) -> None:
+    _require_plain(uri)
+    system, path = filesystem(uri)
+    if not isinstance(system, fs.S3FileSystem):  # a bucket has no folders
+        system.create_dir(path.rpartition("/")[0], recursive=True)
     with system.open_output_stream(path) as stream:
         for piece in pieces:
             stream.write(piece)
+
+
+def _require_plain(uri: str) -> None:
+    if is_percent(uri) and "?" in uri:
+        raise StorageError(f"{uri}: nothing is written to an address with a query: give the server, its region and "
+                           "credentials by the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, ...)")
 
 
 def _make_private(folder: str) -> None:

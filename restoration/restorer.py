@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from anchorface.models.rg_ipfr.guidance import multi_reference
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
 from anchorface.records import CheckpointError, ConfigurationError, DataError, derive
 from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, CLEAN, attribute_row
+from anchorface.records.storage import list_files, read_bytes
 from anchorface.restoration.sampler_settings import SamplerSettings
 
 EMBEDDING_SIZE = 112
@@ -127,14 +127,13 @@ class Restorer:
     def checkpoint_id(self) -> str:
         """The first 16 hex digits of a hash over the checkpoint's description and weight files."""
         digest = hashlib.sha256()
-        for path in sorted(Path(self.folder).glob("*")):
-            if path.is_file():
-                digest.update(path.name.encode() + path.read_bytes())
+        for name, uri in sorted((uri.rpartition("/")[2], uri) for uri in list_files(self.folder, recursive=False)):
+            digest.update(name.encode() + read_bytes(uri))
         return digest.hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:
         """What a report says of the checkpoint."""
-        return {"name": Path(self.folder).name, "id": self.checkpoint_id}
+        return {"name": self.folder.rstrip("/").rpartition("/")[2], "id": self.checkpoint_id}
 
     def restore_aligned(self, degraded: np.ndarray, references: Sequence[Sequence[Reference]] | None = None, *,
                         seeds: Sequence[int], landmarks: np.ndarray | None = None,

@@ -32,10 +32,10 @@ from anchorface.pipelines.feed.cpus import require_cpus
 from anchorface.pipelines.feed.dataset import Dataset, open_dataset, require_embedder_file
 from anchorface.pipelines.stages.cluster import connect
 from anchorface.records import AnchorfaceError, ConfigurationError, Interrupted, TrainingError, erasures
-from anchorface.records.addresses import redacted, sqlite_address
+from anchorface.records.addresses import redacted, sqlite_address, sqlite_file
 from anchorface.records.lineage import descends
 from anchorface.records.lock import locked
-from anchorface.records.storage import filesystem, join, make_folder, write_atomic
+from anchorface.records.storage import filesystem, is_local, join, make_folder, write_atomic
 from anchorface.records.uses import note_dataset
 from anchorface.training import tracking
 from anchorface.training.best import Best
@@ -175,10 +175,11 @@ def _begin(job: Job, dataset: Dataset, uri: str, experiment: str, parent: str,
         raise ConfigurationError(f"{folder}: MLflow's SQLite file cannot stand in a bucket; give --tracking, or train "
                                  "without: --no-track")
     uri = uri or (known.uri if known else sqlite_address(Path(above) / "mlflow.db"))
+    near = (sqlite_file(uri) or Path(above, "mlflow.db")).parent  # MLflow's own file and its artifacts
     tags = {"manifest": job.manifest_id, "git": job.git, "recipe_digest": recipe.digest, "run_folder": redacted(folder),
             "execution": job.execution.to_dict()}
     begun = tracking.begin(
-        recipe, uri=uri, experiment=experiment, artifacts=Path(above) / "mlflow-artifacts", tags=tags,
+        recipe, uri=uri, experiment=experiment, artifacts=near / "mlflow-artifacts", tags=tags,
         run_id=known.run_id if known and known.uri == redacted(uri) else None, run_name=f"{recipe.name} {name}",
         dataset=dataset, parent=parent, folder=folder, report=report)
     write_atomic(join(folder, RUN), json.dumps({"uri": begun.uri, "run_id": begun.run_id}).encode())
@@ -229,7 +230,7 @@ def trainer(job: Job) -> Any:
 
     from anchorface.training.failures import EndAtOurErrors
 
-    execution = job.execution
+    execution, (system, path) = job.execution, filesystem(job.run_folder)
     seconds = SLOWER * execution.hang or 7 * 86400.0
     return TorchTrainer(
         worker, train_loop_config={"job": job},
@@ -238,7 +239,8 @@ def trainer(job: Job) -> Any:
             num_workers=(execution.least_workers, execution.workers) if execution.elastic else execution.workers,
             use_gpu=bool(execution.gpus), resources_per_worker=_each(execution),
             elastic_resize_monitor_interval_s=execution.resize_seconds),
-        run_config=RunConfig(name="ray", storage_path=job.run_folder, callbacks=[EndAtOurErrors()],
+        run_config=RunConfig(name="ray", storage_path=path, storage_filesystem=None if is_local(job.run_folder) else system,
+                             callbacks=[EndAtOurErrors()],
                              failure_config=FailureConfig(max_failures=execution.failures)),
     )
 

@@ -17,14 +17,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from anchorface.records.storage import join
-
 LOCAL = "file://"
 WEB = ("http://", "https://")
 IN_MEMORY = "memory:"
 """What only the process that wrote it can read."""
-PERCENT = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
-"""Schemes whose paths pyarrow reads percent-encoded; fsspec takes the others as they are written."""
 _MEMBER = re.compile(r"(?s)(.+)#([^#@]*)@(\d{1,18})\+(\d{1,18})")
 _ROW = re.compile(r"(?s)(.+)#([^#@]*)@(\d{1,18})")
 _FRAME = re.compile(r"(?s)(.+)#t=(\d{1,12}\.\d{3})")
@@ -97,17 +93,6 @@ def local_path(uri: str) -> str | None:
 def is_web(uri: str) -> bool:
     """Whether an address is of the web."""
     return uri.lower().startswith(WEB)
-
-
-def child_uri(folder: str, place: str) -> str:
-    """The uri of a path below a folder's, whatever signs stand in the path."""
-    address, mark, query = folder.partition("?") if is_percent(folder) else (folder, "", "")
-    return join(address, quote(place) if is_percent(folder) else place) + mark + query
-
-
-def is_percent(uri: str) -> bool:
-    """Whether the path of a uri is percent-encoded."""
-    return "://" in uri and uri.partition("://")[0].lower() in PERCENT
 
 
 def is_text(name: str) -> bool:

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from anchorface.pipelines.sources import splits as published
-from anchorface.pipelines.sources.address import child_uri, printable
+from anchorface.pipelines.sources.address import printable
 from anchorface.pipelines.sources.opening import entries, open_file
 from anchorface.pipelines.sources.splits import picture_key, text_lines, top_files
 from anchorface.pipelines.sources.walk import Root, find_root
+from anchorface.records.addresses import join
 from anchorface.records.errors import ConfigurationError, DataError, PhotoError
 from anchorface.records.kinds import kind_of
 
@@ -114,7 +115,7 @@ def _beginnings(root: Root) -> Iterator[str]:
     folder = ""
     for _ in range(4):
         first = {True: "", False: ""}
-        for name, is_folder in entries(child_uri(root.uri, folder) if folder else root.uri):
+        for name, is_folder in entries(join(root.uri, folder) if folder else root.uri):
             if (is_folder or kind_of(name) == "photo") and (not first[is_folder] or name < first[is_folder]):
                 first[is_folder] = name
         if first[False]:

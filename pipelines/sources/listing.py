@@ -23,10 +23,8 @@ import pyarrow as pa
 
 from anchorface.pipelines.sources.address import (
     IN_MEMORY,
-    child_uri,
     file_uri,
     inside,
-    is_percent,
     is_web,
     local_path,
     printable,
@@ -39,7 +37,7 @@ from anchorface.pipelines.sources.table_child import TableChild
 from anchorface.pipelines.sources.tables import TableRow, names_places, table_photos
 from anchorface.pipelines.sources.tars import tar_photos
 from anchorface.pipelines.sources.walk import Found, Root, find_root, link_problem, matches, walk
-from anchorface.records.addresses import has_secret, redacted
+from anchorface.records.addresses import has_secret, is_percent, join, redacted
 from anchorface.records.decoding.child import Child
 from anchorface.records.errors import DataError, PhotoError
 from anchorface.records.kinds import HIDDEN, PICTURES, UNPACK, Others, not_read
@@ -313,7 +311,7 @@ class Listing:
 
     def _name(self, row: Mapping[str, Any], files: dict[str, dict[str, Any]]) -> None:
         """A file that only a table of places names: taken if it is there, below the source, and no link out of it."""
-        uri = child_uri(self._folder, row["place"])
+        uri = join(self._folder, row["place"])
         path = local_path(uri)
         if path is not None:
             uri = file_uri(path)

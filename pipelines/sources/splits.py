@@ -19,8 +19,9 @@ import io
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from anchorface.pipelines.sources.address import child_uri, printable
+from anchorface.pipelines.sources.address import printable
 from anchorface.pipelines.sources.opening import entries, open_file
+from anchorface.records.addresses import join
 from anchorface.records.errors import DataError, PhotoError
 
 LISTS = (".txt", ".csv", ".json")
@@ -41,10 +42,10 @@ def top_files(root: str) -> dict[str, str]:
     for depth in range(3):
         deeper: list[str] = []
         for folder in folders:
-            for name, is_folder in entries(child_uri(root, folder) if folder else root):
+            for name, is_folder in entries(join(root, folder) if folder else root):
                 place = f"{folder}/{name}" if folder else name
                 if not is_folder and name.lower().endswith(LISTS):
-                    found[place] = child_uri(root, place)
+                    found[place] = join(root, place)
                 elif is_folder and _may_hold_lists(name, depth):
                     deeper.append(place)
         folders = deeper

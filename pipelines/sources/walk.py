@@ -21,7 +21,6 @@ from pyarrow import fs
 
 from anchorface.pipelines.sources.address import (
     LOCAL,
-    child_uri,
     file_uri,
     is_text,
     local_path,
@@ -29,7 +28,7 @@ from anchorface.pipelines.sources.address import (
     printable,
 )
 from anchorface.pipelines.sources.opening import open_file
-from anchorface.records.addresses import has_secret
+from anchorface.records.addresses import has_secret, join
 from anchorface.records.errors import ConfigurationError, PhotoError, StorageError
 from anchorface.records.kinds import SYSTEM, kind_of, system_folder
 from anchorface.records.nouns import Dropped
@@ -238,7 +237,7 @@ def _remote(source: Root, without: str) -> Iterator[Found | Dropped]:
             continue
         for entry in entries:
             place = entry.path[start:].rstrip("/")
-            uri = child_uri(source.uri, place)
+            uri = join(source.uri, place)
             if entry.type == fs.FileType.Directory:
                 if entry.path.rstrip("/") == closed or not _leads_on(source, place):
                     continue

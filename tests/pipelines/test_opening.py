@@ -13,9 +13,9 @@ import pytest
 
 from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.sources import PhotoReader, opening
-from anchorface.pipelines.sources.address import child_uri, is_percent
 from anchorface.pipelines.sources.films import Film
 from anchorface.pipelines.stages.stage import dropped
+from anchorface.records.addresses import is_percent, join
 from anchorface.records.errors import PhotoError
 
 INSIDE = ("one.jpg", "a.tar#m.jpg@0+10", "t.parquet#image@0", "f.mp4#t=0.000", "one.jpg#t=0.000", "one.jpg#x@0+9")
@@ -100,6 +100,6 @@ def test_a_table_names_only_what_lies_below_the_source(tmp_path, named):
 
 
 def test_signs_in_names_stay_signs_in_addresses():
-    assert child_uri("s3://bucket/a?region=x", "b c/50%#1?.jpg") == "s3://bucket/a/b%20c/50%25%231%3F.jpg?region=x"
-    assert child_uri("memory://a", "b c%.jpg") == "memory://a/b c%.jpg" and not is_percent("/a/b")
-    assert child_uri("/a", "b#1.jpg") == "/a/b#1.jpg"
+    assert join("s3://bucket/a?region=x", "b c/50%#1?.jpg") == "s3://bucket/a/b%20c/50%25%231%3F.jpg?region=x"
+    assert join("memory://a", "b c%.jpg") == "memory://a/b c%.jpg" and not is_percent("/a/b")
+    assert join("/a", "b#1.jpg") == "/a/b#1.jpg"
