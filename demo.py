@@ -15,7 +15,6 @@ Every step is its room's verb, so a demo that was stopped goes on where it stopp
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -33,7 +32,7 @@ from anchorface.pipelines.shards import shards
 from anchorface.pipelines.stages.cluster import connect
 from anchorface.pipelines.stages.progress import Progress
 from anchorface.pipelines.stages.stage import dropped
-from anchorface.records import ConfigurationError, DataError
+from anchorface.records import ConfigurationError, DataError, storage
 from anchorface.records.console import Console
 from anchorface.records.dataset import DatasetVersion
 from anchorface.restoration import Restorer
@@ -132,8 +131,9 @@ def run(
     if not cpu_computes_bfloat16():
         say("this CPU has no instructions for bfloat16: the demo trains in float32")
         overrides["precision"] = "fp32"
-    step("training the adapters on the frozen base: Ray Train, DeepSpeed ZeRO-2, MLflow")
-    checkpoint = train(recipe("iconface_tiny", **overrides), dataset, f"{out}/run", report=say)
+    tracked = storage.is_local(out)  # MLflow's SQLite file cannot stand in a bucket
+    step(f"training the adapters on the frozen base: Ray Train, DeepSpeed ZeRO-2{', MLflow' if tracked else ''}")
+    checkpoint = train(recipe("iconface_tiny", **overrides), dataset, f"{out}/run", track=tracked, report=say)
 
     step(f"judging on held-out people ({PROFILE}, judge {chosen.judge})")
     folder = f"{out}/evaluation"
@@ -145,8 +145,9 @@ def run(
         title="demo on photographs" if photos else "demo on synthetic people", album=album,
     )
     step("done")
-    say(f"  report       {page}\n  pictures     {out}/restored\n  checkpoint   {checkpoint}\n  dataset      {dataset}\n"
-        f"  MLflow       .venv/bin/mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db", highlight=False)
+    say(f"  report       {page}\n  pictures     {out}/restored\n  checkpoint   {checkpoint}\n  dataset      {dataset}"
+        + f"\n  MLflow       .venv/bin/mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db" * tracked,
+        highlight=False)
     return page
 
 
@@ -180,13 +181,13 @@ def _enough(found: Mapping[str, Any]) -> list[str]:
 
 
 def _photograph(out: str, chosen: DemoSettings, step: Callable[[str], None]) -> str:
-    folder = Path(out) / "photographs"
-    done = folder / f"done-{chosen.identities}-{chosen.photos_each}-{chosen.photo_size}"
-    if not done.exists():
+    folder = storage.join(out, "photographs")
+    done = storage.join(folder, f"done-{chosen.identities}-{chosen.photos_each}-{chosen.photo_size}")
+    if not storage.exists(done):
         step(f"photographing {chosen.identities} synthetic people, {chosen.photos_each} times each")
         write_corpus(
             folder, identities=chosen.identities, photos_each=chosen.photos_each, seed=CORPUS_SEED,
             size=chosen.photo_size, group_photos=8, workers=2,
         )
-        done.touch()
-    return str(folder)
+        storage.write_atomic(done, b"")
+    return folder

@@ -1,6 +1,5 @@
 """Whether the embedding norm follows quality."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,6 +45,5 @@ def norm(
     write_atomic(place, found.to_json().encode())
     console.print(f"calibration: {place}")
     if plot is not None:
-        Path(plot).parent.mkdir(parents=True, exist_ok=True)
         draw_plot(found, measured, plot)
         console.print(f"plot: {plot}")

@@ -139,7 +139,8 @@ def named_files(sources: Sequence[str], out: str) -> tuple[dict[str, str], list[
         root = source.rstrip("/")
         if storage.real_place(root) == storage.real_place(out):
             raise ConfigurationError(f"{out}: the folder of the sources; take another one for the results")
-        uris = {uri[len(root) + 1:] or root.rpartition("/")[2]: uri for uri in storage.list_sources(root, out)}
+        uris = {storage.name_in(root, uri) or storage.filesystem(root)[1].rpartition("/")[2]: uri
+                for uri in storage.list_sources(root, out)}
         names, left_out = (list(uris), []) if root in uris.values() else meant(uris, ("photo", "film", "other"))
         dropped += [_row(*row) for row in left_out]
         for name in names:

@@ -49,7 +49,7 @@ class Outputs:
         wanted, extra = set(names), []
         files: dict[str, str] = {}
         for file in storage.list_files(uri, endings):
-            name = PurePosixPath(file).stem
+            name = PurePosixPath(storage.name_in(uri, file)).stem
             if name not in wanted and name.lower().endswith((*kinds.PICTURES, *kinds.FILMS)):
                 name = PurePosixPath(name).stem
             if name not in wanted:

@@ -38,8 +38,8 @@ CHUNK = 8 * 2**20
 UNFINISHED = ".tmp"
 """How the name of a file ends that is still being written, or whose writer was killed."""
 
-LONGEST_NAME = 255
-"""Bytes of a name that every usual filesystem takes."""
+LONGEST_NAME, LONGEST_KEY = 255, 1024
+"""Bytes of a name that every usual filesystem takes, and of an object's in a bucket."""
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
@@ -102,7 +102,10 @@ def exists(uri: str) -> bool:
 
 
 def name_fits(uri: str) -> bool:
-    """Whether a file's name is short enough to be written, by the temporary name that stands beside it meanwhile."""
+    """Whether a file's name is short enough to be written: on a disk the temporary name that stands beside it
+    meanwhile, in a bucket the whole key."""
+    if uri.startswith("s3://"):
+        return len(os.fsencode(bucket_and_key(uri)[1].partition("/")[2])) <= LONGEST_KEY
     return len(os.fsencode(uri.rpartition("/")[2])) + len(f".12345678{UNFINISHED}") <= LONGEST_NAME
 
 
@@ -181,7 +184,8 @@ def move(source: str, target: str) -> None:
     """
     system, path = filesystem(source)
     place = filesystem(target)[1]
-    make_folder(target.rpartition("/")[0])
+    if _has_folders(system):
+        make_folder(target.rpartition("/")[0])
     with told(target, "cannot be written"):
         if is_local(source):
             os.replace(path, place)
@@ -245,6 +249,11 @@ def list_files(uri: str, suffixes: tuple[str, ...] = (), *, recursive: bool = Tr
     except UnicodeDecodeError as error:
         raise StorageError(f"{uri}: a file there has a name that is not UTF-8 ({error.object!r}): rename it") from error
     return [join(uri, n) for n in names if not suffixes or n.lower().endswith(suffixes)]
+
+
+def name_in(folder: str, uri: str) -> str:
+    """The path of a file below a folder, as it is called there; empty for the folder itself."""
+    return filesystem(uri)[1].removeprefix(filesystem(folder)[1].rstrip("/")).lstrip("/")
 
 
 def real_place(uri: str) -> str:
@@ -365,11 +374,16 @@ def _open_beside(path: str) -> tuple[IO[bytes], str]:
 def _upload(uri: str, pieces: Iterable[bytes | memoryview]) -> None:
     _require_plain(uri)
     system, path = filesystem(uri)
-    if not isinstance(system, fs.S3FileSystem):  # a bucket has no folders
+    if _has_folders(system):
         system.create_dir(path.rpartition("/")[0], recursive=True)
     with system.open_output_stream(path) as stream:
         for piece in pieces:
             stream.write(piece)
+
+
+def _has_folders(system: fs.FileSystem) -> bool:
+    """Whether a file needs a folder that it stands in; in a bucket a folder is only the beginning of names."""
+    return not isinstance(system, fs.S3FileSystem)
 
 
 def _require_plain(uri: str) -> None:

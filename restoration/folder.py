@@ -241,11 +241,9 @@ class _Found:
 
 def _found(source: str, out: str, kinds: Sequence[str], what: str = "") -> _Found:
     """The photographs (and films, by `kinds`) below a folder, or one file; `out` is no part of it."""
-    root = storage.filesystem(source)[1].rstrip("/")
-    uris = {storage.filesystem(uri)[1].removeprefix(root).lstrip("/"): uri
-            for uri in storage.list_sources(source, out)}
+    uris = {storage.name_in(source, uri): uri for uri in storage.list_sources(source, out)}
     if "" in uris:
-        return _Found(uris={root.rpartition("/")[2]: uris[""]})
+        return _Found(uris={storage.filesystem(source)[1].rpartition("/")[2]: uris[""]})
     names, left_out = meant(uris, kinds)
     rows = [_row(uris.get(place, storage.join(source, place).rstrip("/")), what + cause, detail)
             for place, cause, detail in left_out]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import cv2
 import numpy as np
 
 from anchorface.records import rng
+from anchorface.records.storage import join, make_folder, write_atomic
 from anchorface.synthetic.head import Head
 from anchorface.synthetic.life import YEAR, Person, album
 from anchorface.synthetic.render import Rendered, render
@@ -144,13 +146,12 @@ def photo_row(file: str, subject: str | None, person: Person | None, faces: list
     })  # fmt: skip
 
 
-def save_photo(path: Path, image: np.ndarray) -> None:
+def save_photo(uri: str, image: np.ndarray) -> None:
     """Write a photograph as JPEG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not done:
-        raise OSError(f"{path}: the picture could not be encoded as JPEG")
-    path.write_bytes(data.tobytes())
+        raise OSError(f"{uri}: the picture could not be encoded as JPEG")
+    write_atomic(uri, data.tobytes())
 
 
 def _write_person(k: int, folder: str, seed: int, photos: int, size: int) -> list[str]:
@@ -161,7 +162,7 @@ def _write_person(k: int, folder: str, seed: int, photos: int, size: int) -> lis
     for position, person in enumerate(album(seed_of(seed, k), photos)):
         file = f"{name}/{position:03d}.jpg"
         shot = render(person.head, person.state, size)
-        save_photo(Path(folder) / file, shot.image)
+        save_photo(join(folder, file), shot.image)
         rows.append(photo_row(file, name, person, [face_row(name, shot.landmarks, shot.box, person.state)],
                          person.taken.isoformat()))  # fmt: skip
     return rows
@@ -189,7 +190,7 @@ def _write_group(j: int, folder: str, seed: int, identities: int, first_identity
     posed = [(one.head, replace(one.state, offset=(0.0, float(g.normal(0, 0.03))))) for _, one in people]
     shot = group_photo(posed, size)
     file = f"group/{j:06d}.jpg"
-    save_photo(Path(folder) / file, shot.image)
+    save_photo(join(folder, file), shot.image)
     faces = [face_row(name, shot.landmarks[i], shot.boxes[i], one.state) for i, (name, one) in enumerate(people)]
     return [photo_row(file, None, None, faces, people[0][1].taken.isoformat())]
 
@@ -207,7 +208,7 @@ def write_corpus(
     """Write a corpus; see the module's first lines for the folder.
 
     Args:
-        folder: made if it does not exist.
+        folder: its path or URI; made if it does not exist.
         identities: how many people; identity k has the seed `seed_of(seed, k)` and the name s00000k.
         photos_each: photographs of each.
         seed: of the corpus.
@@ -225,16 +226,16 @@ def write_corpus(
             f"identities {identities}, photos_each {photos_each}, group_photos {group_photos}, workers {workers}: "
             "at least 1, 0, 0 and 1"
         )
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    one = partial(_write_person, folder=str(root), seed=seed, photos=photos_each, size=size)
-    many = partial(_write_group, folder=str(root), seed=seed, identities=identities, first_identity=first_identity,
+    root = os.fspath(folder)
+    make_folder(root)
+    one = partial(_write_person, folder=root, seed=seed, photos=photos_each, size=size)
+    many = partial(_write_group, folder=root, seed=seed, identities=identities, first_identity=first_identity,
                    size=size)  # fmt: skip
     people = range(first_identity, first_identity + identities) if photos_each else range(0)
     return write_rows(root, ((one, people), (many, range(group_photos))), workers)
 
 
-def write_rows(root: Path, work: Sequence[tuple[Callable[[int], list[str]], Sequence[int]]], workers: int) -> int:
+def write_rows(folder: str, work: Sequence[tuple[Callable[[int], list[str]], Sequence[int]]], workers: int) -> int:
     """Carry out functions of a number that write files and give rows, and write metadata.jsonl.
 
     Args:
@@ -249,8 +250,5 @@ def write_rows(root: Path, work: Sequence[tuple[Callable[[int], list[str]], Sequ
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             parts = [pool.map(function, numbers) for function, numbers in work]
             lines = [line for of_function in parts for part in of_function for line in part]
-    # written whole and then renamed, so that a reader never sees half a list
-    draft = root / "metadata.jsonl.part"
-    draft.write_text("".join(line + "\n" for line in lines))
-    draft.rename(root / "metadata.jsonl")
+    write_atomic(join(folder, "metadata.jsonl"), "".join(line + "\n" for line in lines).encode())
     return len(lines)

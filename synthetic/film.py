@@ -12,6 +12,7 @@ A frame of 256 px costs about 0.15 s of one CPU core, of which its flow is a qua
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 
 from anchorface.records.film_truth import write_truth
+from anchorface.records.storage import join, make_folder, writing
 from anchorface.synthetic.corpus import face_row, photo_row, save_photo, seed_of, write_rows
 from anchorface.synthetic.flow import View, flow, view_of
 from anchorface.synthetic.head import Head, identity
@@ -86,7 +88,7 @@ def write_films(
     """Write a folder of films; see the module's first lines.
 
     Args:
-        folder: made if it does not exist.
+        folder: its path or URI; made if it does not exist.
         identities: how many people, the same as those of a corpus of this seed (`seed_of`).
         frames: of each film, at least 2. films_each: films of each person.
         size: side of the films in pixels, even. rate: frames per second. years: by which people age in a second.
@@ -100,15 +102,15 @@ def write_films(
     if identities < 1 or frames < 2 or films_each < 1 or references < 0 or workers < 1 or size % 2:
         raise ValueError(f"identities {identities}, frames {frames}, films_each {films_each}, references {references}, "
                          f"workers {workers}, size {size}: at least 1, 2, 1, 0 and 1, and an even size")  # fmt: skip
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
+    root = os.fspath(folder)
+    make_folder(root)
     one = partial(_write_person, root=root, seed=seed, frames=frames, films=films_each, size=size, rate=rate,
                   years=years, references=references)  # fmt: skip
     rows = write_rows(root, ((one, range(first_identity, first_identity + identities)),), workers)
     return rows // (1 + references)
 
 
-def _write_person(k: int, root: Path, seed: int, frames: int, films: int, size: int, rate: float, years: float,
+def _write_person(k: int, root: str, seed: int, frames: int, films: int, size: int, rate: float, years: float,
                   references: int) -> list[str]:  # fmt: skip
     """Write the films of identity `k` and their references; returns their metadata rows."""
     cv2.setNumThreads(1)
@@ -123,20 +125,17 @@ def _write_person(k: int, root: Path, seed: int, frames: int, films: int, size: 
         for place, photo in enumerate(islice(photos, references)):
             file = f"references/{name}/{place}.jpg"
             shot = render(photo.head, photo.state, size)
-            save_photo(root / file, shot.image)
+            save_photo(join(root, file), shot.image)
             rows.append(photo_row(file, who, photo, [face_row(who, shot.landmarks, shot.box, photo.state)],
                                   photo.taken.isoformat()))  # fmt: skip
     return rows
 
 
-def _write_film(root: Path, name: str, head: Head, states: Sequence[State], size: int, rate: float) -> None:
+def _write_film(root: str, name: str, head: Head, states: Sequence[State], size: int, rate: float) -> None:
     """A film and its truth, frame by frame, each under its name once it is whole."""
-    places = [root / "gt" / f"{name}.mkv", root / "truth" / f"{name}.npz"]
-    drafts = [place.with_name(f"{place.name}.part") for place in places]
     landmarks: list[np.ndarray] = []
-    for place in places:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(drafts[0]), "w", format="matroska", options={"fflags": "+bitexact"}) as file:
+    with (writing(join(root, "gt", f"{name}.mkv")) as shown, writing(join(root, "truth", f"{name}.npz")) as packed,
+          av.open(shown, "w", format="matroska", options={"fflags": "+bitexact"}) as file):
         stream = file.add_stream("ffv1", rate=Fraction(rate).limit_denominator(1001), options={"threads": "1"})
         stream.width = stream.height = size
         stream.pix_fmt = "bgr0"
@@ -151,8 +150,4 @@ def _write_film(root: Path, name: str, head: Head, states: Sequence[State], size
                     yield np.where(frame.visible[..., None], frame.flow, np.float32(np.nan))
             file.mux(stream.encode())
 
-        fields = flows()
-        with drafts[1].open("wb") as packed:
-            write_truth(packed, fields, (len(states), size, size), landmarks)
-    for draft, place in zip(drafts, places, strict=True):
-        draft.rename(place)
+        write_truth(packed, flows(), (len(states), size, size), landmarks)

@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from anchorface.pipelines.feed.table import FOLDER
+from tests.object_store import ObjectStore, object_store
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -46,6 +48,22 @@ def ray_session() -> Iterator[None]:
     connect(num_cpus=2)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def buckets() -> Iterator[ObjectStore]:
+    """One S3-compatible server for all tests that need one, in memory where that can hold what it writes."""
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=place) as folder, object_store(Path(folder)) as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(buckets: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty bucket, to which the environment leads."""
+    for name, value in buckets.environment().items():
+        monkeypatch.setenv(name, value)
+    return buckets.bucket()
 
 
 @pytest.fixture

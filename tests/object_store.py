@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -26,7 +27,9 @@ USER, READER, SECRET = "anchorface:writer", "anchorface:reader", "n0t-for-any-Lo
 SECONDS = 120.0
 
 START = """
-import os, signal, sys
+import ctypes, os, sys
+die_with_parent = lambda: ctypes.CDLL(None).prctl(1, 9)
+die_with_parent()
 folder, ports = sys.argv[1], dict(zip(("account", "container", "object", "proxy"), map(int, sys.argv[2:])))
 from swift.common.utils import set_swift_dir
 set_swift_dir(folder)
@@ -39,6 +42,7 @@ for kind in ("account", "container", "object"):
     ring.get_ring().save(f"{folder}/{kind}.ring.gz")
 for kind in ("account", "container", "object"):
     if os.fork() == 0:
+        die_with_parent()
         sys.exit(run_wsgi(f"{folder}/{kind}.conf", f"{kind}-server"))
 sys.exit(run_wsgi(f"{folder}/proxy.conf", "proxy-server"))
 """
@@ -145,6 +149,12 @@ class ObjectStore:
         return fs.S3FileSystem(access_key=USER, secret_key=SECRET, region="us-east-1", scheme="http",
                                endpoint_override=f"127.0.0.1:{self.port}", allow_bucket_creation=True,
                                allow_bucket_deletion=True)
+
+    def bucket(self) -> str:
+        """The URI of a new bucket."""
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        self.system().create_dir(name)
+        return f"s3://{name}"
 
     def requests(self) -> list[Request]:
         """All that was asked so far."""

@@ -239,9 +239,9 @@ def trainer(job: Job) -> Any:
             num_workers=(execution.least_workers, execution.workers) if execution.elastic else execution.workers,
             use_gpu=bool(execution.gpus), resources_per_worker=_each(execution),
             elastic_resize_monitor_interval_s=execution.resize_seconds),
-        run_config=RunConfig(name="ray", storage_path=path, storage_filesystem=None if is_local(job.run_folder) else system,
-                             callbacks=[EndAtOurErrors()],
-                             failure_config=FailureConfig(max_failures=execution.failures)),
+        run_config=RunConfig(
+            name="ray", storage_path=path, storage_filesystem=None if is_local(job.run_folder) else system,
+            callbacks=[EndAtOurErrors()], failure_config=FailureConfig(max_failures=execution.failures)),
     )
 
 

@@ -44,7 +44,7 @@ def film_cases(folder: str) -> tuple[FilmCase, ...]:
     """
     films: dict[str, str] = {}
     for file in storage.list_files(storage.join(folder, "gt"), FILMS):
-        name = PurePosixPath(file).stem
+        name = PurePosixPath(storage.name_in(folder, file)).stem
         if name in films:
             raise DataError(f"{folder}: two true films for case {name!r}: {films[name]} and {file}; leave one of them")
         films[name] = file

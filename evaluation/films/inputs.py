@@ -43,7 +43,8 @@ def write_film_inputs(folder: str, out: str, *, profile: str = "video_call_clip"
                                                                               ("references", case.name))}
         for uri, place in places.items():
             if uri:
-                storage.write_atomic(storage.join(out, *place, PurePosixPath(uri).name), storage.read_bytes(uri))
+                name = PurePosixPath(storage.filesystem(uri)[1]).name
+                storage.write_atomic(storage.join(out, *place, name), storage.read_bytes(uri))
         if progress is not None:
             progress(f"{file}: {profile}")
     write_lines(storage.join(out, "plans.jsonl"), lines)

@@ -70,9 +70,8 @@ class Folder:
 
     def __init__(self, uri: str, size: int) -> None:
         self.uri, self.size = uri, size
-        root = len(storage.join(uri, "x")) - 1
         try:
-            self.files = [name[root:] for name in storage.list_files(uri)]
+            self.files = [storage.name_in(uri, file) for file in storage.list_files(uri)]
         except StorageError as error:
             raise DataError(f"{uri}: {error}") from error
         self.known = set(self.files)

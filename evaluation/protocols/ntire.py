@@ -135,7 +135,7 @@ def read_layout(folder: str, mode: str = "test") -> tuple[list[dict[str, Any]], 
             lacking.append(f"{mode}/{name}")
             continue
         for file in storage.list_files(inside, PICTURES):
-            stem = file.rsplit("/", 1)[1].rsplit(".", 1)[0]
+            stem = storage.name_in(inside, file).rsplit("/", 1)[-1].rsplit(".", 1)[0]
             points = _points(table.get((name, stem)))
             if points is None:
                 dropped.append(Dropped(stage="protocol", uri=file, row=-1, cause=f"no landmarks in {place}"))

@@ -21,7 +21,6 @@ On 32 photographed faces .82 and .87. So both norms tell quality, and better tha
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
@@ -41,7 +40,7 @@ from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.stages import stage
 from anchorface.records.errors import DataError
 from anchorface.records.seeds import derive, rng
-from anchorface.records.storage import exists, join, read_table
+from anchorface.records.storage import exists, join, read_table, writing
 from anchorface.synthetic import draw_state, identity, render
 
 SIDE = 256
@@ -211,7 +210,7 @@ def calibrate_norm(
     return calibration, measured
 
 
-def draw_plot(calibration: NormCalibration, measured: Measurements, path: str | Path) -> None:
+def draw_plot(calibration: NormCalibration, measured: Measurements, uri: str) -> None:
     """Draw every picture's norm and quality with the map through them, as a picture file."""
     from matplotlib.figure import Figure
 
@@ -225,7 +224,8 @@ def draw_plot(calibration: NormCalibration, measured: Measurements, path: str | 
     axes.set(xlabel="norm", ylabel="cosine to the clean face",
              title=f"{calibration.weights}: rank correlation {calibration.held_out:.2f} on held-out faces")
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    with writing(uri) as file:
+        figure.savefig(file, format=uri.rpartition(".")[2] or "png", dpi=120)
 
 
 def _synthetic(seed: int, number: int) -> Portrait:

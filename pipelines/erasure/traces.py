@@ -31,7 +31,7 @@ from anchorface.pipelines.erasure.erased import Erased
 from anchorface.pipelines.erasure.rows import column_names
 from anchorface.pipelines.erasure.runs import PROTOCOL, files_of
 from anchorface.records.addresses import local_path
-from anchorface.records.storage import delete, exists, join, read_bytes, read_table, write_atomic, write_table
+from anchorface.records.storage import delete, exists, join, name_in, read_bytes, read_table, write_atomic, write_table
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 PAGES = (".html",)
@@ -72,10 +72,10 @@ def traces(
             home = next((place for place in restored if uri.startswith(f"{place}/")), None)
             kind = uri.lower()
             if home is not None and kind.endswith(RESULTS):
-                name = uri.removeprefix(f"{home}/").rpartition(".")[0]
+                name = name_in(home, uri).rpartition(".")[0]
                 if erased.has_file(name) or shows(uri):
                     gone.setdefault(home, []).append(name)
-                    found += [Trace(root=folder, do="delete", path=path) for path in (uri, f"{home}/{name}.json")]
+                    found += [Trace(root=folder, do="delete", path=path) for path in (uri, join(home, f"{name}.json"))]
             elif (kind.endswith(PAGES) and saw) or (kind.endswith(PICTURES) and _inside(uri, saw)):
                 found.append(Trace(root=folder, do="delete", path=uri))
             elif kind.endswith((*TEXTS, ".parquet")) and _tells(uri, erased):
