@@ -67,12 +67,21 @@ def bucket(buckets: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder in which nothing can be written, not even by root."""
+    yield from _mounted(tmp_path / "read only", "ro")
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """An empty disk of 16 MB, which may be filled."""
-    place = tmp_path / "small disk"
+    yield from _mounted(tmp_path / "small disk", "size=16m")
+
+
+def _mounted(place: Path, options: str) -> Iterator[Path]:
     place.mkdir()
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], check=True, capture_output=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"a tmpfs may not be mounted here ({error})")
     yield place

@@ -158,15 +158,20 @@ class ObjectStore:
 
     def requests(self) -> list[Request]:
         """All that was asked so far."""
-        found = (line.split("\t", 5) for line in (self.folder / "requests").read_text().splitlines())
-        return [Request(method, int(status) if status.isdigit() else 0, int(received), int(sent), ranged, path)
-                for method, status, received, sent, ranged, path in found]
+        return requests_in(self.folder / "requests")
 
     def stop(self) -> None:
         """End its processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def requests_in(file: Path) -> list[Request]:
+    """What a server has written of what it was asked."""
+    found = (line.split("\t", 5) for line in file.read_text().splitlines())
+    return [Request(method, int(status) if status.isdigit() else 0, int(received), int(sent), ranged, path)
+            for method, status, received, sent, ranged, path in found]
 
 
 def counts(requests: list[Request]) -> dict[str, int]:
