@@ -97,6 +97,7 @@ def evaluate(checkpoint: str | None, dataset_uri: str, out: str, *, protocol: Pr
     if checkpoint is not None:
         heed_erasures(checkpoint, erased, say)
         restorer = restorer or Restorer(checkpoint, device=device)
+    storage.make_folder(out)
     settings = settings or SamplerSettings()
     size = size or (protocol.size if protocol else restorer.size if restorer else 512)
     dropped: tuple[Dropped, ...] = ()
