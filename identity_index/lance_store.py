@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import lance
 import psutil
 
+from anchorface.records.addresses import bucket_and_key
 from anchorface.records.errors import DataError
 from anchorface.records.storage import delete, exists, filesystem, is_local, join, read_bytes, sync, write_atomic
 
@@ -34,9 +36,12 @@ def location(uri: str, table: str) -> dict[str, Any]:
         return {"uri": filesystem(place)[1]}
     if not uri.startswith("s3://"):
         return {"uri": place}
-    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    root, path = bucket_and_key(place)
+    server, user = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "", urlsplit(root)
     said = {"aws_endpoint": server, "allow_http": str(server.startswith("http://")).lower()} if server else {}
-    return {"uri": f"s3://{filesystem(place)[1]}", "storage_options": said}
+    if user.username:
+        said |= {"aws_access_key_id": unquote(user.username), "aws_secret_access_key": unquote(user.password or "")}
+    return {"uri": f"s3://{path}", "storage_options": said}
 
 
 @contextmanager
