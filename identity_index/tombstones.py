@@ -112,7 +112,7 @@ class Tombstones:
             DataError: an entry or the salt is damaged or missing: erased people could come back unseen.
         """
         folder = join(workspace, FOLDER)
-        entries = list_files(folder, (".json",)) if exists(folder) else []
+        entries = list_files(folder, (".json",), missing_ok=True)
         if not entries:
             return cls(salt=_salt(workspace) if exists(join(folder, SALT)) else b"")
         photos: set[str] = set()

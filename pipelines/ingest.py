@@ -34,7 +34,7 @@ from anchorface.pipelines.stages.progress import Progress
 from anchorface.pipelines.stages.stage import Counts, Outputs, Part
 from anchorface.records.errors import ConfigurationError, PhotoError
 from anchorface.records.nouns import PHOTO_SCHEMA, Dropped, GivenFace, Photo
-from anchorface.records.storage import delete, exists, join, list_files, read_table
+from anchorface.records.storage import delete, join, list_files, read_table
 from anchorface.records.terms import WITHDRAWN, term, understood, withdrawn_rows
 
 VERSION = 3
@@ -123,7 +123,7 @@ def _parts(listing: Listing, out: str, part_rows: int, frame_seconds: float) -> 
         digest = stage.write_changed(join(out, place), stage.parquet_bytes(complaints))
         parts.append(Part(name=COMPLAINTS, rows=0, inputs=digest, payload=stage.payload({"complaints": place})))
     written = {join(out, LISTING, f"{part.name}.parquet") for part in parts}
-    for uri in list_files(join(out, LISTING)) if exists(join(out, LISTING)) else ():
+    for uri in list_files(join(out, LISTING), missing_ok=True):
         if uri not in written:
             delete(uri)
     return parts

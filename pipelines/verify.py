@@ -40,7 +40,7 @@ def workspace_checks(out: str) -> list[Check]:
     building = exists(join(out, "building"))  # until it goes, a version may be without its manifest
     versions, latest = list_folders(dataset), _latest(dataset)
     unfinished = [uri for uri in versions if building and uri != latest and not exists(join(uri, "manifest.json"))]
-    for uri in list_files(done, (".json",)) if exists(done) else ():
+    for uri in list_files(done, (".json",), missing_ok=True):
         if uri.rpartition("/")[2] in ("complete.json", "version.json"):
             checks.append(Check(place=uri, look=partial(read_state, uri, dict[str, Any]), advice=AGAIN))
         else:
@@ -50,7 +50,7 @@ def workspace_checks(out: str) -> list[Check]:
                             advice="delete the folder and run `curate` again: `group` makes it anew"))
     checks.append(Check(place=join(out, "decisions"), look=partial(read_decisions, out), advice=RESTORE))
     checks.append(Check(place=join(out, "tombstones"), look=partial(Tombstones.open, out), advice=RESTORE))
-    for uri in list_files(join(out, REPORTS), (".json",)) if exists(join(out, REPORTS)) else ():
+    for uri in list_files(join(out, REPORTS), (".json",), missing_ok=True):
         checks.append(Check(place=uri, look=partial(read_state, uri, dict[str, Any]), advice=RESTORE))
         if not uri.startswith(join(out, PENDING)):
             checks.append(Check(place=uri, look=partial(_require_marks, uri), advice=MARK))

@@ -151,5 +151,5 @@ def workspace_of(dataset: str) -> str:
 
 
 def _read(folder: str, kind: type[Report] | type[Journal]) -> list[dict[str, Any]]:
-    uris = list_files(folder, (".json",)) if exists(folder) else []
+    uris = list_files(folder, (".json",), missing_ok=True)
     return [{**read_state(uri, kind)} for uri in uris if uri.rpartition("/")[0].rstrip("/") == folder.rstrip("/")]

@@ -31,7 +31,7 @@ from anchorface.records.storage import (
     is_local,
     join,
     private,
-    read_bytes,
+    read_if_there,
     write_atomic,
 )
 
@@ -179,7 +179,7 @@ def _leased(folder: str, holder: dict[str, Any]) -> Iterator[None]:
 
 
 def _read(uri: str) -> str:
-    return read_bytes(uri).decode(errors="replace") if exists(uri) else ""
+    return (read_if_there(uri) or b"").decode(errors="replace")
 
 
 def _said(text: str) -> dict[str, Any]:

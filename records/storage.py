@@ -135,6 +135,21 @@ def read_bytes(uri: str) -> bytes:
         return stream.read()
 
 
+def read_if_there(uri: str) -> bytes | None:
+    """A file's bytes, None where there is none: one look at a bucket where `exists` needs two.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    system, path = filesystem(uri)
+    with told(uri, "cannot be read"):
+        try:
+            with system.open_input_stream(path) as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+
 def write_atomic(uri: str, content: bytes | memoryview) -> None:
     """Write a file whole or not at all, see the module.
 
@@ -228,21 +243,29 @@ def read_table(uri: str, columns: Iterable[str] | None = None, where: pc.Express
                              filters=where)
 
 
-def list_files(uri: str, suffixes: tuple[str, ...] = (), *, recursive: bool = True) -> list[str]:
+def list_files(uri: str, suffixes: tuple[str, ...] = (), *, recursive: bool = True, missing_ok: bool = False
+               ) -> list[str]:
     """The URIs of all files under a folder, or right in it, sorted; only those that end in one of `suffixes` (lower
     case) if given.
+
+    Args:
+        missing_ok: no such folder is an empty one.
 
     Raises:
         StorageError: there is no such folder, it cannot be read, or a name in it is not UTF-8.
     """
-    info = _info(uri)
-    if info.type == fs.FileType.NotFound:
-        raise StorageError(f"{uri}: there is no such folder")
-    if info.type == fs.FileType.File:
-        return [uri]
     system, path = filesystem(uri)
-    with told(uri, "cannot be read"):
-        found = system.get_file_info(fs.FileSelector(path, recursive=recursive))
+    kind = _info(uri).type if _has_folders(system) else fs.FileType.Unknown  # a bucket is asked for the files at once
+    found: list[fs.FileInfo] = []
+    if kind in (fs.FileType.Directory, fs.FileType.Unknown):
+        with told(uri, "cannot be read"):
+            found = system.get_file_info(fs.FileSelector(path, recursive=recursive, allow_not_found=True))
+    if not found and not missing_ok and kind != fs.FileType.Directory:
+        kind = _info(uri).type if kind == fs.FileType.Unknown else kind
+        if kind == fs.FileType.NotFound:
+            raise StorageError(f"{uri}: there is no such folder")
+    if kind == fs.FileType.File:
+        return [uri]
     root = path.rstrip("/")
     try:
         names = sorted(f.path[len(root) + 1 :] for f in found if f.type == fs.FileType.File)

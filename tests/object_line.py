@@ -66,7 +66,7 @@ def whole_line(source: str, root: str, micro_folder: str, detector: str, request
         return value
 
     step("ingest", lambda: ingest(source, workspace, concurrency=0))
-    step("find_faces", lambda: find_faces(workspace, detector="given", crop_size=64, concurrency=0))
+    step("find_faces", lambda: find_faces(workspace, detector="given", crop_size=128, concurrency=0))
     step("group", lambda: group(workspace, labels=True, splits=(0.5, 0.5, 0.0)))
     dataset = step("shards", lambda: shards(workspace, concurrency=0))
     made["dataset"] = find_version(dataset)[1].manifest_id

@@ -7,10 +7,10 @@ from typing import Any
 
 from anchorface.records import AnchorfaceError
 from anchorface.records.lines import Lines
-from anchorface.records.storage import join
+from anchorface.records.storage import is_local, join
 from anchorface.training.best import told
 from anchorface.training.job import PROGRESS
-from anchorface.training.notes import Notes
+from anchorface.training.notes import SELDOM, Notes
 from anchorface.training.throughput import summary
 
 
@@ -18,12 +18,13 @@ class Follower:
     """Follows a run folder while the block runs.
 
     Args:
-        run_folder: its URI. report: takes one line for a person. every: seconds between looks.
+        run_folder: its URI. report: takes one line for a person. every: seconds between looks; None: seldom in a
+            bucket.
     """
 
-    def __init__(self, run_folder: str, report: Callable[[str], None], every: float = 1.0) -> None:
+    def __init__(self, run_folder: str, report: Callable[[str], None], every: float | None = None) -> None:
         self.lines, self.notes = Lines(join(run_folder, PROGRESS)), Notes(run_folder)
-        self.report, self.every = report, every
+        self.report, self.every = report, every or (1.0 if is_local(run_folder) else SELDOM)
         self.place = self.lines.read()[1]
         self.shown: list[dict[str, Any]] = []
         self.over = threading.Event()

@@ -14,9 +14,11 @@ from collections import deque
 from typing import Any
 
 from anchorface.records import StorageError
-from anchorface.records.storage import delete, exists, join, list_files, read_bytes, write_atomic
+from anchorface.records.storage import delete, is_local, join, list_files, read_if_there, write_atomic
 
 STOP, NOTES = "stop.json", "notes"
+SELDOM = 5.0
+"""Seconds between two looks into a run folder in a bucket (our choice)."""
 MOST_WAITING = 1000
 """Lines of a process that wait for a storage that is away; of more the oldest are lost (our choice)."""
 
@@ -79,7 +81,7 @@ class Notes:
     @staticmethod
     def _read(place: str) -> dict[str, Any] | None:
         try:
-            said = json.loads(read_bytes(place)) if exists(place) else None
+            said = json.loads(read_if_there(place) or b"null")
         except (StorageError, ValueError):
             return None  # it is being written, or the storage is away: asked again soon
         return said if isinstance(said, dict) else None
@@ -89,12 +91,12 @@ class Wishes:
     """Looks now and then, beside the training, whether the run shall stop, and delivers notes that wait.
 
     Args:
-        notes: the run's. every: seconds between looks.
+        notes: the run's. every: seconds between looks; None: seldom in a bucket, where each is a request to be paid.
     """
 
-    def __init__(self, notes: Notes, every: float = 0.5) -> None:
+    def __init__(self, notes: Notes, every: float | None = None) -> None:
         self.stop: str | None = None
-        self._notes, self._every = notes, every
+        self._notes, self._every = notes, every or (0.5 if is_local(notes.folder) else SELDOM)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="wishes", daemon=True)
         self._thread.start()

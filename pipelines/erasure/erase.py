@@ -164,7 +164,7 @@ def settle(
         return []
     found = []
     with at_work(out, "erase", wait=wait, stop=stop):
-        for uri in list_files(folder, (".json",)) if exists(folder) else ():
+        for uri in list_files(folder, (".json",), missing_ok=True):
             journal = read_journal(out, uri)
             known = [place for run in journal.runs if isinstance(place := run.get("folder"), str) and exists(place)]
             with held_trainings(out, wait=wait, stop=stop) as hold:

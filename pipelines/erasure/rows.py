@@ -70,7 +70,7 @@ def near_duplicates(out: str, table: pa.Table, names: Iterable[str], chosen: set
     """Faces that `group` dropped as near-duplicates of a person's faces."""
     folder, details = join(out, GROUP_DROPPED), {f"identity {name}" for name in names}
     found: set[tuple[str, int]] = set()
-    for uri in list_files(folder, (".parquet",)) if exists(folder) else ():
+    for uri in list_files(folder, (".parquet",), missing_ok=True):
         for row in read_table(uri).to_pylist():
             kept = row["cause"].removeprefix("near-duplicate of ")
             if kept != row["cause"] and (kept in chosen or row["detail"] in details):
@@ -138,7 +138,7 @@ def _versions(out: str, columns: Sequence[str]) -> Iterator[pa.Table]:
 def table_files(out: str, folder: str) -> list[str]:
     """The Parquet files of a folder of the workspace, none where it is not there."""
     uri = join(out, folder)
-    return list_files(uri, (".parquet",)) if exists(uri) else []
+    return list_files(uri, (".parquet",), missing_ok=True)
 
 
 def _read(out: str, folder: str, columns: Sequence[str]) -> pa.Table:

@@ -56,7 +56,7 @@ class Markers:
         self._out, self._touched = out, set[str]()
         self._of: dict[str, str] = {}
         done = join(out, "done")
-        for uri in list_files(done, (".json",)) if exists(done) else ():
+        for uri in list_files(done, (".json",), missing_ok=True):
             if not uri.endswith("/complete.json"):
                 self._of |= dict.fromkeys(_json(uri).get("outputs", ()), uri)
 
@@ -140,7 +140,7 @@ def without_subjects(settings: Any, subjects: frozenset[str]) -> Any:
 def forget_subjects(out: str, subjects: frozenset[str]) -> None:
     """Take subjects out of the settings that finished stages wrote down."""
     done = join(out, "done")
-    for uri in list_files(done, ("/complete.json",)) if exists(done) else ():
+    for uri in list_files(done, ("/complete.json",), missing_ok=True):
         marker = _json(uri)
         settings = without_subjects(marker["settings"], subjects)
         if settings != marker["settings"]:

@@ -34,7 +34,7 @@ def withdrawn(out: str) -> Withdrawn:
     """
     found: set[str] = set()
     for folder in TABLES:
-        for uri in list_files(join(out, folder), (".parquet",)) if exists(join(out, folder)) else ():
+        for uri in list_files(join(out, folder), (".parquet",), missing_ok=True):
             table = read_table(uri, ("photo_id", "consent"))
             found |= set(table.filter(withdrawn_rows(table["consent"]))["photo_id"].to_pylist())
     held = faces_in_versions(out, found) if found else {}

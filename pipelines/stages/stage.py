@@ -30,7 +30,7 @@ from anchorface.pipelines.stages.progress import Progress, StageProgress
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 from anchorface.records.nouns import DROPPED_SCHEMA, Dropped
-from anchorface.records.state import RelativePath, read_state
+from anchorface.records.state import RelativePath, parsed
 from anchorface.records.storage import (
     delete,
     exists,
@@ -39,6 +39,7 @@ from anchorface.records.storage import (
     list_files,
     make_folder,
     read_bytes,
+    read_if_there,
     read_table,
     write_atomic,
 )
@@ -295,7 +296,7 @@ class _Worker:
 
     def _tombstones(self) -> list[str]:
         folder = join(self._out, TOMBSTONES)
-        return list_files(folder, (".json",)) if exists(folder) else []
+        return list_files(folder, (".json",), missing_ok=True)
 
 
 def _do(out: str, stage: str, name: str, key: str, text: str, worker: _Worker) -> Counts:
@@ -326,17 +327,20 @@ def _is_done(out: str, key: str, marker: Marker | None) -> bool:
 
 def _marker(out: str, stage: str, name: str) -> Marker | None:
     uri = join(out, "done", stage, f"{name}.json")
-    return _trusted(uri, Marker) if exists(uri) else None
+    return _trusted(uri, Marker)
 
 
 def _complete(out: str, stage: str) -> Complete | None:
     uri = join(out, "done", stage, "complete.json")
-    return _trusted(uri, Complete) if exists(uri) else None
+    return _trusted(uri, Complete)
 
 
-def _trusted(uri: str, kind: type[T]) -> T:
+def _trusted(uri: str, kind: type[T]) -> T | None:
+    content = read_if_there(uri)
+    if content is None:
+        return None
     try:
-        return read_state(uri, kind)
+        return parsed(content, kind, uri)
     except DataError as error:
         raise DataError(f"{error}; delete this file, and what it marks is done again") from error
 
@@ -370,6 +374,6 @@ def dropped(out: str) -> pa.Table:
     if not exists(out):
         raise StorageError(f"{out}: there is no such workspace; `ingest` makes one")
     folder = join(out, "dropped")
-    files = list_files(folder, (".parquet",)) if exists(folder) else []
+    files = list_files(folder, (".parquet",), missing_ok=True)
     tables = [read_table(uri, DROPPED_SCHEMA.names).cast(DROPPED_SCHEMA) for uri in files]
     return pa.concat_tables([DROPPED_SCHEMA.empty_table(), *tables])

@@ -143,7 +143,8 @@ CALLS: dict[str, Callable[[str], object]] = {
     "move": lambda uri: storage.move(uri, uri + "2"), "sync": storage.sync, "list_files": storage.list_files,
     "list_sources": lambda uri: storage.list_sources(uri, uri + "/out"), "list_folders": storage.list_folders,
     "real_place": storage.real_place, "delete": storage.delete, "delete_unfinished": storage.delete_unfinished,
-    "sha256_of": sha256_of, "name_in": lambda uri: storage.name_in(uri, uri + "/a"),
+    "sha256_of": sha256_of, "read_if_there": storage.read_if_there,
+    "name_in": lambda uri: storage.name_in(uri, uri + "/a"),
 }
 SILENT = {"name_fits", "private", "private_files", "told"}
 """Of these none asks a filesystem."""
