@@ -17,6 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
 
 import pyarrow as pa  # noqa: E402
+import torch  # noqa: E402
 
 from anchorface.evaluation import evaluate, write_page  # noqa: E402
 from anchorface.faces.detect import Detector  # noqa: E402
@@ -52,9 +53,12 @@ def whole_line(source: str, root: str, micro_folder: str, detector: str, request
         source: photographs with landmarks. root: where everything goes. micro_folder: where `micro_checkpoint` has
             written; its checkpoint is copied below root. detector: its file. requests: where a server writes them.
 
+    The networks compute with one thread, so that two processes come to the same bits.
+
     Returns:
         `made`: name -> digest of what each step made. `asked`: step -> seconds, and requests and bytes.
     """
+    torch.set_num_threads(1)
     workspace, made, asked = join(root, "workspace"), dict[str, str](), dict[str, dict[str, float]]()
 
     def step(name: str, act: Callable[[], Any]) -> Any:

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from anchorface.records import storage
 from anchorface.synthetic import write_corpus
@@ -25,7 +27,16 @@ def told(uri: str) -> str:
     return storage.read_bytes(uri).decode(errors="replace")
 
 
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Whatever a test does to torch's threads ends with it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.line
+@pytest.mark.usefixtures("threads")
 def test_the_line_on_a_bucket_alone_makes_the_same_as_on_a_disk_and_leaves_nothing_here(
     bucket: str, buckets: ObjectStore, shared_data: Path, read_only: Path, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -50,6 +61,7 @@ def test_the_line_on_a_bucket_alone_makes_the_same_as_on_a_disk_and_leaves_nothi
         said = told(name)
         assert SECRET not in said and USER not in said, name
     assert SECRET not in done.stdout + done.stderr
+    print(done.stderr)
     # The node's copy of the face table, which every process maps, is all that stays here.
     left = [path for path in small_disk.rglob("*") if path.is_file() and "anchorface-tables" not in str(path)]
     assert not [path for path in left if path.stat().st_size and "state" not in path.parts], left
