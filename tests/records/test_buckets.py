@@ -7,11 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from anchorface.evaluation import evaluate
+from anchorface.pipelines.ingest import ingest
 from anchorface.records import storage
 from anchorface.records.addresses import bucket_and_key
 from anchorface.records.errors import ConfigurationError, StorageError
 from anchorface.records.lines import Lines
 from anchorface.records.lock import held, locked
+from anchorface.training.launch import train
+from anchorface.training.recipes import recipe
 from tests.object_store import READER, SECRET, ObjectStore, counts
 
 NAMES = ("plain.json", "a b/ä +#?%41&=.json", "deep/日本語 @1.json")
@@ -80,6 +84,21 @@ def test_a_bucket_that_may_not_be_written_is_said_by_whoever_wants_to(
         with pytest.raises(StorageError, match=r"(?i)access.denied") as refused:
             write()
         assert SECRET not in str(refused.value) and f"{bucket}/" in str(refused.value)
+
+
+def test_verbs_say_before_they_begin_that_a_bucket_may_not_be_written(
+    bucket: str, buckets: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.write_atomic(f"{bucket}/photos/one.jpg", b"not read")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
+    verbs = (lambda: ingest(f"{bucket}/photos", f"{bucket}/workspace", concurrency=0),
+             lambda: evaluate(None, f"{bucket}/version", f"{bucket}/judged", outputs={"other": f"{bucket}/photos"}),
+             lambda: train(recipe("iconface_tiny"), f"{bucket}/version", f"{bucket}/run", track=False))
+    before = len(buckets.requests())
+    for verb in verbs:
+        with pytest.raises(StorageError, match=r"(?i)cannot create the folder.*access.denied"):
+            verb()
+    assert "one.jpg" not in "".join(each.path for each in buckets.requests()[before:])
 
 
 @pytest.mark.parametrize(("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "nobody:here"),
