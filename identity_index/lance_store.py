@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import lance
 import psutil
 
-from anchorface.records.addresses import bucket_and_key
+from anchorface.records.addresses import bucket_and_key, key_and_secret
 from anchorface.records.errors import DataError
 from anchorface.records.storage import delete, exists, filesystem, is_local, join, read_bytes, sync, write_atomic
 
@@ -37,10 +36,11 @@ def location(uri: str, table: str) -> dict[str, Any]:
     if not uri.startswith("s3://"):
         return {"uri": place}
     root, path = bucket_and_key(place)
-    server, user = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "", urlsplit(root)
+    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     said = {"aws_endpoint": server, "allow_http": str(server.startswith("http://")).lower()} if server else {}
-    if user.username:
-        said |= {"aws_access_key_id": unquote(user.username), "aws_secret_access_key": unquote(user.password or "")}
+    key, secret = key_and_secret(root)
+    if key:
+        said |= {"aws_access_key_id": key, "aws_secret_access_key": secret}
     return {"uri": f"s3://{path}", "storage_options": said}
 
 

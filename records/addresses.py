@@ -92,6 +92,12 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
     return address.removesuffix(slash + key) + mark + query, f"{bucket}/{unquote(key)}".rstrip("/")
 
 
+def key_and_secret(root: str) -> tuple[str, str]:
+    """What `bucket_and_key`'s first part says of who asks; empty where the environment says it."""
+    key, _, secret = root.partition("?")[0].partition("://")[2].rpartition("@")[0].partition(":")
+    return unquote(key), unquote(secret)
+
+
 def sqlite_address(path: Path) -> str:
     """SQLAlchemy's address of a SQLite file, whatever stands in its name (mlflow/mlflow#4785)."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")

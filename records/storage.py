@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import IO
+from urllib.parse import parse_qsl
 
 import fsspec
 import pyarrow as pa
@@ -30,13 +31,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from anchorface.records.addresses import bucket_and_key, has_secret, is_percent, join
+from anchorface.records.addresses import bucket_and_key, has_secret, is_percent, join, key_and_secret
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 
 CHUNK = 8 * 2**20
 
 UNFINISHED = ".tmp"
 """How the name of a file ends that is still being written, or whose writer was killed."""
+
+ENDPOINTS = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"}
+"""How the environment names the server of buckets; without it that is AWS, which is asked for a bucket's region."""
+
+PATIENCE = 60.0
+"""Seconds without a byte after which a request to a bucket is made again (our choice)."""
 
 LONGEST_NAME, LONGEST_KEY = 255, 1024
 """Bytes of a name that every usual filesystem takes, and of an object's in a bucket."""
@@ -65,9 +72,14 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 @lru_cache(maxsize=32)
 def _bucket(root: str, process: int, environment: tuple[tuple[str, str], ...]) -> fs.FileSystem:
     """One client, and its connections, for a process and what its environment says; a small object is one request."""
-    if "allow_delayed_open" not in root:
-        root += f"{'&' if '?' in root else '?'}allow_delayed_open=true"
-    return fs.FileSystem.from_uri(root)[0]
+    said, (key, secret) = dict(parse_qsl(root.partition("?")[2])), key_and_secret(root)
+    if unknown := said.keys() - {"region", "scheme", "endpoint_override"}:
+        raise StorageError(f"{root}: {', '.join(sorted(unknown))} is none of region, scheme and endpoint_override")
+    if not (said.keys() & {"region", "endpoint_override"} or {name for name, _ in environment} & ENDPOINTS):
+        said["region"] = fs.resolve_s3_region(bucket_and_key(root)[1])
+    if key:
+        said |= {"access_key": key, "secret_key": secret}
+    return fs.S3FileSystem(**said, request_timeout=PATIENCE, allow_delayed_open=True)
 
 
 @contextlib.contextmanager

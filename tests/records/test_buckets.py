@@ -10,7 +10,7 @@ import pytest
 from anchorface.evaluation import evaluate
 from anchorface.pipelines.ingest import ingest
 from anchorface.records import storage
-from anchorface.records.addresses import bucket_and_key
+from anchorface.records.addresses import bucket_and_key, key_and_secret
 from anchorface.records.errors import ConfigurationError, StorageError
 from anchorface.records.lines import Lines
 from anchorface.records.lock import held, locked
@@ -30,6 +30,7 @@ def test_an_address_is_taken_apart_into_what_leads_to_the_server_and_the_place_t
     uri: str, root: str, path: str
 ) -> None:
     assert bucket_and_key(uri) == (root, path)
+    assert key_and_secret(root) == (("KEY", "s3/cr+t") if "@bucket" in root else ("", ""))
 
 
 def test_what_is_written_is_found_by_its_name_whatever_signs_it_has(bucket: str) -> None:
