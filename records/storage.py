@@ -39,7 +39,7 @@ CHUNK = 8 * 2**20
 UNFINISHED = ".tmp"
 """How the name of a file ends that is still being written, or whose writer was killed."""
 
-ENDPOINTS = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"}
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """How the environment names the server of buckets; without it that is AWS, which is asked for a bucket's region."""
 
 PATIENCE = 60.0
@@ -75,7 +75,10 @@ def _bucket(root: str, process: int, environment: tuple[tuple[str, str], ...]) -
     said, (key, secret) = dict(parse_qsl(root.partition("?")[2])), key_and_secret(root)
     if unknown := said.keys() - {"region", "scheme", "endpoint_override"}:
         raise StorageError(f"{root}: {', '.join(sorted(unknown))} is none of region, scheme and endpoint_override")
-    if not (said.keys() & {"region", "endpoint_override"} or {name for name, _ in environment} & ENDPOINTS):
+    server = next(filter(None, map(dict(environment).get, ENDPOINTS)), "")
+    if server:
+        said.setdefault("endpoint_override", server)
+    if not said.keys() & {"region", "endpoint_override"}:
         said["region"] = fs.resolve_s3_region(bucket_and_key(root)[1])
     if key:
         said |= {"access_key": key, "secret_key": secret}
