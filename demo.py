@@ -112,6 +112,7 @@ def run(
     def step(text: str) -> None:
         say(Text.assemble((f"{time.monotonic() - start:5.0f} s", "bold"), f"  {text}"))
 
+    storage.make_folder(out)
     source = photos or _photograph(out, chosen, step)
     workspace = f"{out}/workspace"
     step(f"curating {source}: faces, identities, index, shards")

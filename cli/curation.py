@@ -1,7 +1,6 @@
 """From photographs to a dataset version, and what was dropped on the way."""
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,7 +38,7 @@ def corpus(
         console.print(f"{films} films in {out}/gt")
         return
     written = write_corpus(
-        Path(out), identities=identities, photos_each=photos, seed=seed, size=size, group_photos=group_photos,
+        out, identities=identities, photos_each=photos, seed=seed, size=size, group_photos=group_photos,
         workers=workers,
     )
     console.print(f"{written} photographs in {out}")

@@ -41,8 +41,10 @@ def diff(
 ) -> None:
     """How two dataset versions differ: faces added, removed, moved, changed; and how they were made."""
     from anchorface.records.lineage import diff as compare
-    from anchorface.records.storage import write_table
+    from anchorface.records.storage import require_writable, write_table
 
+    if out is not None:
+        require_writable(out)
     found = compare(_folder(before), _folder(after))
     table = Table("change", "faces")
     for kind, number in found.counts().items():

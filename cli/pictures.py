@@ -8,6 +8,7 @@ import typer
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError
+from anchorface.records.storage import make_folder, require_writable
 
 
 @app.command()
@@ -64,6 +65,7 @@ def restore(
     from anchorface.restoration.sampler_settings import said
 
     heed_erasures(checkpoint, erased, console.print, out)
+    make_folder(out)
     counts = restore_folder(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(detector), references=references,
         faces=faces, seed=seed, progress=console.print, clip_length=clip_length, overlap=overlap, beta=beta,
@@ -99,6 +101,8 @@ def degrade(
     from anchorface.faces.images import read_photo
     from anchorface.synthetic import State, identity, render
 
+    for uri in filter(None, (page, plans_out)):
+        require_writable(uri)
     if page:
         face = render(identity(seed), State(yaw=12, smile=0.4, background=seed), 512).image
         console.print(f"page: {write_page(page, face, seed=seed)}")

@@ -24,9 +24,11 @@ def norm(
     """Measure whether a network's embedding norm follows picture quality, and store the map from one to the other."""
     from anchorface.faces.quality import calibration_path
     from anchorface.pipelines.calibration.norm_calibration import calibrate_norm, draw_plot, ranks
-    from anchorface.records.storage import write_atomic
+    from anchorface.records.storage import require_writable, write_atomic
 
     place = out or str(calibration_path(weights))
+    for uri in filter(None, (place, plot)):
+        require_writable(uri)
     found, measured = calibrate_norm(weights, source=source, count=count, seed=seed)
     table = Table(
         "damage", "norm ~ strength", "face by face", "norm ~ PSNR", "norm ~ cosine", "sharpness ~ cosine",

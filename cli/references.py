@@ -11,7 +11,7 @@ from rich.table import Table
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError, DataError
 from anchorface.records.console import Console
-from anchorface.records.storage import exists, join, write_atomic, write_table
+from anchorface.records.storage import exists, join, require_writable, write_atomic, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,6 +44,8 @@ def references(
     from anchorface.identity_index.retrieval.report import retrieval_report
 
     policy = _policy(mode, setting or ())
+    for uri in filter(None, (plot, out, sheet)):
+        require_writable(uri)
     faces, crops = _faces(data)
     if fit:
         policy = fit_shares(faces, policy, k=k, seed=seed)

@@ -7,6 +7,7 @@ import typer
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError
+from anchorface.records.storage import join, require_writable
 
 
 @app.command()
@@ -41,6 +42,7 @@ def prompt(
     place = out or str(Path.home() / ".cache" / "anchorface" / f"{name}.safetensors")
     reader = (text_encoder or weights.find("flux2_klein_text_encoder"),
               tokenizer or weights.find("flux2_klein_tokenizer"))
+    require_writable(place)
     if attributes:
         write_attributes(place, embed_attributes(*reader, device=device))
     else:
@@ -63,6 +65,7 @@ def export(
     from anchorface.restoration.erased import heed_erasures
 
     heed_erasures(checkpoint, "warn", console.print)
+    require_writable(join(out, "adapter.safetensors") if form == "merged" else out)
     if form == "adapter":
         write_adapter_file(checkpoint, out, ema=not last)
     elif form == "lora":

@@ -96,8 +96,9 @@ def evaluate(checkpoint: str | None, dataset_uri: str, out: str, *, protocol: Pr
         raise ConfigurationError("nothing to judge: give a checkpoint, or outputs of other programs as NAME=FOLDER")
     if checkpoint is not None:
         heed_erasures(checkpoint, erased, say)
-        restorer = restorer or Restorer(checkpoint, device=device)
     storage.make_folder(out)
+    if checkpoint is not None:
+        restorer = restorer or Restorer(checkpoint, device=device)
     settings = settings or SamplerSettings()
     size = size or (protocol.size if protocol else restorer.size if restorer else 512)
     dropped: tuple[Dropped, ...] = ()

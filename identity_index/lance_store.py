@@ -5,7 +5,6 @@ writes to a table at a time; readers of an older version may lose it when a writ
 it writes to the disk: `writing` does, and knows when it was not done.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +14,7 @@ from typing import Any
 import lance
 import psutil
 
+from anchorface.records import buckets
 from anchorface.records.addresses import bucket_and_key, key_and_secret
 from anchorface.records.errors import DataError
 from anchorface.records.storage import delete, exists, filesystem, is_local, join, read_bytes, sync, write_atomic
@@ -36,7 +36,7 @@ def location(uri: str, table: str) -> dict[str, Any]:
     if not uri.startswith("s3://"):
         return {"uri": place}
     root, path = bucket_and_key(place)
-    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    server = buckets.server()
     said = {"aws_endpoint": server, "allow_http": str(server.startswith("http://")).lower()} if server else {}
     key, secret = key_and_secret(root)
     if key:

@@ -13,9 +13,11 @@ In: a checkpoint folder (models.checkpoint). Out: safetensors.
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -35,7 +37,7 @@ from anchorface.models.checkpoint import (
 from anchorface.models.lora import target_names
 from anchorface.models.weights import check_names_and_shapes, load, load_backbone, save
 from anchorface.records import CheckpointError
-from anchorface.records.storage import join
+from anchorface.records.storage import CHUNK, join, writing
 
 KIND = "anchorface adapter with description"
 KINDS = (KIND, "iconface adapter with description")
@@ -104,7 +106,7 @@ def write_merged(folder: str | os.PathLike[str], out: str | os.PathLike[str],
     """The backbone with the LoRA added to its weights under `out/transformer`, the rest as `out/adapter.safetensors`.
 
     Args:
-        folder: the checkpoint. out: a local folder.
+        folder: the checkpoint. out: a folder or URI.
         weight_finder: base weight name -> local path.
         dtype: that the merged weights are stored in; the sum is made in float32.
 
@@ -121,12 +123,16 @@ def write_merged(folder: str | os.PathLike[str], out: str | os.PathLike[str],
         linear = backbone.get_submodule(name)
         down, up = (state[f"backbone.{name}.{part}.weight"].float() for part in ("down", "up"))
         linear.weight.data += scale * up @ down
-    backbone.to(dtype).save_pretrained(Path(out) / "transformer", safe_serialization=True)
+    with TemporaryDirectory() as near:  # diffusers writes to local folders alone
+        backbone.to(dtype).save_pretrained(near, safe_serialization=True)
+        for name in sorted(os.listdir(near)):
+            with open(Path(near, name), "rb") as file, writing(join(os.fspath(out), "transformer", name)) as copy:
+                shutil.copyfileobj(file, copy, CHUNK)
     rest = {name: tensor for name, tensor in state.items() if not _is_lora(name)}
     merged = replace(description, model=replace(settings, system=replace(system, lora_rank=0)),
                      extra=description.extra | {"merged": True})
-    save(Path(out) / "adapter.safetensors", rest, {"format": "1", "kind": KIND, "ema": str(ema).lower(),
-                                                    "description": merged.to_json()})
+    save(join(os.fspath(out), "adapter.safetensors"), rest,
+         {"format": "1", "kind": KIND, "ema": str(ema).lower(), "description": merged.to_json()})
 
 
 def _checkpoint(folder: str | os.PathLike[str], ema: bool) -> tuple[Description, dict[str, Tensor]]:

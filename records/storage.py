@@ -8,9 +8,8 @@ is written later never stands without it. Files are made with mode 0600 and fold
 faces; folders that stand there already are left as they are. An object of a bucket appears whole when its upload ends,
 so it is written in place.
 
-Where a bucket's server stands, its region and credentials come from the usual environment (AWS_ENDPOINT_URL,
-AWS_REGION, AWS_ACCESS_KEY_ID, AWS_PROFILE, ...). A query of the URI says them for sources alone, since what is written
-gets names below its folder's.
+Where a bucket's server stands and who asks comes from the usual environment (records.buckets). A query of the URI says
+it for sources alone, since what is written gets names below its folder's.
 """
 
 import contextlib
@@ -21,9 +20,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import IO
-from urllib.parse import parse_qsl
 
 import fsspec
 import pyarrow as pa
@@ -31,19 +28,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from anchorface.records.addresses import bucket_and_key, has_secret, is_percent, join, key_and_secret
+from anchorface.records import buckets
+from anchorface.records.addresses import bucket_and_key, has_secret, is_percent, join
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
 
 CHUNK = 8 * 2**20
 
 UNFINISHED = ".tmp"
 """How the name of a file ends that is still being written, or whose writer was killed."""
-
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""How the environment names the server of buckets; without it that is AWS, which is asked for a bucket's region."""
-
-PATIENCE = 60.0
-"""Seconds without a byte after which a request to a bucket is made again (our choice)."""
 
 LONGEST_NAME, LONGEST_KEY = 255, 1024
 """Bytes of a name that every usual filesystem takes, and of an object's in a bucket."""
@@ -60,29 +52,12 @@ def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     with told(uri, "there is no such place"):
         if uri.startswith("s3://"):
             root, path = bucket_and_key(uri)
-            said = tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
-            return _bucket(root, os.getpid(), said), path
+            return buckets.client(root), path
         try:
             return fs.FileSystem.from_uri(uri)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             other, path = fsspec.core.url_to_fs(uri)
             return fs.PyFileSystem(fs.FSSpecHandler(other)), path
-
-
-@lru_cache(maxsize=32)
-def _bucket(root: str, process: int, environment: tuple[tuple[str, str], ...]) -> fs.FileSystem:
-    """One client, and its connections, for a process and what its environment says; a small object is one request."""
-    said, (key, secret) = dict(parse_qsl(root.partition("?")[2])), key_and_secret(root)
-    if unknown := said.keys() - {"region", "scheme", "endpoint_override"}:
-        raise StorageError(f"{root}: {', '.join(sorted(unknown))} is none of region, scheme and endpoint_override")
-    server = next(filter(None, map(dict(environment).get, ENDPOINTS)), "")
-    if server:
-        said.setdefault("endpoint_override", server)
-    if not said.keys() & {"region", "endpoint_override"}:
-        said["region"] = fs.resolve_s3_region(bucket_and_key(root)[1])
-    if key:
-        said |= {"access_key": key, "secret_key": secret}
-    return fs.S3FileSystem(**said, request_timeout=PATIENCE, allow_delayed_open=True)
 
 
 @contextlib.contextmanager
@@ -125,12 +100,15 @@ def name_fits(uri: str) -> bool:
 
 
 def make_folder(uri: str) -> None:
-    """Create a folder and its parents.
+    """Create a folder and its parents; in a bucket, which has none, it is tried whether a file can be written there.
 
     Raises:
         StorageError: it cannot be written.
     """
     system, path = filesystem(uri)
+    if not _has_folders(system):
+        require_writable(join(uri, "folder"))
+        return
     with told(uri, "cannot create the folder"):
         if is_local(uri):
             _make_private(path)
@@ -204,6 +182,17 @@ def writing(uri: str) -> Iterator[IO[bytes]]:
         if isinstance(error, AnchorfaceError):
             raise
         raise StorageError(f"{uri}: cannot be written: {error}") from (None if has_secret(uri) else error)
+
+
+def require_writable(uri: str) -> None:
+    """Find out before the work whether a file of this name can be written, by an empty one beside it that goes again.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    beside = f"{uri}.{uuid.uuid4().hex[:8]}{UNFINISHED}"
+    write_atomic(beside, b"")
+    delete(beside)
 
 
 def move(source: str, target: str) -> None:

@@ -50,16 +50,17 @@ def whole_line(source: str, root: str, micro_folder: str, detector: str, request
     """Do all of it.
 
     Args:
-        source: photographs with landmarks. root: where everything goes. micro_folder: where `micro_checkpoint` has
-            written; its checkpoint is copied below root. detector: its file. requests: where a server writes them.
+        source: photographs with landmarks; films/ stands beside it. root: where everything goes.
+        micro_folder: where `micro_checkpoint` has written; its checkpoint is copied below root.
+        detector: its file. requests: where a server writes them.
 
     The networks compute with one thread, so that two processes come to the same bits.
 
     Returns:
-        `made`: name -> digest of what each step made. `asked`: step -> seconds, and requests and bytes.
+        `made`: name -> digest of what each step made, or its rows. `asked`: step -> seconds, and requests and bytes.
     """
     torch.set_num_threads(1)
-    workspace, made, asked = join(root, "workspace"), dict[str, str](), dict[str, dict[str, float]]()
+    workspace, made, asked = join(root, "workspace"), dict[str, str | list[str]](), dict[str, dict[str, float]]()
 
     def step(name: str, act: Callable[[], Any]) -> Any:
         before, begun = len(requests_in(requests)) if requests else 0, time.monotonic()
@@ -98,6 +99,10 @@ def whole_line(source: str, root: str, micro_folder: str, detector: str, request
         found = step(name, lambda: restore_folder(restorer, photos, out, detector=Detector(detector), settings=QUICK))
         made[name] = json.dumps(found)
     made["restored"] = _digest(out, ".png")
+    films, out = join(source.rpartition("/")[0], "films"), join(root, "films")
+    found = step("restore a film", lambda: restore_folder(restorer, films, out, detector=Detector(detector),
+                                                          settings=QUICK))
+    made["film"], made["frames"] = json.dumps(found), _digest(out, ".mp4")
     judged = join(root, "evaluation")
     step("evaluate", lambda: evaluate(checkpoint, dataset, judged, restorer=restorer, count=2, split="val",
                                       settings=QUICK))
@@ -119,8 +124,9 @@ def _digest(folder: str, ending: str) -> str:
     return digest.hexdigest()
 
 
-def _rows(table: pa.Table) -> str:
-    return hashlib.sha256(json.dumps(table.to_pylist(), sort_keys=True, default=str).encode()).hexdigest()
+def _rows(table: pa.Table) -> list[str]:
+    return [json.dumps(row, sort_keys=True, default=lambda bits: hashlib.sha256(bits).hexdigest())
+            for row in table.to_pylist()]
 
 
 if __name__ == "__main__":

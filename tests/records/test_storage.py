@@ -139,7 +139,8 @@ PLACES = {
 }
 CALLS: dict[str, Callable[[str], object]] = {
     **WRITERS, "filesystem": storage.filesystem, "is_local": storage.is_local, "exists": storage.exists,
-    "make_folder": storage.make_folder, "read_bytes": storage.read_bytes, "read_table": storage.read_table,
+    "make_folder": storage.make_folder, "require_writable": storage.require_writable,
+    "read_bytes": storage.read_bytes, "read_table": storage.read_table,
     "move": lambda uri: storage.move(uri, uri + "2"), "sync": storage.sync, "list_files": storage.list_files,
     "list_sources": lambda uri: storage.list_sources(uri, uri + "/out"), "list_folders": storage.list_folders,
     "real_place": storage.real_place, "delete": storage.delete, "delete_unfinished": storage.delete_unfinished,

@@ -1,0 +1,56 @@
+"""Every verb that writes says before it begins that a bucket may not be written; and knows a bucket's address."""
+
+from pathlib import Path
+
+import pytest
+
+from anchorface.records import storage
+from tests.object_store import READER, SECRET, ObjectStore
+from tests.restoration.micro import micro_checkpoint
+from tests.test_cli import VERBS, run
+
+READS = {"doctor", "recipes", "plan", "fetch", "versions", "dropped", "decisions", "who", "verify"}
+WRITES = {
+    "corpus": "THERE/corpus", "corpus films": "THERE/corpus --frames 2", "curate": "THERE/photos THERE/new",
+    "shards": "THERE/workspace", "audit": "THERE/workspace", "merge": "THERE/workspace p000000 p000001",
+    "split": "THERE/workspace p000000 --faces a", "reject": "THERE/workspace a",
+    "label": "THERE/workspace p000000 somebody", "erase": "THERE/workspace --identity p000000 --yes",
+    "train": "THERE/version THERE/run --no-track --workers 0", "restore": "CHECKPOINT THERE/photos THERE/restored",
+    "evaluate": "CHECKPOINT THERE/version THERE/judged",
+    "evaluate inputs": "CHECKPOINT THERE/version THERE/judged --inputs THERE/inputs",
+    "evaluate films": "none THERE/version THERE/judged --protocol films --outputs other=THERE/photos",
+    "evaluate ntire": "none THERE/version THERE/judged --protocol ntire-2026-face --outputs other=THERE/photos",
+    "export": "CHECKPOINT THERE/one.safetensors", "export merged": "CHECKPOINT THERE/merged --form merged",
+    "prompt": "--out THERE/prompt.safetensors --text-encoder nowhere --tokenizer nowhere",
+    "degrade": "THERE/photos --out THERE/degraded", "degrade page": "--page THERE/page.html",
+    "norm": "--out THERE/norm.json", "references": "THERE/workspace --out THERE/choices.csv",
+    "diff": "THERE/version THERE/version --out THERE/rows.parquet", "demo": "--out THERE/demo",
+}
+
+
+def test_it_is_known_of_every_verb_whether_it_writes() -> None:
+    assert {name.partition(" ")[0] for name in WRITES} | READS == VERBS
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint whose base weights are not found: whoever loads it first fails of that."""
+    return micro_checkpoint(tmp_path_factory.mktemp("micro"))[0]
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_bucket_that_may_not_be_written_is_said_before_the_start(
+    name: str, bucket: str, buckets: ObjectStore, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("photos/one.jpg", "workspace/photos/part-00000.parquet", "version/latest"):
+        storage.write_atomic(f"{bucket}/{file}", b"not read")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
+    monkeypatch.chdir(tmp_path)
+    before = len(buckets.requests())
+    words = WRITES[name].replace("THERE", bucket).replace("CHECKPOINT", checkpoint).split()
+    status, text = run(name.partition(" ")[0], *words)
+    assert status == 2 and "Traceback" not in text and SECRET not in text, text
+    assert "access denied" in text.lower().replace("_", " ") and f"{bucket}/" in text, text
+    asked = buckets.requests()[before:]
+    assert not [each for each in asked if each.path.endswith(("one.jpg?", "latest?")) and each.method == "GET"], asked
+    assert not list(tmp_path.iterdir())
