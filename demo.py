@@ -112,7 +112,7 @@ def run(
     def step(text: str) -> None:
         say(Text.assemble((f"{time.monotonic() - start:5.0f} s", "bold"), f"  {text}"))
 
-    storage.make_folder(out)
+    storage.require_writable(storage.join(out, "workspace"))
     source = photos or _photograph(out, chosen, step)
     workspace = f"{out}/workspace"
     step(f"curating {source}: faces, identities, index, shards")

@@ -6,7 +6,7 @@ import typer
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError
-from anchorface.records.storage import make_folder
+from anchorface.records.storage import join, require_writable
 
 NONE = "none"
 
@@ -105,7 +105,7 @@ def evaluate(
         "split": split, "seed": seed, "count": count or (None if protocol != "own" else 100),
     }
     if inputs:
-        make_folder(inputs)
+        require_writable(join(inputs, "lq"))
         px = size or (512 if checkpoint == NONE else Restorer(checkpoint).size)
         source, what, _ = frozen(dataset, size=px, progress=console.print, **common)
         console.print(f"inputs: {write_inputs(source, what, inputs)}; outputs are to be named as the files in lq/")

@@ -8,7 +8,7 @@ import typer
 
 from anchorface.cli.app import app, console, told
 from anchorface.records import ConfigurationError
-from anchorface.records.storage import make_folder, require_writable
+from anchorface.records.storage import join, require_writable
 
 
 @app.command()
@@ -65,7 +65,7 @@ def restore(
     from anchorface.restoration.sampler_settings import said
 
     heed_erasures(checkpoint, erased, console.print, out)
-    make_folder(out)
+    require_writable(join(out, "restored.parquet"))
     counts = restore_folder(
         Restorer(checkpoint, device="auto"), photos, out, detector=Detector(detector), references=references,
         faces=faces, seed=seed, progress=console.print, clip_length=clip_length, overlap=overlap, beta=beta,

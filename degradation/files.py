@@ -91,7 +91,7 @@ def degrade_files(sources: Sequence[str], out: str, *, read: Read, settings: Set
     if (settings.plans or None) != (digest_of(plans) if plans is not None else None):
         raise ConfigurationError(f"settings.plans {settings.plans!r} is not the digest of the plans given")
     files, dropped = named_files(sources, out)
-    storage.make_folder(out)
+    storage.require_writable(storage.join(out, "plans.jsonl"))
     _same_settings(settings, out)
     plans_out = plans_out or storage.join(out, "plans.jsonl")
     lines = {key: line for key, line in read_lines(plans_out).items() if storage.exists(target(out, key))

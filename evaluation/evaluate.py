@@ -96,7 +96,7 @@ def evaluate(checkpoint: str | None, dataset_uri: str, out: str, *, protocol: Pr
         raise ConfigurationError("nothing to judge: give a checkpoint, or outputs of other programs as NAME=FOLDER")
     if checkpoint is not None:
         heed_erasures(checkpoint, erased, say)
-    storage.make_folder(out)
+    storage.require_writable(storage.join(out, "protocol.json"))
     if checkpoint is not None:
         restorer = restorer or Restorer(checkpoint, device=device)
     settings = settings or SamplerSettings()

@@ -185,14 +185,22 @@ def writing(uri: str) -> Iterator[IO[bytes]]:
 
 
 def require_writable(uri: str) -> None:
-    """Find out before the work whether a file of this name can be written, by an empty one beside it that goes again.
+    """Find out before the work whether a file of this name can be written; nothing is left of it. Elsewhere than on a
+    disk an empty one is written beside it.
 
     Raises:
         StorageError: it cannot be written.
     """
-    beside = f"{uri}.{uuid.uuid4().hex[:8]}{UNFINISHED}"
-    write_atomic(beside, b"")
-    delete(beside)
+    if not is_local(uri):
+        beside = f"{uri}.{uuid.uuid4().hex[:8]}{UNFINISHED}"
+        write_atomic(beside, b"")
+        delete(beside)
+        return
+    folder = os.path.dirname(filesystem(uri)[1])
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(f"{uri}: cannot be written: {folder} is no folder that may be written")
 
 
 def move(source: str, target: str) -> None:

@@ -100,7 +100,7 @@ def evaluate_films(folder: str, out: str, *, outputs: Mapping[str, str], judge: 
     say = progress or (lambda line: None)
     if clip < 2:
         raise ConfigurationError(f"clip {clip}: at least two frames")
-    storage.make_folder(out)
+    storage.require_writable(storage.join(out, "rows.parquet"))
     cases = film_cases(folder)
     folders = {name: Outputs.open(uri, (case.name for case in cases), FILMS) for name, uri in outputs.items()}
     for name, of in folders.items():

@@ -27,7 +27,7 @@ def write_film_inputs(folder: str, out: str, *, profile: str = "video_call_clip"
     Raises:
         ConfigurationError: no such profile. DataError, StorageError: see film_cases.
     """
-    storage.make_folder(out)
+    storage.require_writable(storage.join(out, "plans.jsonl"))
     lines, dropped = [], []
     for number, case in enumerate(film_cases(folder)):
         try:

@@ -84,7 +84,7 @@ def judge_ntire(folder: str, outputs: Mapping[str, str], out: str, *, judge: str
         DataError: a folder or the landmarks are missing, two outputs for one picture. WeightsError: no such judge here.
     """
     say = progress or (lambda line: None)
-    storage.make_folder(out)
+    storage.require_writable(storage.join(out, "rows.parquet"))
     network = embedder(judge)
     cases, dropped = read_layout(folder, mode)
     opened = open_metrics(METRICS, SIZE, device)
