@@ -250,9 +250,8 @@ def read_table(uri: str, columns: Iterable[str] | None = None, where: pc.Express
         DataError: there is no such file, or it is damaged.
     """
     system, path = filesystem(uri)
-    with told(uri, "not a readable table", DataError):
-        return pq.read_table(path, filesystem=system, columns=list(columns) if columns is not None else None,
-                             filters=where)
+    with told(uri, "not a readable table", DataError), system.open_input_file(path) as file:
+        return pq.read_table(file, columns=list(columns) if columns is not None else None, filters=where)
 
 
 def list_files(uri: str, suffixes: tuple[str, ...] = (), *, recursive: bool = True, missing_ok: bool = False
