@@ -36,7 +36,7 @@ def line(folder: Path, home: dict[str, str], *words: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.line
+@pytest.mark.cluster
 def test_the_line_on_a_bucket_alone_makes_the_same_as_on_a_disk_and_leaves_nothing_here(
     bucket: str, buckets: ObjectStore, shared_data: Path, read_only: Path, small_disk: Path, tmp_path: Path
 ) -> None:
