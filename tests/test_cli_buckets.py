@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from anchorface.models.export import write_adapter_file, write_lora, write_merged
 from anchorface.records import storage
 from tests.object_store import READER, SECRET, ObjectStore
 from tests.restoration.micro import micro_checkpoint
@@ -54,3 +55,14 @@ def test_a_bucket_that_may_not_be_written_is_said_before_the_start(
     asked = buckets.requests()[before:]
     assert not [each for each in asked if each.path.endswith(("one.jpg?", "latest?")) and each.method == "GET"], asked
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_handed_on_to_a_bucket_is_the_one_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    folder, finder = micro_checkpoint(tmp_path)
+    for out in (bucket, str(tmp_path / "out")):
+        write_adapter_file(folder, f"{out}/adapter.safetensors")
+        write_lora(folder, f"{out}/lora.safetensors")
+        write_merged(folder, f"{out}/merged", finder)
+    files = {storage.name_in(bucket, uri): storage.read_bytes(uri) for uri in storage.list_files(bucket)}
+    beside = {storage.name_in(out, uri): storage.read_bytes(uri) for uri in storage.list_files(out)}
+    assert files == beside and "merged/transformer/config.json" in files
