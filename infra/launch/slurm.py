@@ -56,12 +56,15 @@ class Slurm:
         """Ask Slurm whether it would take the job."""
         made = self.render(work)
         _ask("scontrol", "ping")
-        _require_queue(work.resources)
+        offer = _require_queue(work.resources)
         image = work.resources.image
         if image.endswith(".sif") and not Path(work.folder, image).exists():
             raise ConfigurationError(f"--image {image}: there is no such file")
         if not work.resources.feed_nodes:  # Slurm tests no heterogeneous jobs
-            _submit(work, made, "--test-only")
+            try:
+                _submit(work, made, "--test-only")
+            except LauncherError as error:
+                raise LauncherError(f"{error}; {offer}") from None
 
     def submit(self, work: Work) -> Submission:
         """`sbatch`; the values of passed variables go through its environment."""
@@ -106,11 +109,12 @@ class Slurm:
             time.sleep(1)
 
 
-def _require_queue(needs: Resources) -> None:
-    """Refuse a partition that is not there, too many nodes or minutes for it, or GPUs that no node of it has."""
+def _require_queue(needs: Resources) -> str:
+    """Refuse a partition that is not there, more minutes than it allows, or GPUs that no node of it has. Returns what
+    it has, in words."""
     queues: dict[str, list[dict[str, str]]] = {}
-    fields = ("name", "nodes", "cpus", "memory", "gres", "limit", "default")
-    told = _ask("sinfo", "--noheader", "--format=%P|%D|%c|%m|%G|%l|%P")
+    fields = ("name", "nodes", "cpus", "memory", "gres", "limit", "sizes")
+    told = _ask("sinfo", "--noheader", "--format=%P|%D|%c|%m|%G|%l|%s")
     for line in told.splitlines():
         row = dict(zip(fields, line.split("|"), strict=True))
         queues.setdefault(row["name"].rstrip("*"), []).append(row)
@@ -119,7 +123,7 @@ def _require_queue(needs: Resources) -> None:
     if needs.queue and needs.queue not in queues:
         raise ConfigurationError(f"--queue {needs.queue}: Slurm has no such partition; it has "
                                  f"{', '.join(sorted(queues))}")
-    default = next((name for name, rows in queues.items() if rows[0]["default"].endswith("*")), "")
+    default = next((name for name, rows in queues.items() if rows[0]["name"].endswith("*")), "")
     rows = queues.get(needs.queue or default, [])
     if not rows:
         raise ConfigurationError(f"Slurm has no default queue: give --queue, one of {', '.join(sorted(queues))}")
@@ -130,11 +134,28 @@ def _require_queue(needs: Resources) -> None:
         raise ConfigurationError(
             f"--gpus {needs.gpus}: no node of {queue} has more than {most}; take at most {most}, more nodes, or "
             + (f"--queue {' or '.join(other)}" if other else "another cluster"))
+    limit = _minutes(rows[0]["limit"])
+    if limit and needs.minutes > limit:
+        raise ConfigurationError(f"--minutes {needs.minutes}: {queue} gives at most {limit}; the work is begun again "
+                                 "where it stopped, so fewer will do")
+    each = ", ".join(f"{row['nodes']} of {row['cpus']} CPUs, {row['memory']} MB, GPUs: {_gpus(row['gres'])}"
+                     for row in rows)
+    return f"nodes of {queue}: {each}; a job may have {rows[0]['sizes']} of them"
 
 
 def _gpus(gres: str) -> int:
     """GPUs in Slurm's words, such as `gpu:2(S:0)`, `gpu:a100:4,nvme:1`, `(null)`."""
     return sum(int(found) for found in re.findall(r"(?:^|,)gpu(?::[^:,(]+)?:(\d+)", gres))
+
+
+def _minutes(limit: str) -> int:
+    """Slurm's `days-hours:minutes:seconds` in minutes; 0 for `infinite`."""
+    days, _, clock = limit.rpartition("-")
+    numbers = [int(part) for part in clock.split(":") if part.isdigit()]
+    if not numbers:
+        return 0
+    hours, minutes, _ = [0, 0, *numbers][-3:]
+    return (int(days or 0) * 24 + hours) * 60 + minutes
 
 
 def _submit(work: Work, made: dict[str, str], *options: str) -> str:
