@@ -15,11 +15,12 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Ray, DeepSpeed and the tests start dozens of processes: without compiled modules each needs ten seconds more to import.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types environment lock licences advisories benchmarks clean help
+.PHONY: demo test cluster-test lint types environment lock licences advisories benchmarks clean help
 
 help:
 	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out (synthetic people: 17 to 31 minutes on two cores that compute bfloat16)"
 	@echo "make test                                every test (20 minutes on two cores)"
+	@echo "make cluster-test                        real clusters on this machine: Slurm of three nodes, Ray (Debian: slurm-wlm, munge; root)"
 	@echo "make lint                                ruff and mypy"
 	@echo "make advisories                          known advisories against the pinned packages (asks api.osv.dev)"
 	@echo "make benchmarks                          each room's cost beside a named rival or limit"
@@ -46,6 +47,9 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -q --durations=15 --numprocesses 2 --dist loadfile
+
+cluster-test: $(READY)
+	@$(BIN)/python -m pytest -q -m cluster --durations=15 --timeout=3600
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -29,7 +29,7 @@ ANY_PORT = ("node-manager-port", "object-manager-port", "min-worker-port", "max-
 def main(words: list[str]) -> int:
     """Carry the command out; its exit status, that of Ray where it ends by itself."""
     parser = argparse.ArgumentParser(prog="ray_node")
-    parser.add_argument("--cpus", type=int, required=True)
+    parser.add_argument("--cpus", type=int, default=0, help="0: all that this process may use")
     parser.add_argument("--gpus", type=int, required=True)
     parser.add_argument("--address", default="")
     given = parser.parse_args(words)
@@ -45,8 +45,9 @@ def main(words: list[str]) -> int:
 
 def start(given: argparse.Namespace, made: list[Path]) -> list[str]:
     """The command that starts Ray's processes here and stays with them."""
+    cpus = given.cpus or len(os.sched_getaffinity(0))
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
-           f"--num-cpus={given.cpus}", f"--num-gpus={given.gpus}", f"--temp-dir={made[0] / 'ray'}",
+           f"--num-cpus={cpus}", f"--num-gpus={given.gpus}", f"--temp-dir={made[0] / 'ray'}",
            f"--object-spilling-directory={made[-1] / 'spilled'}", *(f"--{name}=0" for name in ANY_PORT)]
     if given.address:
         return [*ray, f"--address={given.address}"]

@@ -22,8 +22,8 @@ class Resources:
     requests and limits.
     memory_gib: of each node; 0: what the launcher gives. local, ray: so much must be there. slurm: `--mem`. kubernetes:
     request and limit.
-    feed_nodes, feed_cpus: machines without GPUs beside them, for the feed, and the CPUs of each. slurm: the second part
-    of a heterogeneous job. kubernetes: a worker group of its own. local and ray: none.
+    feed_nodes, feed_cpus: machines without GPUs beside them, for the feed, and the CPUs of each, 0 as above. slurm: the
+    second part of a heterogeneous job. kubernetes: a worker group of its own. local and ray: none.
     queue: slurm's partition, kubernetes' Kueue queue; local and ray have none.
     minutes: after so long the work ends in good order, and the same command goes on; 0: no limit. slurm: `--time`,
     SIGTERM GRACE seconds before, and it is begun again where it stopped. local: SIGTERM. kubernetes:

@@ -46,8 +46,8 @@ class Slurm:
         needs = work.resources
         if work.array and needs.feed_nodes:
             raise ConfigurationError("Slurm knows no arrays of heterogeneous jobs: --each, or --feed-nodes, not both")
-        if bool(needs.feed_nodes) != bool(needs.feed_cpus):
-            raise ConfigurationError("--feed-nodes and --feed-cpus go together")
+        if needs.feed_cpus and not needs.feed_nodes:
+            raise ConfigurationError("--feed-cpus is of --feed-nodes: give both")
         task = "-%a" if work.array else ""
         log = join(folder(), work.name).replace("%", "%%") + f"{task}.log"
         return {f"{work.name}.sh": script(work, log)}
@@ -71,6 +71,8 @@ class Slurm:
         made = self.render(work)
         make_folder(folder())
         number, _, cluster = _submit(work, made, "--parsable").strip().partition(";")
+        if not number.isdigit():
+            raise LauncherError(f"sbatch answered {number[:80]!r}, which is no number of a job")
         log = join(folder(), work.name + ("-{task}" if work.array else "") + ".log")
         return keep(Submission(launcher="slurm", id=number, name=work.name, command=work.commands[0], submitted=now(),
                                address=cluster, log=log, tasks=len(work.commands)))

@@ -100,13 +100,13 @@ def _command(work: Work) -> str:
 
 def _node(work: Work, where: str, cpus: int, gpus: int, *, head: bool = False) -> str:
     address = "" if head else ' --address "$RAY_ADDRESS"'
-    return f"{_step(work, where, cpus)} -m {MODULE} --cpus {cpus or '$SLURM_CPUS_ON_NODE'} --gpus {gpus}{address}"
+    return f"{_step(work, where, cpus)} -m {MODULE} --cpus {cpus} --gpus {gpus}{address}"
 
 
 def _step(work: Work, where: str, cpus: int) -> str:
     """A step that shares what the job has with the other steps, and Python in it."""
     needs, image = work.resources, shlex.quote(work.resources.image)
-    options = f"srun --overlap --mem=0 --kill-on-bad-exit=0 {where} --cpus-per-task={cpus or '$SLURM_CPUS_ON_NODE'}"
+    options = f"srun --overlap --mem=0 --kill-on-bad-exit=0 {where}{f' --cpus-per-task={cpus}' if cpus else ''}"
     folder = shlex.quote(work.folder)
     if not needs.image:
         return f"{options} {shlex.quote(sys.executable)}"

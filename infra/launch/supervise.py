@@ -19,6 +19,7 @@ from pathlib import Path
 
 def main(status: str, seconds: float, grace: float, mark: str, words: list[str]) -> None:
     """See the module."""
+    os.umask(0o077)
     told: list[str] = []
     child = subprocess.Popen(words, close_fds=False)
 
