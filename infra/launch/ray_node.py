@@ -22,6 +22,8 @@ CURRENT = "ray_current_cluster"
 """The file in Ray's folder with the address of its head."""
 SECONDS = 300.0
 """For which a head's start is waited for."""
+OBJECTS = 0.3
+"""Share of the memory for Ray's objects, as Ray takes it of a whole machine's."""
 ANY_PORT = ("node-manager-port", "object-manager-port", "min-worker-port", "max-worker-port", "metrics-export-port",
             "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port")
 
@@ -31,6 +33,7 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="ray_node")
     parser.add_argument("--cpus", type=int, default=0, help="0: all that this process may use")
     parser.add_argument("--gpus", type=int, required=True)
+    parser.add_argument("--memory-gib", type=int, default=0, help="that it may use, a share of it for Ray's objects")
     parser.add_argument("--address", default="")
     given = parser.parse_args(words)
     signal.signal(signal.SIGTERM, lambda number, frame: None)
@@ -49,9 +52,11 @@ def start(given: argparse.Namespace, made: list[Path]) -> list[str]:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
            f"--num-cpus={cpus}", f"--num-gpus={given.gpus}", f"--temp-dir={made[0] / 'ray'}",
            f"--object-spilling-directory={made[-1] / 'spilled'}", *(f"--{name}=0" for name in ANY_PORT)]
+    if given.memory_gib:
+        ray.append(f"--object-store-memory={int(OBJECTS * given.memory_gib * 2**30)}")
     if given.address:
         return [*ray, f"--address={given.address}"]
-    return [*ray, "--head", "--port=0", "--ray-client-server-port=0", "--include-dashboard=false"]
+    return [*ray, "--head", "--port=0", "--include-dashboard=false"]
 
 
 def _live(given: argparse.Namespace, made: list[Path]) -> int:

@@ -2,7 +2,7 @@
 
 One Ray lives in the allocation: its head on the first node, where the script runs too, and a worker on each other node,
 one `srun` each (`ray_node`). They hear of the end by their standard input, which the script holds open. The work is a
-step of its own on the first node; its exit status is the job's.
+step of its own on the first node; its exit status is the job's, and its temporary files go with the job.
 
 Work that was told to end (SIGTERM: a node that is taken away, `scontrol requeue`, time that is up) and says that the
 same command goes on (exit status 75), or that died of it, is put into the queue again. At the end of the time Slurm
@@ -28,12 +28,14 @@ job() {{ scontrol --oneliner show job "$SLURM_JOB_ID" | tr ' ' '\\n' | grep -m1 
 told() {{ case "$(job PreemptTime)" in ''|None) scancel --signal=TERM "$SLURM_JOB_ID" ;; esac; }}
 trap told USR1
 trap : TERM
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
 
 coproc HEAD {{ exec {head}; }}
 open=${{HEAD[1]}}
 read -r RAY_ADDRESS <&"${{HEAD[0]}}" || exit 1
 {workers}export RAY_ADDRESS ANCHORFACE_RAY_NODES={nodes}
-{work} "$@" </dev/null &
+TMPDIR=$scratch {work} "$@" </dev/null &
 work=$!
 while kill -0 "$work" 2>/dev/null; do wait "$work"; done
 wait "$work"
@@ -100,7 +102,8 @@ def _command(work: Work) -> str:
 
 def _node(work: Work, where: str, cpus: int, gpus: int, *, head: bool = False) -> str:
     address = "" if head else ' --address "$RAY_ADDRESS"'
-    return f"{_step(work, where, cpus)} -m {MODULE} --cpus {cpus} --gpus {gpus}{address}"
+    memory = work.resources.memory_gib
+    return f"{_step(work, where, cpus)} -m {MODULE} --cpus {cpus} --gpus {gpus} --memory-gib {memory}{address}"
 
 
 def _step(work: Work, where: str, cpus: int) -> str:
