@@ -8,9 +8,11 @@ and needs Ray for its last checkpoint.
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +58,10 @@ def start(given: argparse.Namespace, made: list[Path]) -> list[str]:
         ray.append(f"--object-store-memory={int(OBJECTS * given.memory_gib * 2**30)}")
     if given.address:
         return [*ray, f"--address={given.address}"]
+    if importlib.util.find_spec("grpc"):  # then Ray's head serves clients too, for whom it takes no 0 as any port
+        with socket.socket() as free:
+            free.bind(("", 0))
+            ray.append(f"--ray-client-server-port={free.getsockname()[1]}")
     return [*ray, "--head", "--port=0", "--include-dashboard=false"]
 
 
