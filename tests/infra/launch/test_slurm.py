@@ -3,6 +3,7 @@
 `make cluster-test`: minutes, and on a machine with Debian's slurm-wlm and munge.
 """
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.infra.launch.slurm_cluster import ask, until
 
 pytestmark = pytest.mark.cluster
 SETTINGS = ("feed.batch=4", "checkpoint_every=16", "grid_every=0", "precision=fp32", "log_every=4",
-            "validation.samples=2", "validation.pictures=0")
+            "validation.samples=2", "validation.pictures=1", "validation.steps=1")
 POSITIONS = 96
 WEIGHTS = ("adapter.safetensors", "ema.safetensors")
 
@@ -65,11 +66,14 @@ def said(submission: Submission) -> str:
     return "\n".join(Slurm().log(submission, False))[-6000:]
 
 
-def left(run: Path) -> list[str]:
-    """Processes that name a run, a node of its Ray, or a folder of one."""
-    words = (str(run), "infra.launch.ray_node", "anchorface-ray-")
-    found = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
-    return [line for line in found if any(word in line for word in words) and "pytest" not in line]
+def left(submission: Submission) -> list[str]:
+    """Processes of a job that live."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get("SLURM_JOB_ID") == submission.id and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline())[:80])
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,7 @@ def test_training_on_two_nodes_requeued_in_the_middle_and_preempted_has_the_weig
     ask("scontrol", "requeue", submission.id)
     until(lambda: launcher.state(submission).phase == Phase.WAITING, 200)
     reached = read_description(str(latest(str(run)))).clock
-    assert left(run) == []
+    until(lambda: left(submission) == [], 60)
     trains(submission, run, reached + 4)
     higher = ask("sbatch", "--parsable", "--partition=high", "--nodes=2", "--cpus-per-task=8", "--output=/dev/null",
                  "--wrap=sleep 5")
@@ -101,7 +105,7 @@ def test_training_on_two_nodes_requeued_in_the_middle_and_preempted_has_the_weig
     assert "begun again 2 times" in launcher.state(submission).detail
     assert said(submission).count("the run ended in good order") == 2
     assert weights(run) == undisturbed
-    until(lambda: left(run) == [], 60)
+    until(lambda: left(submission) == [], 60)
 
 
 def test_a_time_limit_ends_in_good_order_and_the_run_goes_on(
@@ -124,10 +128,10 @@ def test_two_jobs_at_once_do_not_see_each_other_and_one_that_is_cancelled_leaves
     trains(second, runs[1])
     Slurm().cancel(first)
     assert Slurm().state(first).phase == Phase.CANCELLED
-    assert [line for line in left(runs[0]) if str(runs[0]) in line] == []
+    until(lambda: left(first) == [], 60)
     assert over(second) == Phase.SUCCEEDED, said(second)
     assert weights(runs[1]) == undisturbed
-    until(lambda: left(runs[1]) == [], 60)
+    until(lambda: left(second) == [], 60)
 
 
 def test_a_job_that_fails_has_the_status_of_the_work(slurm: Path, tmp_path: Path) -> None:
