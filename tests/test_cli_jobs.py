@@ -25,7 +25,7 @@ def run(*words: str) -> tuple[int, str]:
     (("--on", "lsf", "train", "a", "b"), "it is one of local, ray, slurm, kubernetes"),
     (("erase", "a"), "only curate, train"),
     (("train", "a", "b", "--lerning", "1"), "--lerning"),
-    (("train", "a"), "RUN"),
+    (("train", "a"), "Missing argument"),
     (("--nodes", "2", "train", "a", "b"), "one machine"),
     (("--nodes", "0", "train", "a", "b"), "nodes"),
     (("--queue", "a b", "train", "a", "b"), "queue"),
