@@ -107,13 +107,16 @@ def tasks(command: Sequence[str], each: Mapping[str, Sequence[str]]) -> list[tup
     made = []
     for values in itertools.product(*each.values()):
         given = dict(zip(each, values, strict=True))
-        made.append(tuple(PLACE.sub(lambda found, given=given: given.get(found[1], found[0]), word)
-                          for word in command))
+        made.append(tuple(_filled(word, given) for word in command))
     if len(set(made)) < len(made):
         raise ConfigurationError("--each: a value stands twice")
     if len(made) > MOST_TASKS:
         raise ConfigurationError(f"--each: {len(made):,} tasks; {MOST_TASKS:,} at most, or use `anchorface sweep`")
     return made
+
+
+def _filled(word: str, given: Mapping[str, str]) -> str:
+    return PLACE.sub(lambda found: given.get(found[1], found[0]), word)
 
 
 def code(clean: bool = False) -> Code:
