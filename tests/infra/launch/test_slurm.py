@@ -145,7 +145,7 @@ def test_an_array_has_a_task_for_each_command(slurm: Path, tmp_path: Path) -> No
     submission = Slurm().submit(work(*commands[0], folder=tmp_path, array=commands))
     assert submission.tasks == 3 and over(submission) == Phase.FAILED
     assert "2 of 3 tasks" in Slurm().state(submission).detail
-    text = said(submission)
+    text = "\n".join(Slurm().log(submission, False))
     assert "checkpoint 0" in text and "checkpoint 1" in text and "Usage" in text
 
 
