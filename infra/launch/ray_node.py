@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from anchorface.pipelines.stages import scratch
+from anchorface.records import scratch
 
 CURRENT = "ray_current_cluster"
 """The file in Ray's folder with the address of its head."""

@@ -3,7 +3,7 @@
 In: how many CPUs Ray may use here. Out: a connected Ray whose workers import the installed `anchorface`, the same code
 as this process.
 
-A Ray of this process's own listens on loopback alone, in a private folder (pipelines.stages.scratch), and is gone with
+A Ray of this process's own listens on loopback alone, in a private folder (records.scratch), and is gone with
 the process, logs included.
 """
 
@@ -24,7 +24,7 @@ import ray
 from ray._private import ray_constants
 from ray.data import DataContext
 
-from anchorface.pipelines.stages import scratch
+from anchorface.records import scratch
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.lineage import code_hash
 from anchorface.records.storage import private_files
