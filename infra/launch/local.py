@@ -98,7 +98,8 @@ class Local:
             supervisor = psutil.Process(int(submission.id))
             if supervisor.environ().get(MARK) == submission.name:
                 supervisor.terminate()
-                while _lives(submission) and time.monotonic() < deadline:
+                while (_lives(submission) and supervisor.status() != psutil.STATUS_ZOMBIE
+                       and time.monotonic() < deadline):
                     time.sleep(0.2)
         if _lives(submission):
             supervise.end_marked(f"{MARK}={submission.name}")
