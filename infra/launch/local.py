@@ -106,7 +106,7 @@ class Local:
 
 
 def _words(work: Work) -> list[str]:
-    return [sys.executable, "-m", "anchorface", *work.command]
+    return [sys.executable, "-P", "-m", "anchorface", *work.command]
 
 
 def _lives(submission: Submission) -> bool:

@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
 def start(given: argparse.Namespace, made: list[Path]) -> list[str]:
     """The command that starts Ray's processes here and stays with them."""
     cpus = given.cpus or len(os.sched_getaffinity(0))
-    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
+    ray = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
            f"--num-cpus={cpus}", f"--num-gpus={given.gpus}", f"--temp-dir={made[0] / 'ray'}",
            f"--object-spilling-directory={made[-1] / 'spilled'}", *(f"--{name}=0" for name in ANY_PORT)]
     if given.memory_gib:

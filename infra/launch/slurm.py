@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from anchorface.infra.launch.following import lines
-from anchorface.infra.launch.resources import Resources
+from anchorface.infra.launch.resources import GRACE, Resources
 from anchorface.infra.launch.slurm_script import ALWAYS, script
 from anchorface.infra.launch.submission import Phase, State, Submission, folder, keep, now
 from anchorface.infra.launch.work import Work
@@ -22,6 +22,8 @@ from anchorface.records.storage import join, make_folder
 PROGRAMS_HINT = "submit from a login node of the cluster, or take --on local, ray or kubernetes"
 SECONDS = 60
 """For which one of Slurm's programs may take its time."""
+EARLY = 60
+"""Seconds by which Slurm may tell of the end too early (`--signal`)."""
 PHASES = {
     "PENDING": Phase.WAITING, "CONFIGURING": Phase.WAITING, "REQUEUED": Phase.WAITING, "REQUEUE_HOLD": Phase.WAITING,
     "REQUEUE_FED": Phase.WAITING, "SPECIAL_EXIT": Phase.WAITING, "RESV_DEL_HOLD": Phase.WAITING,
@@ -48,6 +50,9 @@ class Slurm:
             raise ConfigurationError("Slurm knows no arrays of heterogeneous jobs: --each, or --feed-nodes, not both")
         if needs.feed_cpus and not needs.feed_nodes:
             raise ConfigurationError("--feed-cpus is of --feed-nodes: give both")
+        if needs.minutes and needs.minutes * 60 <= GRACE + EARLY:
+            raise ConfigurationError(f"--minutes {needs.minutes}: Slurm tells of the end up to {GRACE + EARLY} s "
+                                     f"before, so nothing would be done; give more than {(GRACE + EARLY) // 60}")
         task = "-%a" if work.array else ""
         log = join(folder(), work.name).replace("%", "%%") + f"{task}.log"
         return {f"{work.name}.sh": script(work, log)}
@@ -57,9 +62,7 @@ class Slurm:
         made = self.render(work)
         _ask("scontrol", "ping")
         offer = _require_queue(work.resources)
-        image = work.resources.image
-        if image.endswith(".sif") and not Path(work.folder, image).exists():
-            raise ConfigurationError(f"--image {image}: there is no such file")
+        _require_image(work)
         if not work.resources.feed_nodes:  # Slurm tests no heterogeneous jobs
             try:
                 _submit(work, made, "--test-only")
@@ -83,9 +86,13 @@ class Slurm:
         if not found:
             return _accounted(submission)
         phases = [PHASES.get(state, Phase.UNKNOWN) for state, _ in found]
+        counts = [_count(line.get("ArrayTaskId", "0")) for _, line in found]
         phase = next(each for each in WORST if each in phases)
+        if phase.over and sum(counts) < submission.tasks:
+            return _accounted(submission)
         _, line = found[phases.index(phase)]
-        detail = [f"{phases.count(phase)} of {submission.tasks} tasks"] if submission.tasks > 1 else []
+        such = sum(count for count, each in zip(counts, phases, strict=True) if each == phase)
+        detail = [f"{such} of {submission.tasks} tasks"] if submission.tasks > 1 else []
         if phase == Phase.WAITING and line.get("Reason", "None") != "None":
             detail.append(f"reason: {line['Reason']}")
         if phase == Phase.RUNNING:
@@ -143,6 +150,22 @@ def _require_queue(needs: Resources) -> str:
     each = ", ".join(f"{row['nodes']} of {row['cpus']} CPUs, {row['memory']} MB, GPUs: {_gpus(row['gres'])}"
                      for row in rows)
     return f"nodes of {queue}: {each}; a job may have {rows[0]['sizes']} of them"
+
+
+def _require_image(work: Work) -> None:
+    """Refuse a container's file that is missing, or an image that only a Slurm with Pyxis can run."""
+    image = work.resources.image
+    if image.endswith((".sif", ".sqsh")) and not Path(work.folder, image).exists():
+        raise ConfigurationError(f"--image {image}: there is no such file")
+    if image and not image.endswith(".sif") and "--container-image" not in _ask("srun", "--help"):
+        raise LauncherError(f"--image {image}: this Slurm has no Pyxis (srun knows no --container-image): give a file "
+                            "NAME.sif, which Apptainer runs, or leave it out")
+
+
+def _count(tasks: str) -> int:
+    """How many tasks of an array a line of Slurm's is about, such as `3`, or `0-7,9%2` for those that wait."""
+    ends = [each.partition("-")[::2] for each in tasks.partition("%")[0].split(",")]
+    return sum(int(last or first) - int(first) + 1 for first, last in ends)
 
 
 def _gpus(gres: str) -> int:
@@ -212,6 +235,6 @@ def _accounted(submission: Submission) -> State:
     states = [line.partition("|")[0].partition("+")[0] for line in told]
     phases = [PHASES[state] for state in states if state in PHASES]
     if not phases:
-        return State(phase=Phase.UNKNOWN, detail="Slurm has forgotten it and keeps no accounts; its log "
-                                                 "tells how it ended")
+        return State(phase=Phase.UNKNOWN, detail="Slurm has forgotten it, or a task of it, and keeps no accounts; its "
+                                                 "log tells how it ended")
     return State(phase=next(each for each in WORST if each in phases), detail=", ".join(sorted(set(states))))

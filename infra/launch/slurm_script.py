@@ -2,11 +2,13 @@
 
 One Ray lives in the allocation: its head on the first node, where the script runs too, and a worker on each other node,
 one `srun` each (`ray_node`). They hear of the end by their standard input, which the script holds open. The work is a
-step of its own on the first node; its exit status is the job's, and its temporary files go with the job.
+step of its own on the first node; its exit status is the job's, and its temporary files go with the job (those of one
+that was killed, with the next: `records.scratch`).
 
 Work that was told to end (SIGTERM: a node that is taken away, `scontrol requeue`, time that is up) and says that the
 same command goes on (exit status 75), or that died of it, is put into the queue again. At the end of the time Slurm
-tells the script alone (USR1), and the script tells the work, unless Slurm did already, as it does at a preemption.
+tells the script alone (USR1), and the script tells the work, unless Slurm did already, as it does at a preemption; work
+that has not begun by then begins after the next start.
 """
 
 import shlex
@@ -14,6 +16,7 @@ import sys
 
 from anchorface.infra.launch.resources import GRACE, Resources
 from anchorface.infra.launch.work import Work
+from anchorface.records.scratch import LOCK, PREFIX
 
 ALWAYS = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "SLURM_CONF")
 MODULE = "anchorface.infra.launch.ray_node"
@@ -24,26 +27,33 @@ set -u
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(od -An -vtx1 -N32 /dev/urandom | tr -d ' \\n')
 export PYTHONUNBUFFERED=1 RAY_BACKEND_LOG_LEVEL=fatal SLURM_EXPORT_ENV=ALL
 
-job() {{ scontrol --oneliner show job "$SLURM_JOB_ID" | tr ' ' '\\n' | grep -m1 "^$1=" | cut -d= -f2-; }}
-told() {{ case "$(job PreemptTime)" in ''|None) scancel --signal=TERM "$SLURM_JOB_ID" ;; esac; }}
+id={id} over=
+job() {{ scontrol --oneliner show job "$id" | tr ' ' '\\n' | grep -m1 "^$1=" | cut -d= -f2-; }}
+told() {{ over=1; case "$(job PreemptTime)" in ''|None) scancel --signal=TERM "$id" ;; esac; }}
 trap told USR1
 trap : TERM
-scratch=$(mktemp -d) || exit 1
+scratch=$(mktemp -d -t {prefix}XXXXXXXX) && exec 4>"$scratch/{lock}" && flock -x 4 || exit 1
 trap 'rm -rf "$scratch"' EXIT
 
 coproc HEAD {{ exec {head}; }}
-open=${{HEAD[1]}}
-read -r RAY_ADDRESS <&"${{HEAD[0]}}" || exit 1
+head=$HEAD_PID open=${{HEAD[1]}} status=75
+if read -r RAY_ADDRESS <&"${{HEAD[0]}}"; then
 {workers}export RAY_ADDRESS ANCHORFACE_RAY_NODES={nodes}
+if [ -z "$over" ]; then
 TMPDIR=$scratch {work} "$@" </dev/null &
 work=$!
 while kill -0 "$work" 2>/dev/null; do wait "$work"; done
 wait "$work"
 status=$?
+fi
 exec {{open}}>&-
-{end}wait
+{end}else
+wait "$head"
+status=$?
+fi
+wait
 case "$status" in
-75|143) [ "$(job JobState)" != RUNNING ] || scontrol requeue "$SLURM_JOB_ID" ;;
+75|143) [ "$(job JobState)" != RUNNING ] || scontrol requeue "$id" ;;
 esac
 exit "$status"
 """
@@ -69,7 +79,8 @@ def script(work: Work, log: str) -> str:
                              needs.feed_cpus, 0))
     held = range(5, 5 + len(workers))
     return f"#!/bin/bash\n{head}\n" + SCRIPT.format(
-        code=told_of(work), command=_command(work), nodes=needs.nodes + needs.feed_nodes,
+        code=told_of(work), command=_command(work), nodes=needs.nodes + needs.feed_nodes, prefix=PREFIX, lock=LOCK,
+        id='"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"' if work.array else '"$SLURM_JOB_ID"',
         head=_node(work, "--nodes=1 --ntasks=1 --relative=0", needs.cpus, needs.gpus, head=True),
         workers="".join(f"exec {number}> >(exec {each})\n" for number, each in zip(held, workers, strict=True)),
         work=_step(work, "--nodes=1 --ntasks=1 --relative=0", needs.cpus) + " -m anchorface",
@@ -112,8 +123,9 @@ def _step(work: Work, where: str, cpus: int) -> str:
     options = f"srun --overlap --mem=0 --kill-on-bad-exit=0 {where}{f' --cpus-per-task={cpus}' if cpus else ''}"
     folder = shlex.quote(work.folder)
     if not needs.image:
-        return f"{options} {shlex.quote(sys.executable)}"
+        return f"{options} {shlex.quote(sys.executable)} -P"
     if needs.image.endswith(".sif"):
-        return f"{options} apptainer exec {'--nv ' if needs.gpus else ''}--bind {folder} --pwd {folder} {image} python"
+        return (f"{options} apptainer exec {'--nv ' if needs.gpus else ''}--bind {folder} --pwd {folder} {image} "
+                "python -P")
     return (f"{options} --container-image={image} --container-mounts={folder}:{folder} --container-workdir={folder} "
-            "python")
+            "python -P")
