@@ -29,6 +29,8 @@ from anchorface.records.storage import exists, join, make_folder, private
 
 MARK = "ANCHORFACE_JOB"
 """A variable of all processes of a job: its name."""
+SHOWN = "SPT_NOENV"
+"""With it, Ray's processes, which rename themselves, do not write over the place where the system shows variables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class Local:
         with open(log, "ab", opener=private) as said, open(lock, "wb", opener=private) as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             process = subprocess.Popen(
-                command, cwd=work.folder, env=os.environ | {MARK: work.name, "PYTHONUNBUFFERED": "1"},
+                command, cwd=work.folder, env=os.environ | {MARK: work.name, "PYTHONUNBUFFERED": "1", SHOWN: "1"},
                 stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, pass_fds=[held.fileno()])
         return keep(Submission(launcher="local", id=str(process.pid), name=work.name, command=work.command,
                                submitted=now(), log=log))

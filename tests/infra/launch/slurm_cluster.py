@@ -20,7 +20,7 @@ SETTINGS = """ClusterName=anchorface
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={control}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=40
+AuthInfo=socket={folder}/munge.socket,cred_expire=20
 SlurmUser=root
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid

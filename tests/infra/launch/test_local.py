@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from anchorface.infra.launch import supervise
@@ -16,6 +17,7 @@ from anchorface.infra.launch.resources import Resources
 from anchorface.infra.launch.submission import Phase, State, Submission
 from anchorface.infra.launch.work import Code, Work
 from anchorface.records import ConfigurationError
+from anchorface.synthetic import write_corpus
 from tests.infra.launch.slurm_cluster import until
 
 DETACHED = """
@@ -90,6 +92,25 @@ def test_a_job_whose_supervisor_was_killed_is_still_seen_and_ended(tmp_path: Pat
     local.cancel(submission)
     until(lambda: local.state(submission).phase == Phase.FAILED, 30)
     assert "killed" in local.state(submission).detail and marked(submission.name) == []
+
+
+@pytest.mark.cluster
+def test_a_ray_of_a_job_ends_with_it_even_if_the_verb_is_killed(tmp_path: Path) -> None:
+    local = Local()
+    write_corpus(str(tmp_path / "photos"), identities=2, photos_each=2, seed=5, size=144)
+    submission = local.submit(work("curate", "photos", "workspace", "--detector", "given", folder=tmp_path))
+    supervisor = psutil.Process(int(submission.id))
+
+    def of_ray() -> list[psutil.Process]:
+        return [each for each in supervisor.children(recursive=True) if each.cmdline()[:1] and
+                each.cmdline()[0].startswith("ray::")]
+
+    until(of_ray, 120)
+    here = supervisor.children(recursive=True)
+    assert {each.environ().get("ANCHORFACE_JOB") for each in here} == {submission.name}
+    supervisor.children()[0].kill()
+    assert ended(local, submission) == State(phase=Phase.FAILED, detail="killed by signal 9")
+    assert [each for each in here if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
 
 
 @pytest.mark.parametrize(("needs", "said"), [

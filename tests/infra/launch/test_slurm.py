@@ -6,11 +6,14 @@
 import contextlib
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from anchorface.infra.launch import slurm_script
 from anchorface.infra.launch.resources import Resources
 from anchorface.infra.launch.slurm import Slurm
 from anchorface.infra.launch.submission import Phase, Submission
@@ -29,15 +32,15 @@ WEIGHTS = ("adapter.safetensors", "ema.safetensors")
 
 def work(*command: str, folder: Path, name: str = "train-0a1b2c", array: tuple[tuple[str, ...], ...] = (),
          **needs: object) -> Work:
-    return Work(name=name, command=command, folder=str(folder), array=array,
+    return Work(name=name, command=command, folder=str(folder), array=array, environment=("SPT_NOENV", "TMPDIR"),
                 code=Code(commit="0" * 40, tree="a", changed=()),
                 resources=Resources(**{"cpus": 2, **needs}))  # type: ignore[arg-type]
 
 
-def train(dataset: str, run: Path) -> tuple[str, ...]:
+def train(dataset: str, run: Path, *more: str) -> tuple[str, ...]:
     settings = [word for each in (*SETTINGS, f"positions={POSITIONS}") for word in ("--set", each)]
     return ("train", dataset, str(run), "--recipe", "iconface_tiny", "--workers", "2", "--threads", "1", "--no-track",
-            *settings)
+            *settings, *more)
 
 
 def weights(run: Path) -> list[bytes]:
@@ -66,14 +69,25 @@ def said(submission: Submission) -> str:
     return "\n".join(Slurm().log(submission, False))[-6000:]
 
 
-def left(submission: Submission) -> list[str]:
-    """Processes of a job that live."""
+def alive(submission: Submission) -> list[dict[str, str]]:
+    """Of each process of a job that lives, its environment, and its command line as `command`."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get("SLURM_JOB_ID") == submission.id and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(process.cmdline())[:80])
+            environment = process.environ()
+            if environment.get("SLURM_JOB_ID") == submission.id and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(environment | {"command": " ".join(process.cmdline())})
     return found
+
+
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The nodes' folder for temporary files, with a path short enough for Ray. Ray's processes, which rename
+    themselves, go on showing their environment."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="") as name:
+        monkeypatch.setenv("TMPDIR", name)
+        monkeypatch.setenv("SPT_NOENV", "1")
+        yield Path(name)
 
 
 @pytest.fixture(scope="module")
@@ -84,37 +98,53 @@ def undisturbed(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> 
     return weights(run)
 
 
-def test_training_on_two_nodes_requeued_in_the_middle_and_preempted_has_the_weights_of_an_undisturbed_run(
-    slurm: Path, tiny_dataset: str, undisturbed: list[bytes], tmp_path: Path
+@pytest.mark.parametrize("how", ["requeued", "preempted", "out of time"])
+def test_training_on_two_nodes_that_is_ended_in_the_middle_has_the_weights_of_an_undisturbed_run(
+    how: str, slurm: Path, tiny_dataset: str, undisturbed: list[bytes], tmp_path: Path, temporary: Path
 ) -> None:
     run, launcher = tmp_path / "run", Slurm()
-    made = work(*train(tiny_dataset, run), folder=tmp_path, nodes=2, cpus=8, queue="low")
+    made = work(*train(tiny_dataset, run, "--cpus", "1.5"), folder=tmp_path, nodes=2, queue="low")
     launcher.ready(made)
     submission = launcher.submit(made)
     trains(submission, run)
-    ask("scontrol", "requeue", submission.id)
-    until(lambda: launcher.state(submission).phase == Phase.WAITING, 200)
-    reached = read_description(str(latest(str(run)))).clock
-    until(lambda: left(submission) == [], 60)
-    trains(submission, run, reached + 4)
-    higher = ask("sbatch", "--parsable", "--partition=high", "--nodes=2", "--cpus-per-task=8", "--output=/dev/null",
-                 "--wrap=sleep 5")
-    until(lambda: f"JobId={higher} " in ask("scontrol", "-o", "show", "job", higher)
-          and "JobState=COMPLETED" in ask("scontrol", "-o", "show", "job", higher), 300)
+    assert {each["SLURMD_NODENAME"] for each in alive(submission) if "TrainWorker" in each["command"]} == {"one", "two"}
+    if how == "requeued":
+        ask("scontrol", "requeue", submission.id)
+    elif how == "preempted":
+        ask("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 5")
+    else:  # as Slurm does at the end of --time (--signal=B:USR1)
+        ask("scancel", "--batch", "--signal=USR1", submission.id)
+    until(lambda: launcher.state(submission).phase == Phase.WAITING, 100)
+    until(lambda: alive(submission) == [], 60)
+    assert 0 < read_description(str(latest(str(run)))).clock < POSITIONS
     assert over(submission) == Phase.SUCCEEDED, said(submission)
-    assert "begun again 2 times" in launcher.state(submission).detail
-    assert said(submission).count("the run ended in good order") == 2
+    assert "begun again 1 times" in launcher.state(submission).detail
+    assert said(submission).count("the run ended in good order") == 1
     assert weights(run) == undisturbed
-    until(lambda: left(submission) == [], 60)
+    until(lambda: alive(submission) == [], 60)
+    assert list(temporary.iterdir()) == []
 
 
-def test_a_time_limit_ends_in_good_order_and_the_run_goes_on(
-    slurm: Path, tiny_dataset: str, undisturbed: list[bytes], tmp_path: Path
+def test_slurm_tells_of_the_end_of_the_time_and_the_work_begins_again(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tmp_path / "run"
-    submission = Slurm().submit(work(*train(tiny_dataset, run), folder=tmp_path, minutes=3))
-    assert over(submission) == Phase.SUCCEEDED, said(submission)
-    assert weights(run) == undisturbed
+    monkeypatch.setattr(slurm_script, "GRACE", 170)  # seconds of the four minutes
+    submission = Slurm().submit(work("corpus", "people", "--identities", "100000", folder=tmp_path, minutes=4))
+    until(lambda: Slurm().state(submission).phase == Phase.RUNNING, 60)
+    until(lambda: Slurm().state(submission).phase == Phase.WAITING, 200)
+    assert list((tmp_path / "people").glob("*"))
+    Slurm().cancel(submission)
+    assert Slurm().state(submission).phase == Phase.CANCELLED and alive(submission) == []
+
+
+def test_work_that_is_told_to_end_before_it_began_begins_again(slurm: Path, tmp_path: Path) -> None:
+    submission = Slurm().submit(work("train", "nowhere", "run", folder=tmp_path))
+    until(lambda: alive(submission), 60)
+    ask("scancel", "--batch", "--signal=USR1", submission.id)
+    assert over(submission) == Phase.FAILED
+    state = Slurm().state(submission)
+    assert "exit status 2" in state.detail and "begun again 1 times" in state.detail
+    assert said(submission).count("nowhere") == 1
 
 
 def test_two_jobs_at_once_do_not_see_each_other_and_one_that_is_cancelled_leaves_nothing(
@@ -128,10 +158,10 @@ def test_two_jobs_at_once_do_not_see_each_other_and_one_that_is_cancelled_leaves
     trains(second, runs[1])
     Slurm().cancel(first)
     assert Slurm().state(first).phase == Phase.CANCELLED
-    until(lambda: left(first) == [], 60)
+    until(lambda: alive(first) == [], 60)
     assert over(second) == Phase.SUCCEEDED, said(second)
     assert weights(runs[1]) == undisturbed
-    until(lambda: left(second) == [], 60)
+    until(lambda: alive(second) == [], 60)
 
 
 def test_a_job_that_fails_has_the_status_of_the_work(slurm: Path, tmp_path: Path) -> None:
@@ -140,13 +170,18 @@ def test_a_job_that_fails_has_the_status_of_the_work(slurm: Path, tmp_path: Path
     assert "exit status 2" in Slurm().state(submission).detail and "nowhere" in said(submission)
 
 
-def test_an_array_has_a_task_for_each_command(slurm: Path, tmp_path: Path) -> None:
-    commands = (*(("restore", f"checkpoint {number}", "in", "out") for number in range(2)), ("train", "--help"))
+def test_a_sweep_as_an_array_trains_its_tasks_each_by_itself(
+    slurm: Path, tiny_dataset: str, undisturbed: list[bytes], tmp_path: Path
+) -> None:
+    commands = (train(tiny_dataset, tmp_path / "0", "--set", "feed.seed=7"), train(tiny_dataset, tmp_path / "1"),
+                ("restore", "nowhere", "in", "out"))
     submission = Slurm().submit(work(*commands[0], folder=tmp_path, array=commands))
-    assert submission.tasks == 3 and over(submission) == Phase.FAILED
-    assert "2 of 3 tasks" in Slurm().state(submission).detail
-    text = "\n".join(Slurm().log(submission, False))
-    assert "checkpoint 0" in text and "checkpoint 1" in text and "Usage" in text
+    trains(submission, tmp_path / "0")
+    ask("scancel", "--batch", "--signal=USR1", f"{submission.id}_0")
+    assert over(submission) == Phase.FAILED and "1 of 3 tasks" in Slurm().state(submission).detail
+    assert weights(tmp_path / "1") == undisturbed != weights(tmp_path / "0")
+    text = said(submission)
+    assert text.count("the run ended in good order") == 1 and "nowhere" in text
 
 
 @pytest.mark.parametrize(("needs", "said"), [
@@ -157,7 +192,9 @@ def test_an_array_has_a_task_for_each_command(slurm: Path, tmp_path: Path) -> No
     ({"memory_gib": 500}, "not available; nodes of low"),
     ({"queue": "high", "nodes": 3}, "a job may have 1-2 of them"),
     ({"queue": "high", "minutes": 90}, "--minutes 90: high gives at most 60"),
+    ({"minutes": 3}, "--minutes 3: Slurm tells of the end up to 180 s before"),
     ({"image": "none.sif"}, "--image none.sif: there is no such file"),
+    ({"image": "docker://a/b:1"}, "this Slurm has no Pyxis"),
 ])
 def test_what_slurm_would_never_start_is_refused_before(
     needs: dict[str, object], said: str, slurm: Path, tmp_path: Path, submissions: Path

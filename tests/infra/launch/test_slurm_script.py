@@ -60,6 +60,7 @@ def test_words_arrive_as_they_are(array: bool, tmp_path: Path) -> None:
     shown = f"{text[start:end]}printf '%s\\0' \"$@\""
     done = subprocess.run(["bash", "-c", shown], cwd=tmp_path, capture_output=True, text=True, check=True,
                           env={"SLURM_ARRAY_TASK_ID": "1"})
+    assert ('id="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"' in text) == array  # all tasks hear of the bare number
     assert tuple(done.stdout.split("\0")[:-1]) == HOSTILE
     assert not list(tmp_path.iterdir())
 
