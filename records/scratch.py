@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,8 @@ PREFIX = "anchorface-ray-"
 LONGEST = 37
 """Of Ray's folder: a socket's path has 107 bytes, and Ray appends up to 70."""
 LOCK = "lock"
+DYING = 10.0
+"""Seconds for which the end of a killed process is waited for, on a busy machine."""
 _held: list[IO[bytes]] = []
 """The locks of this process's folders, open as long as it lives."""
 
@@ -67,10 +70,23 @@ def delete_left() -> list[str]:
 
 
 def end(made: list[Path]) -> None:
-    """Kill the processes below this one that name the folders, and delete the folders."""
+    """Kill the processes below this one that name the folders, and delete the folders once they write no more."""
+    killed = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if any(str(folder) in " ".join(process.cmdline()) for folder in made):
                 process.send_signal(signal.SIGKILL)
+                killed.append(process)
+    deadline = time.monotonic() + DYING
+    while not all(map(_is_dead, killed)) and time.monotonic() < deadline:
+        time.sleep(0.02)
     for folder in made:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Whether nothing of it runs any more."""
+    try:
+        return process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return True
