@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,13 +27,15 @@ from tests.infra.launch.slurm_cluster import ask, until
 pytestmark = pytest.mark.cluster
 SETTINGS = ("feed.batch=4", "checkpoint_every=16", "grid_every=0", "precision=fp32", "log_every=4",
             "validation.samples=2", "validation.pictures=1", "validation.steps=1")
-POSITIONS = 96
+POSITIONS = 64
+VARIABLES = {"TMPDIR": "", "SPT_NOENV": "1", "RAY_worker_niceness": "0"}
+"""Of all jobs: Ray's processes, which rename themselves, go on showing them, and get their share of a busy machine."""
 WEIGHTS = ("adapter.safetensors", "ema.safetensors")
 
 
 def work(*command: str, folder: Path, name: str = "train-0a1b2c", array: tuple[tuple[str, ...], ...] = (),
          **needs: object) -> Work:
-    return Work(name=name, command=command, folder=str(folder), array=array, environment=("SPT_NOENV", "TMPDIR"),
+    return Work(name=name, command=command, folder=str(folder), array=array, environment=tuple(VARIABLES),
                 code=Code(commit="0" * 40, tree="a", changed=()),
                 resources=Resources(**{"cpus": 2, **needs}))  # type: ignore[arg-type]
 
@@ -82,11 +85,10 @@ def alive(submission: Submission) -> list[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The nodes' folder for temporary files, with a path short enough for Ray. Ray's processes, which rename
-    themselves, go on showing their environment."""
+    """The nodes' folder for temporary files, with a path short enough for Ray; and VARIABLES."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="") as name:
-        monkeypatch.setenv("TMPDIR", name)
-        monkeypatch.setenv("SPT_NOENV", "1")
+        for key, value in (VARIABLES | {"TMPDIR": name}).items():
+            monkeypatch.setenv(key, value)
         yield Path(name)
 
 
@@ -94,7 +96,8 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def undisturbed(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The weights of a run by the command itself, without Slurm."""
     run = tmp_path_factory.mktemp("undisturbed") / "run"
-    subprocess.run([sys.executable, "-m", "anchorface", *train(tiny_dataset, run)], check=True, timeout=900)
+    subprocess.run([sys.executable, "-m", "anchorface", *train(tiny_dataset, run)], check=True, timeout=900,
+                   env=os.environ | {"RAY_worker_niceness": "0"})
     return weights(run)
 
 
