@@ -49,7 +49,7 @@ class Local:
         task = single(work, "local")
         task.resources.none_of("local", "feed_nodes", "feed_cpus", "queue", "image", "account")
         if task.resources.nodes > 1:
-            raise ConfigurationError("--nodes: local is one machine; take --on ray, slurm or kubernetes")
+            raise ConfigurationError("--nodes: local is one machine; take another --on")
         return {f"{work.name}.sh": f"cd {shlex.quote(work.folder)}\n{shlex.join(_words(task))}\n"}
 
     def ready(self, work: Work) -> None:

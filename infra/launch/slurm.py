@@ -19,7 +19,7 @@ from anchorface.infra.launch.work import Work
 from anchorface.records import ConfigurationError, LauncherError
 from anchorface.records.storage import join, make_folder
 
-PROGRAMS_HINT = "submit from a login node of the cluster, or take --on local, ray or kubernetes"
+PROGRAMS_HINT = "submit from a login node of the cluster, or take another --on"
 SECONDS = 60
 """For which one of Slurm's programs may take its time."""
 EARLY = 60
