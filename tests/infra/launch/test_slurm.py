@@ -21,6 +21,7 @@ from anchorface.infra.launch.submission import Phase, Submission
 from anchorface.infra.launch.work import Code, Work
 from anchorface.models.checkpoint import read_description
 from anchorface.records import ConfigurationError, LauncherError
+from anchorface.synthetic import write_corpus
 from anchorface.training.checkpoints.layout import latest
 from tests.infra.launch.slurm_cluster import ask, until
 
@@ -165,6 +166,16 @@ def test_two_jobs_at_once_do_not_see_each_other_and_one_that_is_cancelled_leaves
     assert over(second) == Phase.SUCCEEDED, said(second)
     assert weights(runs[1]) == undisturbed
     until(lambda: alive(second) == [], 60)
+
+
+def test_nodes_for_the_feed_beside_a_node_with_gpus_are_one_ray(slurm: Path, tmp_path: Path) -> None:
+    write_corpus(str(tmp_path / "photos"), identities=2, photos_each=2, seed=5, size=144)
+    made = work("curate", "photos", "workspace", "--detector", "given", folder=tmp_path, gpus=1, feed_nodes=1,
+                feed_cpus=2)
+    Slurm().ready(made)
+    submission = Slurm().submit(made)  # curate waits for all nodes of its Ray
+    assert over(submission) == Phase.SUCCEEDED, said(submission)
+    assert alive(submission) == []
 
 
 def test_a_job_that_fails_has_the_status_of_the_work(slurm: Path, tmp_path: Path) -> None:
