@@ -111,7 +111,7 @@ def test_training_on_two_nodes_that_is_ended_in_the_middle_has_the_weights_of_an
     launcher.ready(made)
     submission = launcher.submit(made)
     trains(submission, run)
-    assert {each["SLURMD_NODENAME"] for each in alive(submission) if "TrainWorker" in each["command"]} == {"one", "two"}
+    assert len({each["SLURMD_NODENAME"] for each in alive(submission) if "TrainWorker" in each["command"]}) == 2
     if how == "requeued":
         ask("scontrol", "requeue", submission.id)
     elif how == "preempted":
