@@ -28,7 +28,7 @@ from tests.infra.launch.slurm_cluster import ask, until
 pytestmark = pytest.mark.cluster
 SETTINGS = ("feed.batch=4", "checkpoint_every=16", "grid_every=0", "precision=fp32", "log_every=4",
             "validation.samples=2", "validation.pictures=1", "validation.steps=1")
-POSITIONS = 64
+POSITIONS = 192
 VARIABLES = {"TMPDIR": "", "SPT_NOENV": "1", "RAY_worker_niceness": "0"}
 """Of all jobs: Ray's processes, which rename themselves, go on showing them, and get their share of a busy machine."""
 WEIGHTS = ("adapter.safetensors", "ema.safetensors")
@@ -58,13 +58,12 @@ def over(submission: Submission, seconds: float = 1500) -> Phase:
     return Slurm().state(submission).phase
 
 
-def trains(submission: Submission, run: Path, least: int = 1) -> None:
-    """Wait until a run has written a checkpoint, and goes on."""
+def trains(submission: Submission) -> None:
+    """Wait until a run has begun to train, and goes on."""
     def holds() -> bool:
         phase = Slurm().state(submission).phase
         assert not phase.over, said(submission)
-        newest = latest(str(run)) if run.exists() else None
-        return phase == Phase.RUNNING and newest is not None and read_description(newest).clock >= least
+        return phase == Phase.RUNNING and "training begins" in said(submission)
 
     until(holds, 900)
 
@@ -110,7 +109,7 @@ def test_training_on_two_nodes_that_is_ended_in_the_middle_has_the_weights_of_an
     made = work(*train(tiny_dataset, run, "--cpus", "1.5"), folder=tmp_path, nodes=2, queue="low")
     launcher.ready(made)
     submission = launcher.submit(made)
-    trains(submission, run)
+    trains(submission)
     assert len({each["SLURMD_NODENAME"] for each in alive(submission) if "TrainWorker" in each["command"]}) == 2
     if how == "requeued":
         ask("scontrol", "requeue", submission.id)
@@ -158,8 +157,8 @@ def test_two_jobs_at_once_do_not_see_each_other_and_one_that_is_cancelled_leaves
     first, second = (
         Slurm().submit(work(*train(tiny_dataset, run), folder=tmp_path, name=f"train-{number:06x}", nodes=2))
         for number, run in enumerate(runs))
-    trains(first, runs[0])
-    trains(second, runs[1])
+    trains(first)
+    trains(second)
     Slurm().cancel(first)
     assert Slurm().state(first).phase == Phase.CANCELLED
     until(lambda: alive(first) == [], 60)
@@ -190,7 +189,7 @@ def test_a_sweep_as_an_array_trains_its_tasks_each_by_itself(
     commands = (train(tiny_dataset, tmp_path / "0", "--set", "feed.seed=7"), train(tiny_dataset, tmp_path / "1"),
                 ("restore", "nowhere", "in", "out"))
     submission = Slurm().submit(work(*commands[0], folder=tmp_path, array=commands))
-    trains(submission, tmp_path / "0")
+    until(lambda: (tmp_path / "0" / "progress.jsonl").exists(), 300)
     ask("scancel", "--batch", "--signal=USR1", f"{submission.id}_0")
     assert over(submission) == Phase.FAILED and "1 of 3 tasks" in Slurm().state(submission).detail
     assert weights(tmp_path / "1") == undisturbed != weights(tmp_path / "0")
