@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")
-NODES, CPUS = ("one", "two", "three"), 8
+NODES, CPUS = 3, 8
 DEVICES = ("null", "zero")
 SETTINGS = """ClusterName=anchorface
 SlurmctldHost=localhost(127.0.0.1)
@@ -53,19 +53,20 @@ def slurm(folder: Path, kill_wait: int = 120) -> Iterator[Path]:
     Args:
         kill_wait: seconds from SIGTERM to SIGKILL (KillWait).
     """
-    control, *ports = free_ports(1 + len(NODES))
-    for name in ("state", *(f"spool-{node}" for node in NODES)):
+    control, *ports = free_ports(1 + NODES)
+    nodes = [f"node{port}" for port in ports]  # Slurm's control groups are named by them, and others may test here too
+    for name in ("state", *(f"spool-{node}" for node in nodes)):
         (folder / name).mkdir()
     tracking = "cgroup" if os.access("/sys/fs/cgroup/freezer", os.W_OK) else "linuxproc"
     lines = [SETTINGS.format(control=control, folder=folder, tracking=tracking, kill_wait=kill_wait)]
-    for node, port in zip(NODES, ports, strict=True):
-        gpus = f" Gres=gpu:{len(DEVICES)}" if node == NODES[0] else ""
+    for node, port in zip(nodes, ports, strict=True):
+        gpus = f" Gres=gpu:{len(DEVICES)}" if node == nodes[0] else ""
         lines.append(f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} "
                      f"RealMemory=16000{gpus}\n")
     lines.append("PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=60\n"
                  "PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=60 MaxNodes=2\n")
     (folder / "slurm.conf").write_text("".join(lines))
-    (folder / "gres.conf").write_text("".join(f"NodeName={NODES[0]} Name=gpu File=/dev/{name}\n" for name in DEVICES))
+    (folder / "gres.conf").write_text("".join(f"NodeName={nodes[0]} Name=gpu File=/dev/{name}\n" for name in DEVICES))
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
     (folder / "munge.key").write_bytes(secrets.token_bytes(64))
     (folder / "munge.key").chmod(0o600)
@@ -74,7 +75,7 @@ def slurm(folder: Path, kill_wait: int = 120) -> Iterator[Path]:
         ("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))]
     commands = [["munged", "--foreground", "--force", *munge],
                 ["slurmctld", "-D", "-f", str(folder / "slurm.conf")],
-                *(["slurmd", "-D", "-N", node, "-f", str(folder / "slurm.conf")] for node in NODES)]
+                *(["slurmd", "-D", "-N", node, "-f", str(folder / "slurm.conf")] for node in nodes)]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for command in commands:
@@ -84,7 +85,8 @@ def slurm(folder: Path, kill_wait: int = 120) -> Iterator[Path]:
         until(lambda: ask("sinfo", "--noheader", "--format=%T %D", "--partition=low").split() == ["idle", "3"], 60)
         yield folder / "slurm.conf"
     finally:
-        ask("scancel", "--user=root", "--signal=KILL")
+        with contextlib.suppress(AssertionError):
+            until(_no_job_is_left, 30)
         for process in reversed(started):
             process.terminate()
         for process in started:
@@ -92,6 +94,12 @@ def slurm(folder: Path, kill_wait: int = 120) -> Iterator[Path]:
                 process.wait(20)
             process.kill()
         os.environ.pop("SLURM_CONF", None)
+
+
+def _no_job_is_left() -> bool:
+    ask("scancel", "--user=root", "--state=PENDING")
+    ask("scancel", "--user=root", "--signal=KILL", "--full")
+    return not ask("squeue", "--noheader")
 
 
 def is_here() -> bool:

@@ -78,7 +78,8 @@ def alive(submission: Submission) -> list[dict[str, str]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             environment = process.environ()
-            if environment.get("SLURM_JOB_ID") == submission.id and process.status() != psutil.STATUS_ZOMBIE:
+            its = {"SLURM_JOB_ID": submission.id, "SLURM_CONF": os.environ["SLURM_CONF"]}
+            if its.items() <= environment.items() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(environment | {"command": " ".join(process.cmdline())})
     return found
 
