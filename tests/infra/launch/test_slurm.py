@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from safetensors.numpy import load_file
 
 from anchorface.infra.launch import slurm_script
 from anchorface.infra.launch.resources import Resources
@@ -47,10 +48,10 @@ def train(dataset: str, run: Path, *more: str) -> tuple[str, ...]:
             *settings, *more)
 
 
-def weights(run: Path) -> list[bytes]:
+def weights(run: Path) -> dict[str, bytes]:
     newest = latest(str(run))
     assert newest is not None and read_description(newest).clock == POSITIONS
-    return [Path(newest, name).read_bytes() for name in WEIGHTS]
+    return {f"{file} {key}": each.tobytes() for file in WEIGHTS for key, each in load_file(Path(newest, file)).items()}
 
 
 def over(submission: Submission, seconds: float = 1500) -> Phase:
@@ -94,7 +95,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+def undisturbed(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The weights of a run by the command itself, without Slurm."""
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     subprocess.run([sys.executable, "-m", "anchorface", *train(tiny_dataset, run)], check=True, timeout=900,
@@ -104,7 +105,7 @@ def undisturbed(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("how", ["requeued", "preempted", "out of time"])
 def test_training_on_two_nodes_that_is_ended_in_the_middle_has_the_weights_of_an_undisturbed_run(
-    how: str, slurm: Path, tiny_dataset: str, undisturbed: list[bytes], tmp_path: Path, temporary: Path
+    how: str, slurm: Path, tiny_dataset: str, undisturbed: dict[str, bytes], tmp_path: Path, temporary: Path
 ) -> None:
     run, launcher = tmp_path / "run", Slurm()
     made = work(*train(tiny_dataset, run, "--cpus", "1.5"), folder=tmp_path, nodes=2, queue="low")
@@ -152,7 +153,7 @@ def test_work_that_is_told_to_end_before_it_began_begins_again(slurm: Path, tmp_
 
 
 def test_two_jobs_at_once_do_not_see_each_other_and_one_that_is_cancelled_leaves_nothing(
-    slurm: Path, tiny_dataset: str, undisturbed: list[bytes], tmp_path: Path
+    slurm: Path, tiny_dataset: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     runs = [tmp_path / "first", tmp_path / "second"]
     first, second = (
@@ -185,7 +186,7 @@ def test_a_job_that_fails_has_the_status_of_the_work(slurm: Path, tmp_path: Path
 
 
 def test_a_sweep_as_an_array_trains_its_tasks_each_by_itself(
-    slurm: Path, tiny_dataset: str, undisturbed: list[bytes], tmp_path: Path
+    slurm: Path, tiny_dataset: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     commands = (train(tiny_dataset, tmp_path / "0", "--set", "feed.seed=7"), train(tiny_dataset, tmp_path / "1"),
                 ("restore", "nowhere", "in", "out"))
