@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out (synthetic people: 17 to 31 minutes on two cores that compute bfloat16)"
 	@echo "make test                                every test (20 minutes on two cores)"
-	@echo "make cluster-test                        real clusters on this machine: Slurm of three nodes, Ray (Debian: slurm-wlm, munge; root)"
+	@echo "make cluster-test                        real clusters and servers on this machine: Slurm of three nodes, Ray, a bucket (Debian: slurm-wlm, munge; root)"
 	@echo "make lint                                ruff and mypy"
 	@echo "make advisories                          known advisories against the pinned packages (asks api.osv.dev)"
 	@echo "make benchmarks                          each room's cost beside a named rival or limit"

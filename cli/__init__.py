@@ -4,6 +4,7 @@ from anchorface.cli import (
     curation,
     datasets,
     erasure,
+    jobs,
     judging,
     machine,
     people,
@@ -19,6 +20,6 @@ from anchorface.cli import (
 from anchorface.cli.app import app
 
 __all__ = [
-    "app", "curation", "datasets", "erasure", "judging", "machine", "people", "pictures", "quality", "references",
-    "runs", "search", "training", "verify", "weights",
+    "app", "curation", "datasets", "erasure", "jobs", "judging", "machine", "people", "pictures", "quality",
+    "references", "runs", "search", "training", "verify", "weights",
 ]

@@ -25,7 +25,7 @@ def demo(
 @told
 def doctor() -> None:
     """What this machine has and what is missing: hardware, engines, weights and their licences."""
-    from anchorface.infra import show
+    from anchorface.infra.doctor import show
 
     if not show():
         raise typer.Exit(1)

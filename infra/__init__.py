@@ -1,5 +1,1 @@
-"""Machines: what is here, and what is missing."""
-
-from anchorface.infra.doctor import examine, show
-
-__all__ = ["examine", "show"]
+"""Machines: what is here and what is missing, and work handed to them."""

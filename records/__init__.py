@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ConsentError,
         DataError,
         Interrupted,
+        LauncherError,
         PhotoError,
         StorageError,
         TrainingError,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DECISION_SCHEMA", "DROPPED_SCHEMA", "FACE_SCHEMA", "IDENTITY_SCHEMA", "PAIR_SCHEMA", "PHOTO_SCHEMA",
     "TRACK_SCHEMA", "AnchorfaceError", "CheckpointError", "Clip", "ConfigurationError", "ConsentError", "DataError",
-    "Decision", "Dropped", "Face", "GivenFace", "Identity", "Interrupted", "Manifest", "Pair", "Photo", "PhotoError",
-    "Shard", "StorageError", "Track", "TrainingError", "WeightsError", "derive", "rng",
+    "Decision", "Dropped", "Face", "GivenFace", "Identity", "Interrupted", "LauncherError", "Manifest", "Pair", "Photo",
+    "PhotoError", "Shard", "StorageError", "Track", "TrainingError", "WeightsError", "derive", "rng",
 ]
 
 

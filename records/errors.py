@@ -8,6 +8,7 @@
     ├── WeightsError         a weight file that is missing, unsafe, of another shape or another hash
     ├── CheckpointError      a checkpoint that is damaged, unsafe or of another configuration
     ├── TrainingError        a run that cannot go on (a loss that is not finite, workers that keep dying)
+    ├── LauncherError        a launcher that is missing, does not answer, or refuses what it is asked for
     ├── Interrupted          work that a signal ended, and that the same command takes up again
     └── ConsentError         data whose licence or consent a recipe does not allow
 
@@ -78,6 +79,10 @@ class TrainingError(AnchorfaceError, RuntimeError):
     """A training run that cannot go on."""
 
 
+class LauncherError(AnchorfaceError, RuntimeError):
+    """Slurm, Ray or Kubernetes: a program that is missing, a cluster that does not answer, or that refuses."""
+
+
 class Interrupted(AnchorfaceError):
     """Work that a signal ended in good order: what was done is kept, the same command goes on."""
 
@@ -88,7 +93,7 @@ class ConsentError(AnchorfaceError, ValueError):
 
 _TOLD: dict[str, type[AnchorfaceError]] = {each.__name__: each for each in (
     AnchorfaceError, ConfigurationError, StorageError, DataError, WeightsError, CheckpointError, TrainingError,
-    Interrupted, ConsentError,
+    LauncherError, Interrupted, ConsentError,
 )}
 """The errors that a message alone makes again."""
 

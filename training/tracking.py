@@ -18,7 +18,6 @@ Only `begin` speaks to MLflow, once, before anything is trained; the courier doe
 """
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from typing import Any, TypeVar
 from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.records import TrainingError
 from anchorface.records.addresses import redacted, sqlite_file
+from anchorface.records.git import checkout
 from anchorface.records.lines import Lines
 from anchorface.records.patience import Patience
 from anchorface.records.storage import join
@@ -58,17 +58,8 @@ class Tracking:
 
 def git_state(folder: Path) -> dict[str, Any]:
     """`commit` and whether the tree is `dirty`; unknown where `folder` is no repository's root, or without git."""
-    unknown = {"commit": "unknown", "dirty": None}
-    try:
-        top, commit, changes = (
-            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=20).stdout
-            for words in (("rev-parse", "--show-toplevel"), ("rev-parse", "HEAD"), ("status", "--porcelain"))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return unknown
-    if Path(top.strip()).resolve() != folder.resolve():
-        return unknown  # an installation inside somebody else's repository
-    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+    found = checkout(folder)
+    return {"commit": found.commit if found else "unknown", "dirty": bool(found.changed) if found else None}
 
 
 def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id: str | None, run_name: str,

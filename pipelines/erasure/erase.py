@@ -176,7 +176,7 @@ def settle(
 
 def _plan(out: str, selection: Selection, salt: bytes, versions: list[str], searched: Searched) -> Erasure:
     """What is to be done, all of it known before the first byte is written."""
-    from anchorface.pipelines.stages.cluster import delete_left
+    from anchorface.records.scratch import delete_left
 
     journal = Erasure(
         erasure_id=erasure_mark(

@@ -3,47 +3,40 @@
 In: how many CPUs Ray may use here. Out: a connected Ray whose workers import the installed `anchorface`, the same code
 as this process.
 
-A Ray of this process's own listens on loopback alone, in a private folder, and is gone with the process. Ray opens the
-folder that it is given to everybody, and its sockets need a short path: so it gets a folder inside one of mode 0700,
-below the system's folder for temporary files, or below /tmp where that path is too long. What it spills goes where
-TMPDIR says. Both are deleted at the end, logs included; what a killed process left is deleted by the next.
+A Ray of this process's own listens on loopback alone, in a private folder (records.scratch), and is gone with
+the process, logs included.
 """
 
 import atexit
 import contextlib
-import fcntl
 import logging
 import os
 import re
 import secrets
-import shutil
-import signal
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-import psutil
 import ray
 from ray._private import ray_constants
 from ray.data import DataContext
 
+from anchorface.records import scratch
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.lineage import code_hash
 from anchorface.records.storage import private_files
 
 NAMESPACE = "anchorface"
 ENVIRONMENT = {"NO_ALBUMENTATIONS_UPDATE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-PREFIX = "anchorface-ray-"
-LONGEST = 37
-"""Of Ray's folder: a socket's path has 107 bytes, and Ray appends up to 70."""
 TRIES = 3
 LOOPBACK = "127.0.0.1"
-LOCK = "lock"
-_held: list[IO[bytes]] = []
-"""The locks of this process's folders, open as long as it lives."""
+NODES = "ANCHORFACE_RAY_NODES"
+"""How many nodes a launcher has started for a cluster; they come one after another."""
+COMING = 300.0
+"""Seconds for which they are waited for."""
 
 
 def connect(num_cpus: int | None = None) -> None:
@@ -57,8 +50,8 @@ def connect(num_cpus: int | None = None) -> None:
         num_cpus: CPUs that Ray may use on this machine, all of them if None; a cluster knows its own.
 
     Raises:
-        ConfigurationError: a cluster whose workers lack anchorface, or have another state of its code; or a Ray of
-            one's own that does not start.
+        ConfigurationError: a cluster whose workers lack anchorface or have another state of its code, or whose nodes do
+            not come; or a Ray of one's own that does not start.
     """
     if not ray.is_initialized():
         if os.environ.get("RAY_ADDRESS"):
@@ -68,6 +61,7 @@ def connect(num_cpus: int | None = None) -> None:
             except (OSError, RuntimeError, ValueError) as error:
                 raise ConfigurationError(f"no Ray cluster can be joined at RAY_ADDRESS={os.environ['RAY_ADDRESS']} "
                                          f"({_first_line(error)})") from error
+            _require_nodes(int(os.environ.get(NODES, "1")))
             _require_same_code()
         else:
             os.environ.update(ENVIRONMENT)
@@ -88,6 +82,22 @@ def quiet_data() -> None:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:200]
+
+
+def _require_nodes(count: int) -> None:
+    """Wait until so many nodes are there.
+
+    Raises:
+        ConfigurationError: they did not come; says how many did.
+    """
+    deadline = time.monotonic() + COMING
+    while (here := sum(node["Alive"] for node in ray.nodes())) < count:
+        if time.monotonic() > deadline:
+            ray.shutdown()
+            raise ConfigurationError(f"{here} of {count} nodes joined the Ray cluster at "
+                                     f"{os.environ['RAY_ADDRESS']} in {COMING:.0f} s; the job's log says what the "
+                                     "others print")
+        time.sleep(0.5)
 
 
 def _require_same_code() -> None:
@@ -114,7 +124,7 @@ def _start(num_cpus: int | None) -> None:
     Raises:
         ConfigurationError: it does not start, or no folder for temporary files has a path short enough.
     """
-    delete_left()
+    scratch.delete_left()
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # no file with it, which others could read
     # Ray turns 127.0.0.1 into the machine's address where it believes in clusters, and then listens to the network.
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
@@ -123,7 +133,7 @@ def _start(num_cpus: int | None) -> None:
     # Progress comes from pipelines and training.launch; Ray's log files keep what workers print.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     for number in range(1, TRIES + 1):
-        folders = _folders()
+        folders = scratch.folders()
         try:
             with _quiet(), private_files():
                 ray.init("local", num_cpus=num_cpus, include_dashboard=False, dashboard_host=LOOPBACK,
@@ -140,42 +150,6 @@ def _start(num_cpus: int | None) -> None:
                     f"Ray did not start here in {TRIES} tries ({said}): the machine is too busy, or lacks memory or "
                     "processes. Try again later, give less work at once, or join a cluster by RAY_ADDRESS") from error
             print(f"Ray did not start ({said}): try {number + 1} of {TRIES}", file=sys.stderr, flush=True)
-
-
-def delete_left() -> list[str]:
-    """Delete the folders of this user's processes that were killed: those whose lock nobody holds. Returns the folders
-    of those that live."""
-    living = []
-    for root in {tempfile.gettempdir(), "/tmp"}:
-        for folder in Path(root).glob(f"{PREFIX}*"):
-            with contextlib.suppress(OSError), open(folder / LOCK, "rb") as file:
-                if os.fstat(file.fileno()).st_uid != os.geteuid():
-                    continue
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    living.append(str(folder))
-                else:
-                    shutil.rmtree(folder, ignore_errors=True)
-    return living
-
-
-def _folders() -> list[Path]:
-    """Private folders: the first for Ray, the last for what it spills; one for both where its path is short."""
-    made: list[Path] = []
-    for root in dict.fromkeys([tempfile.gettempdir(), "/tmp"]):
-        try:
-            made.insert(0, Path(tempfile.mkdtemp(prefix=PREFIX, dir=root)))
-            _held.append(open(made[0] / LOCK, "wb"))  # noqa: SIM115 (the system drops the lock with the process)
-            fcntl.flock(_held[-1], fcntl.LOCK_EX)
-        except OSError as error:
-            _end(made)
-            raise ConfigurationError(f"{root}: Ray needs a folder for temporary files here ({error}); set TMPDIR to "
-                                     "one that can be written") from error
-        if len(os.fsencode(made[0])) <= LONGEST:
-            return made
-    _end(made)
-    raise ConfigurationError(f"{made[0]}: too long a path for Ray's sockets; set TMPDIR to a shorter one")
 
 
 @contextlib.contextmanager
@@ -202,9 +176,4 @@ def _end(folders: list[Path]) -> None:
     """Ray ends, with all processes that name its folder, and the folders go."""
     with contextlib.suppress(Exception):
         ray.shutdown()
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if any(str(folder) in " ".join(process.cmdline()) for folder in folders):
-                process.send_signal(signal.SIGKILL)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    scratch.end(folders)
