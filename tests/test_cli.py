@@ -11,7 +11,7 @@ from anchorface.cli import app
 VERBS = {
     "demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade",
     "audit", "merge", "split", "reject", "label", "decisions", "references", "who", "versions", "diff", "erase", "norm",
-    "fetch", "prompt", "export", "plan", "shards", "verify", "submit", "jobs", "logs", "cancel",
+    "fetch", "prompt", "export", "plan", "shards", "verify", "sweep", "submit", "jobs", "logs", "cancel",
 }
 
 
