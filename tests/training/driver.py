@@ -1,6 +1,6 @@
-"""A launcher in a process of its own: `python driver.py arguments-file`, a pickled dictionary for `launch.train`, or for
-what it names as `work` (ours, written by the test that starts this). Lines of progress go to the standard output; the
-exit status is the command's.
+"""A launcher in a process of its own: `python driver.py arguments-file`, a pickled dictionary for `launch.train`, or
+for what it names as `work` (ours, written by the test that starts this). Lines of progress go to the standard output;
+the exit status is the command's.
 """
 
 import pickle

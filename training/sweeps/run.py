@@ -153,7 +153,7 @@ def _ended(task: Task, trials: Trials, signal: str | None, report: Callable[[str
         write_atomic(join(task.folder, name), content)
     left = trials.left()
     if task.parent:
-        best = {} if not rows or rows[0].value is None else {
+        best = {} if not rows or rows[0].value is None or rows[0].state == FAILED else {
             f"best/{wanted.recipe.validation.metric}": rows[0].value, "best/trial": float(rows[0].trial.number)}
         status = "KILLED" if signal else "RUNNING" if left else "FINISHED"
         parent.end(task.uri, task.parent, status, best, files, report)

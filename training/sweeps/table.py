@@ -75,13 +75,13 @@ def picture(sweep: Sweep, rows: Sequence[Row]) -> bytes:
 
 def _curves(panel: Axes, rows: Sequence[Row]) -> None:
     for place, row in reversed(list(enumerate(rows))):
-        best = place == 0
+        best = place == 0 and row.state != FAILED
         clocks, values = zip(*row.curve, strict=True)
         panel.plot(clocks, values, color=GOOD if best else OTHER, linewidth=2.2 if best else 1.2, marker="o",
                    markersize=3.5, linestyle=":" if row.state == FAILED else "-",
                    label=f"trial {row.trial.number}, the best" if best else None)
     panel.set_xlabel("samples", color=MUTED)
-    if rows:
+    if rows and rows[0].state != FAILED:
         panel.legend(frameon=False, fontsize=8)
 
 
