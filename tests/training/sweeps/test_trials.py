@@ -7,6 +7,7 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,12 @@ from anchorface.records import ConfigurationError, DataError
 from anchorface.records.storage import join
 from anchorface.training.execution import Execution
 from anchorface.training.recipes import Recipe
+from anchorface.training.run_folders import look
 from anchorface.training.sweeps.settings import Sweep
 from anchorface.training.sweeps.table import as_csv, as_markdown, picture
+from anchorface.training.sweeps.task import Task
 from anchorface.training.sweeps.trials import FAILED, FINISHED, STOPPED, Definition, Trials, define, folder_of
-from anchorface.training.sweeps.tuning import Rungs, Search, places
+from anchorface.training.sweeps.tuning import Process, Rungs, Search, places
 from tests.training.sweeps.test_space import swept
 
 
@@ -139,3 +142,29 @@ def test_so_many_trials_at_once_as_fit(swept_recipe: Recipe) -> None:
     assert places(Execution(workers=0, cpus=1.0, gpus=1), nodes) == 4
     assert places(Execution(workers=2, cpus=1.0, feed_cpus=1.0, gpus=1), nodes) == 2
     assert places(Execution(workers=0, cpus=32.0), nodes) == 0
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_trials_process_says_each_validation_and_a_stopped_one_ends_with_a_checkpoint(
+    swept_recipe: Recipe, tiny_dataset: str, tmp_path: Path
+) -> None:
+    wanted = swept(replace(swept_recipe, positions=4000, checkpoint_every=4000), "learning_rate=1e-3,1e-2")
+    task = Task(sweep=wanted, dataset=tiny_dataset, folder=str(tmp_path), execution=Execution(workers=0, threads=1))
+
+    class Here(Process):
+        def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+            super().setup(config, task)
+
+    trials = Trials(wanted, str(tmp_path))
+    trial = trials.begin(1)
+    process = Here({"number": trial.number, "point": trial.point})
+    said = process.step()
+    run = look(folder_of(str(tmp_path), 1))
+    assert said["clock"] % 8 == 0 and said["value"] > 0 and not run.checkpoints
+    trials.settle(1, STOPPED, "at 8 samples, behind others")
+    while not said.get("done"):
+        said = process.step()
+    assert said["state"] == "", "how it ended stands in the sweep's note already"
+    (row,) = Trials(wanted, str(tmp_path)).rows()
+    assert row.state == STOPPED and 0 < row.clock < 4000 and row.value == said["value"]
+    assert look(folder_of(str(tmp_path), 1)).checkpoints[-1].clock == row.clock
