@@ -16,6 +16,7 @@ from anchorface.records.storage import join
 from anchorface.training.execution import Execution
 from anchorface.training.recipes import Recipe
 from anchorface.training.run_folders import look
+from anchorface.training.sweeps.run import sweep
 from anchorface.training.sweeps.settings import Sweep
 from anchorface.training.sweeps.table import as_csv, as_markdown, picture
 from anchorface.training.sweeps.task import Task
@@ -142,6 +143,15 @@ def test_so_many_trials_at_once_as_fit(swept_recipe: Recipe) -> None:
     assert places(Execution(workers=0, cpus=1.0, gpus=1), nodes) == 4
     assert places(Execution(workers=2, cpus=1.0, feed_cpus=1.0, gpus=1), nodes) == 2
     assert places(Execution(workers=0, cpus=32.0), nodes) == 0
+
+
+def test_a_task_of_an_array_that_cannot_be_is_refused_before_anything_is_written(four: Sweep, tmp_path: Path) -> None:
+    chosen = swept(four.recipe, "learning_rate=1e-4..1e-1", search="tpe", trials=4)
+    for wanted, number, said in ((four, 4, "trials 0 to 3"), (four, -1, "trials 0 to 3"), (chosen, 0, "--trial"),
+                                 (replace(four, asha=True), 0, "--trial")):
+        with pytest.raises(ConfigurationError, match=said):
+            sweep(wanted, str(tmp_path / "dataset"), tmp_path / "sweep", only=number)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("one_thread")
