@@ -22,23 +22,22 @@ def head(sweep: Sweep) -> list[str]:
             "checkpoint", "reason"]
 
 
-def cells(sweep: Sweep, row: Row) -> list[str]:
-    """A line of the table in words."""
-    point = [str(row.trial.point.get(one.key, "")) for one in sweep.over]
-    value = "" if row.value is None else f"{row.value:.6g}"
-    return [str(row.trial.number), row.state, *point, value, str(row.at), str(row.clock), row.checkpoint,
+def cells(sweep: Sweep, row: Row, *, exact: bool = False) -> list[str]:
+    """A line of the table in words. exact: numbers in full, else of six digits."""
+    def word(value: object) -> str:
+        if isinstance(value, float):
+            return repr(value) if exact else f"{value:.6g}"
+        return "" if value is None else str(value)
+
+    point = [word(row.trial.point.get(one.key)) for one in sweep.over]
+    return [str(row.trial.number), row.state, *point, word(row.value), str(row.at), str(row.clock), row.checkpoint,
             row.trial.reason]
 
 
 def as_csv(sweep: Sweep, rows: Sequence[Row]) -> bytes:
-    """The table, values in full."""
+    """The table, numbers in full."""
     sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(head(sweep))
-    place = 2 + len(sweep.over)
-    for row in rows:
-        line = cells(sweep, row)
-        writer.writerow([*line[:place], "" if row.value is None else repr(row.value), *line[place + 1:]])
+    csv.writer(sink, lineterminator="\n").writerows([head(sweep), *(cells(sweep, row, exact=True) for row in rows)])
     return sink.getvalue().encode()
 
 
