@@ -6,6 +6,7 @@ needs to go on stands in its own folder as data (training.sweeps.trials).
 """
 
 import contextlib
+import math
 import os
 import tempfile
 import threading
@@ -50,7 +51,8 @@ CLOCK, VALUE = "clock", "value"
 
 
 class Process(tune.Trainable):
-    """A trial's process: it trains in a thread, and says the best validation so far whenever there is a new one."""
+    """A trial's process: it trains in a thread, and says after each validation what the best so far is, in order; one
+    that goes on says again what it said in an earlier start."""
 
     def setup(self, config: dict[str, Any], task: Task | None = None) -> None:
         """Called by Tune. config: the trial's number and point."""
@@ -69,16 +71,16 @@ class Process(tune.Trainable):
                 return {"done": True, "state": ""}
             self.thread = threading.Thread(target=self._train, name="trial", daemon=True)
             self.thread.start()
-        while self.thread.is_alive():
-            self.thread.join(LOOKED)
+        while True:
+            lives = self.thread.is_alive()
             with contextlib.suppress(AnchorfaceError):  # the storage is away: at the next look
-                if why := above.stop_asked() or self._stopped():
+                if lives and (why := above.stop_asked() or self._stopped()):
                     notes.ask_to_stop(why)
-                said = self._said()
-                if self.shown < said.get(CLOCK, -1) < self.task.sweep.recipe_at(self.trial.point).positions:
-                    self.shown = said[CLOCK]
+                if said := self._next():
                     return said
-        return {**self._said(), "done": True, **self._ended()}
+            if not lives:
+                return {**self._said(math.inf), "done": True, **self._ended()}
+            self.thread.join(LOOKED)
 
     def _train(self) -> None:
         try:
@@ -93,8 +95,18 @@ class Process(tune.Trainable):
             return {"state": ""}
         return {"state": FAILED, "reason": cause(self.error)}
 
-    def _said(self) -> dict[str, Any]:
-        found = curve(self.task.sweep, self.folder)
+    def _next(self) -> dict[str, Any]:
+        """The first validation that was not said yet, if there is one; the run's last is said when it is over."""
+        clocks = curve(self.task.sweep, self.folder)
+        found = next((clock for clock in clocks if clock > self.shown), math.inf)
+        if found >= self.task.sweep.recipe_at(self.trial.point).positions:
+            return {}
+        self.shown = int(found)
+        return self._said(found)
+
+    def _said(self, clock: float) -> dict[str, Any]:
+        """The best validation until so many samples, if there is one."""
+        found = {at: value for at, value in curve(self.task.sweep, self.folder).items() if at <= clock}
         kept = best(self.task.sweep, found.items())
         return {} if kept.value is None else {CLOCK: max(found), VALUE: kept.value}
 

@@ -14,6 +14,7 @@ import pytest
 from anchorface.records import ConfigurationError, DataError
 from anchorface.records.storage import join
 from anchorface.training.execution import Execution
+from anchorface.training.notes import Notes
 from anchorface.training.recipes import Recipe
 from anchorface.training.run_folders import look
 from anchorface.training.sweeps.run import sweep
@@ -155,7 +156,7 @@ def test_a_task_of_an_array_that_cannot_be_is_refused_before_anything_is_written
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_trials_process_says_each_validation_and_a_stopped_one_ends_with_a_checkpoint(
+def test_a_trials_process_says_each_validation_ends_with_a_checkpoint_when_it_is_stopped_and_goes_on(
     swept_recipe: Recipe, tiny_dataset: str, tmp_path: Path
 ) -> None:
     wanted = swept(replace(swept_recipe, positions=4000, checkpoint_every=4000), "learning_rate=1e-3,1e-2")
@@ -165,16 +166,27 @@ def test_a_trials_process_says_each_validation_and_a_stopped_one_ends_with_a_che
         def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
             super().setup(config, task)
 
-    trials = Trials(wanted, str(tmp_path))
+    def ended(process: Process) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        while not said.get("done"):
+            said = process.step()
+        return said
+
+    folder, trials = folder_of(str(tmp_path), 1), Trials(wanted, str(tmp_path))
     trial = trials.begin(1)
-    process = Here({"number": trial.number, "point": trial.point})
+    process = Here({"number": 1, "point": trial.point})
     said = process.step()
-    run = look(folder_of(str(tmp_path), 1))
-    assert said["clock"] % 8 == 0 and said["value"] > 0 and not run.checkpoints
+    assert said["clock"] == 8 and said["value"] > 0 and not look(folder).checkpoints
     trials.settle(1, STOPPED, "at 8 samples, behind others")
-    while not said.get("done"):
-        said = process.step()
-    assert said["state"] == "", "how it ended stands in the sweep's note already"
+    last = ended(process)
+    assert last["state"] == "", "how it ended stands in the sweep's note already"
     (row,) = Trials(wanted, str(tmp_path)).rows()
-    assert row.state == STOPPED and 0 < row.clock < 4000 and row.value == said["value"]
-    assert look(folder_of(str(tmp_path), 1)).checkpoints[-1].clock == row.clock
+    assert row.state == STOPPED and 0 < row.clock < 4000 and row.value == last["value"]
+    assert look(folder).checkpoints[-1].clock == row.clock
+
+    trials.settle(1, "")
+    goes_on = Here({"number": 1, "point": trial.point})
+    assert {key: goes_on.step()[key] for key in ("clock", "value")} == {key: said[key] for key in ("clock", "value")}
+    Notes(str(tmp_path)).ask_to_stop("SIGTERM")
+    assert ended(goes_on)["state"] == "" and look(folder).starts == (0, row.clock)
+    assert Here({"number": 1, "point": trial.point}).step() == {"done": True, "state": ""}, "nobody begins any more"
