@@ -1,6 +1,7 @@
 """Sweeps: many runs of one recipe, and the best of them."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,6 +12,9 @@ from anchorface.records.console import Console
 
 if TYPE_CHECKING:
     from anchorface.training.sweeps.settings import Sweep
+
+SWEPT = ("recipe", "setting", "over", "search", "trials", "seed", "asha", "first_rung", "reduction")
+"""The verb's words that say what is swept."""
 
 
 @app.command()
@@ -59,12 +63,9 @@ def sweep(
     """Train a recipe with some of its values varied, and say what is best by validation."""
     from anchorface.training.execution import Execution
     from anchorface.training.sweeps.run import sweep as carry_out
-    from anchorface.training.sweeps.settings import Sweep
-    from anchorface.training.sweeps.space import variable
 
-    made = recipe_of(recipe, setting)
-    wanted = Sweep(recipe=made, over=tuple(variable(text, made) for text in over), search=search, trials=trials,
-                   seed=seed, asha=asha, first_rung=first_rung, reduction=reduction)
+    wanted = definition(recipe=recipe, setting=setting, over=over, search=search, trials=trials, seed=seed, asha=asha,
+                        first_rung=first_rung, reduction=reduction)
     execution = Execution(
         workers=workers, cpus=cpus, threads=threads or max(int(cpus), 1), gpus=int(use_gpu), zero_stage=zero_stage,
         micro_batch=micro_batch, checkpointing=checkpointing, failures=failures)
@@ -80,6 +81,15 @@ def sweep(
     for row in rows:
         table.add_row(*cells(wanted, row))
     Console().print(table)
+
+
+def definition(*, recipe: str, setting: Sequence[str] | None, over: Sequence[str], **search: Any) -> "Sweep":
+    """What is swept, of the verb's own words; `search` as `Sweep` has it."""
+    from anchorface.training.sweeps.settings import Sweep
+    from anchorface.training.sweeps.space import variable
+
+    made = recipe_of(recipe, setting)
+    return Sweep(recipe=made, over=tuple(variable(text, made) for text in over), **search)
 
 
 def _list(wanted: "Sweep") -> None:
