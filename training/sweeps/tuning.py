@@ -6,6 +6,7 @@ needs to go on stands in its own folder as data (training.sweeps.trials).
 """
 
 import contextlib
+import logging
 import math
 import os
 import tempfile
@@ -44,7 +45,7 @@ LOOKED = 0.5
 SETTINGS = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
             "RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_AIR_NEW_OUTPUT": "0"}
 """Tune writes no tables of its own, takes a trial that ends before its first validation, leaves the current folder as
-it is, and prints nothing."""
+it is, and prints no tables."""
 HEAD = "node:__internal_head__"
 """A resource of Ray's head node alone, for trials that only wait for their workers."""
 CLOCK, VALUE = "clock", "value"
@@ -216,9 +217,10 @@ def booked(execution: Execution) -> dict[str, float]:
 
 
 def start_ray() -> None:
-    """Start or join Ray, its processes told of SETTINGS."""
+    """Start or join Ray, its processes told of SETTINGS; Tune itself says errors alone."""
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     connect()
 
 
