@@ -1,13 +1,15 @@
 """Real sweeps: Ray Tune, processes that are killed, trials that fail, MLflow."""
 
 import csv
+import os
 import pickle
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +24,52 @@ from anchorface.training.recipes import Recipe
 from anchorface.training.run_folders import look
 from anchorface.training.sweeps.run import sweep
 from anchorface.training.sweeps.settings import Sweep
-from anchorface.training.sweeps.trials import FAILED, FINISHED, STOPPED, Trials, folder_of
+from anchorface.training.sweeps.trials import FAILED, FINISHED, STOPPED, Trials, curve, folder_of
 from anchorface.training.tracking import PARENT, connect
 from tests.training.sweeps.test_space import swept
-from tests.training.test_signals import drive, marked
+from tests.training.test_signals import marked
 
 pytestmark = pytest.mark.cluster
+DRIVER = Path(__file__).resolve().parents[1] / "driver.py"
 ALONE = Execution(workers=0, cpus=1.0, threads=1)
 
 
-def begin(folder: Path, arguments: dict[str, Any]) -> tuple["subprocess.Popen[str]", str]:
-    """The sweep as a command of its own, and the mark of all its processes."""
-    place, mark = folder / "arguments", uuid.uuid4().hex
+@dataclass(frozen=True)
+class Command:
+    """A sweep in a process of its own. log: what it prints. mark: of all its processes."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    mark: str
+
+    def ended(self, status: int, seconds: float = 400) -> str:
+        """What it has said, when it has ended so and none of its processes lives."""
+        found = self.process.wait(seconds)
+        assert found == status, self.log.read_text()
+        self.gone()
+        return self.log.read_text()
+
+    def until(self, true: Callable[[], bool], seconds: float = 240) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < deadline and self.process.poll() is None, self.log.read_text()
+            time.sleep(0.2)
+
+    def gone(self) -> None:
+        deadline = time.monotonic() + 60
+        while left := marked(self.mark):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.5)
+
+
+def begin(folder: Path, arguments: dict[str, Any]) -> Command:
+    mark = uuid.uuid4().hex
+    place, log = folder / f"{mark}.arguments", folder / f"{mark}.log"
     place.write_bytes(pickle.dumps({"work": sweep, "folder": str(folder / "sweep"), "execution": ALONE, **arguments}))
-    return drive(place, mark), mark
-
-
-def until(process: "subprocess.Popen[str]", true: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline and process.poll() is None, process.communicate()[0]
-        time.sleep(0.2)
-
-
-def gone(mark: str) -> None:
-    deadline = time.monotonic() + 60
-    while left := marked(mark):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.5)
+    with open(log, "wb") as file:
+        return Command(subprocess.Popen(
+            [sys.executable, str(DRIVER), str(place)], cwd=DRIVER.parents[2], stdout=file, stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": str(DRIVER.parents[2]), "MARK": mark}), log, mark)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -67,27 +87,25 @@ def test_a_sweep_of_eight_killed_in_the_middle_has_every_trial_once_and_the_best
     wanted = swept(swept_recipe, "learning_rate=1e-3,1e-2", "weight_decay=0,0.1", "anchor_alone=0,0.5")
     arguments = {"wanted": wanted, "dataset_uri": tiny_dataset}
     folder = str(tmp_path / "sweep")
-    first, mark = begin(tmp_path, arguments)
+    first = begin(tmp_path, arguments)
 
     def in_the_middle() -> bool:
-        """Some are over, and one that is not has a checkpoint and is not at its end."""
+        """Some are over, and one that is not was validated and is not at its end."""
         trials = Trials(wanted, folder) if (tmp_path / "sweep" / "trials").exists() else None
         return trials is not None and len(trials.settled()) >= 2 and any(
-            not trial.state and 0 < row_clock(folder, trial.number) < 32 for trial in trials.known.values())
+            not trial.state and 8 <= max(curve(wanted, folder_of(folder, number)), default=0) < 32
+            for number, trial in trials.known.items())
 
-    until(first, in_the_middle)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    gone(mark)
+    first.until(in_the_middle)
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    first.gone()
     before = Trials(wanted, folder)
     over = {trial.number for trial in before.settled()}
     half = [trial.number for trial in before.known.values() if not trial.state]
     assert len(over) >= 2 and half and not (tmp_path / "sweep" / "trials.csv").exists()
 
-    second, mark = begin(tmp_path, arguments)
-    said = second.communicate(timeout=400)[0]
-    assert second.returncode == 0, said
-    gone(mark)
+    said = begin(tmp_path, arguments).ended(0)
     table = rows(tmp_path)
     assert sorted(int(row["trial"]) for row in table) == list(range(8))
     assert {(row["learning_rate"], row["weight_decay"], row["anchor_alone"]) for row in table} == {
@@ -98,7 +116,7 @@ def test_a_sweep_of_eight_killed_in_the_middle_has_every_trial_once_and_the_best
     assert all(f"trial {number}: " not in said for number in over)
     values = {number: min(one.validation["validation/flow"] for one in run.checkpoints)
               for number, run in enumerate(runs)}
-    assert {int(row["trial"]): float(row["flow"]) for row in table}.keys() == values.keys()
+    assert {int(row["trial"]): float(row["flow"]) for row in table} == values
     assert [float(row["flow"]) for row in table] == sorted(float(row["flow"]) for row in table)
     best = runs[int(table[0]["trial"])]
     assert float(table[0]["flow"]) == min(values.values()) and table[0]["checkpoint"] == best.best
@@ -121,14 +139,7 @@ def test_a_sweep_of_eight_killed_in_the_middle_has_every_trial_once_and_the_best
     assert {file.path for file in client.list_artifacts(above.info.run_id)} == {"trials.csv", "trials.md", "trials.png"}
 
 
-def row_clock(folder: str, number: int) -> int:
-    """Samples of a trial's newest checkpoint."""
-    place = Path(folder_of(folder, number), "checkpoints")
-    return max((look(folder_of(folder, number)).checkpoints[-1].clock for _ in place.glob("*/checkpoint.json")),
-               default=0)
-
-
-def test_halving_a_signal_a_failing_trial_and_one_that_dies_leave_rows_and_the_same_command_goes_on(
+def test_halving_a_signal_and_a_failing_trial_leave_rows_and_the_same_command_goes_on(
     swept_recipe: Recipe, tiny_dataset: str, tmp_path: Path
 ) -> None:
     """Six trials by random search, of which the first fails by itself: a file stands where its checkpoints would."""
@@ -138,19 +149,14 @@ def test_halving_a_signal_a_failing_trial_and_one_that_dies_leave_rows_and_the_s
     Path(folder_of(folder, 0)).mkdir(parents=True)
     Path(folder_of(folder, 0), "checkpoints").write_text("in the way")
     arguments = {"wanted": wanted, "dataset_uri": tiny_dataset, "track": False}
-    first, mark = begin(tmp_path, arguments)
-    until(first, lambda: any(Path(folder_of(folder, number), "progress.jsonl").exists() for number in range(1, 6)))
-    first.send_signal(signal.SIGINT)
-    said = first.communicate(timeout=200)[0]
-    assert first.returncode == INTERRUPTED and "the same command goes on" in said, said
-    gone(mark)
+    first = begin(tmp_path, arguments)
+    first.until(lambda: any(Path(folder_of(folder, number), "progress.jsonl").exists() for number in range(1, 6)))
+    first.process.send_signal(signal.SIGINT)
+    assert "the same command goes on" in first.ended(INTERRUPTED)
     begun = [number for number in range(1, 6) if Path(folder_of(folder, number), "progress.jsonl").exists()]
     assert all(look(folder_of(folder, number)).checkpoints for number in begun), "each has ended with a checkpoint"
 
-    second, mark = begin(tmp_path, arguments)
-    said = second.communicate(timeout=400)[0]
-    assert second.returncode == 0, said
-    gone(mark)
+    begin(tmp_path, arguments).ended(0)
     table = {int(row["trial"]): row for row in rows(tmp_path)}
     assert sorted(table) == list(range(6)) and table[0]["state"] == FAILED and table[0]["reason"]
     states = [table[number]["state"] for number in range(1, 6)]
@@ -167,8 +173,8 @@ def test_tasks_of_an_array_make_the_sweep_and_its_table_together(
 ) -> None:
     wanted: Sweep = swept(replace(swept_recipe, positions=16), "learning_rate=1e-3,1e-2")
     started = [begin(tmp_path, {"wanted": wanted, "dataset_uri": tiny_dataset, "only": number}) for number in range(2)]
-    for process, _ in started:
-        assert process.wait(timeout=200) == 0, process.communicate()[0]
+    for command in started:
+        command.ended(0)
     table = rows(tmp_path)
     assert [row["state"] for row in table] == [FINISHED, FINISHED]
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
