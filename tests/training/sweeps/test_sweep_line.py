@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from anchorface.cli.app import INTERRUPTED
-from anchorface.records.hashes import sha256
+from anchorface.models.checkpoint import EMA_FILE, load_adapters, read_description
 from anchorface.training.courier import known_run
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
@@ -76,9 +76,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "sweep" / "trials.csv").read_text().splitlines()))
 
 
-def averages(run: str) -> str:
-    """The hash of a finished run's averaged adapters."""
-    return sha256(Path(run, "checkpoints", look(run).newest, "ema.safetensors"))
+def averages(run: str) -> dict[str, bytes]:
+    """The averaged adapters of a finished run, by name."""
+    place = Path(run, "checkpoints", look(run).newest)
+    found = load_adapters(str(place / EMA_FILE), read_description(str(place)))
+    return {name: value.numpy().tobytes() for name, value in found.items()}
 
 
 def test_a_sweep_of_eight_killed_in_the_middle_has_every_trial_once_and_the_best(
