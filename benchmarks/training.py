@@ -213,7 +213,7 @@ def main() -> None:
     from anchorface.pipelines.stages.cluster import connect
     from anchorface.training.execution import Execution
     from anchorface.training.job import Job
-    from anchorface.training.launch import _require_resources
+    from anchorface.training.launch import require_resources
     from anchorface.training.plan import count, memory
     from anchorface.training.recipes import recipe
     from anchorface.training.throughput import RATES, tokens_per_sample
@@ -231,7 +231,7 @@ def main() -> None:
                           micro_batch=asked.micro_batch, checkpointing=asked.checkpointing, compile=asked.compile,
                           feed_workers=asked.feed_workers)
     connect()
-    _require_resources(execution)
+    require_resources(execution)
     with tempfile.TemporaryDirectory() as folder:
         version = with_crops(Path(folder, "version"), asked.crops) if asked.crops else ROOT / "tests/golden/dataset"
         dataset = open_dataset(str(version))

@@ -13,6 +13,7 @@ from anchorface.cli import (
     references,
     runs,
     search,
+    sweeps,
     training,
     verify,
     weights,
@@ -21,5 +22,5 @@ from anchorface.cli.app import app
 
 __all__ = [
     "app", "curation", "datasets", "erasure", "jobs", "judging", "machine", "people", "pictures", "quality",
-    "references", "runs", "search", "training", "verify", "weights",
+    "references", "runs", "search", "sweeps", "training", "verify", "weights",
 ]

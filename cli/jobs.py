@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from anchorface.cli.app import app, console, told
+from anchorface.cli.sweeps import SWEPT, definition
 from anchorface.records import AnchorfaceError, ConfigurationError
 from anchorface.records.console import Console
 
@@ -138,6 +139,10 @@ def _require_understood(context: typer.Context, commands: Sequence[Sequence[str]
         if command is None:
             raise ConfigurationError(f"{verb}: there is no such verb")
         said = command.make_context(verb, list(words), parent=context.find_root()).params
+        if verb == "sweep":
+            if said["trial"] is None and len(commands) > 1:
+                raise ConfigurationError("--each: a task of a sweep needs --trial {NAME}; or submit it as one job")
+            definition(**{name: said[name] for name in SWEPT})
         if verb == "train":
             if said["run"] in folders:
                 raise ConfigurationError(f"--each: two tasks would train in {said['run']}: let {{NAME}} stand in it")

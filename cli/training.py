@@ -21,7 +21,7 @@ Checkpointing = Annotated[
 ]
 
 
-def _recipe(name: str, settings: Sequence[str] | None) -> "Recipe":
+def recipe_of(name: str, settings: Sequence[str] | None) -> "Recipe":
     """A recipe by name, with what `--set` says over it."""
     from anchorface.training.recipes import recipe
 
@@ -75,7 +75,7 @@ def plan(
     from anchorface.training.forecast import Assumptions, best, forecast, refusal, told
     from anchorface.training.plan import count, memory
 
-    made = _recipe(recipe, setting)
+    made = recipe_of(recipe, setting)
     execution = Execution(micro_batch=micro_batch, checkpointing=checkpointing)
     assumed = Assumptions(rate=rate, efficiency=efficiency, bandwidth=bandwidth, device=device, host_copy=host_copy,
                           feed_rate=feed_rate, restart=restart)
@@ -152,7 +152,7 @@ def train(
     from anchorface.training.execution import Execution
     from anchorface.training.launch import train as launch
 
-    made = _recipe(recipe, setting)
+    made = recipe_of(recipe, setting)
     execution = Execution(
         workers=workers, least_workers=least_workers, gpus=int(use_gpu), cpus=cpus, threads=threads,
         zero_stage=zero_stage, micro_batch=micro_batch, compile=compiled, checkpointing=checkpointing, offload=offload,

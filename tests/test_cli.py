@@ -11,7 +11,7 @@ from anchorface.cli import app
 VERBS = {
     "demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade",
     "audit", "merge", "split", "reject", "label", "decisions", "references", "who", "versions", "diff", "erase", "norm",
-    "fetch", "prompt", "export", "plan", "shards", "verify", "submit", "jobs", "logs", "cancel",
+    "fetch", "prompt", "export", "plan", "shards", "verify", "sweep", "submit", "jobs", "logs", "cancel",
 }
 
 
@@ -114,3 +114,23 @@ def test_what_degrade_cannot_do_is_told(tmp_path: Path, words: tuple[str, ...], 
     status, text = run("degrade", *(word.format(folder=tmp_path) for word in words), "--out", str(tmp_path / "out"))
     assert status == 2
     assert said in text.replace("\n", "") and "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--over", "learning_rate=1e-4,1e-3", "--over", "anchor_alone=0,0.5"), 0, ("4 trials", "1e-3", "0.5")),
+        (("--over", "learning_rate=1e-4..1e-3:log", "--search", "random", "--trials", "3"), 0, ("3 trials",)),
+        (("--over", "learning_rate=1e-4..1e-3", "--search", "tpe", "--trials", "9"), 0, ("9 trials", "earlier ones")),
+        (("--over", "learning_rate=1e-4,7"), 2, ("learning_rate=7", "to 1")),
+        (("--over", "lr=1,2"), 2, ("unknown key",)),
+        (("--over", "learning_rate=1e-4,1e-3", "--set", "validation.every=0"), 2, ("validation.every",)),
+        (("--over", "feed.batch=8,16", "--workers", "12"), 2, ("12 workers",)),
+    ],
+)
+def test_a_sweep_lists_its_trials_and_starts_nothing(
+    tmp_path: Path, words: tuple[str, ...], status: int, said: tuple[str, ...]
+) -> None:
+    found, text = run("sweep", str(tmp_path / "dataset"), str(tmp_path / "sweep"), "--dry-run", *words)
+    assert found == status and all(word in text for word in said), text
+    assert not list(tmp_path.iterdir())

@@ -33,6 +33,8 @@ def run(*words: str) -> tuple[int, str]:
     (("--each", "x=1,2", "train", "a", "b", "--set", "feed.seed={x}"), "two tasks would train in b"),
     (("--each", "x=1,2", "train", "a", "b{x}"), "local knows no arrays"),
     (("--env", "NOT_THERE_AT_ALL", "train", "a", "b"), "is not set"),
+    (("sweep", "a", "b", "--over", "learning_rate=1e-3,7"), "learning_rate=7"),
+    (("--on", "slurm", "--each", "x=1,2", "sweep", "a", "b", "--over", "learning_rate={x}e-3,1e-4"), "--trial {NAME}"),
 ])
 def test_what_is_wrong_is_said_and_nothing_starts(words: tuple[str, ...], said: str, place: Path) -> None:
     status, text = run("submit", *words)
@@ -50,6 +52,15 @@ def test_a_dry_run_prints_what_would_be_sent_and_a_verbs_options_are_its_own(
         assert status == 0 and "train a b --set feed.batch=2 --gpu --workers 4" in text, text
         assert "hidden-word" not in text
     assert not place.exists()
+
+
+def test_an_array_has_a_task_for_each_trial_of_a_sweep(place: Path) -> None:
+    over = ("--over", "learning_rate=1e-3,1e-2", "--over", "betas=[[0.9,0.99],[0.8,0.9]]")
+    words = ("--each", "n=0,1,2,3", "sweep", "a", "b", *over, "--trial", "{n}")
+    status, text = run("submit", "--on", "slurm", "--dry-run", *words)
+    assert status == 0 and "--array=0-3" in text, text
+    line = "sweep a b --over learning_rate=1e-3,1e-2 --over 'betas=[[0.9,0.99],[0.8,0.9]]' --trial"
+    assert all(f"{number}) set -- {line} {number} ;;" in text for number in range(4)), text
 
 
 def test_a_time_limit_in_which_a_run_makes_no_checkpoint_is_refused(tmp_path: Path, place: Path) -> None:

@@ -24,7 +24,7 @@ FOLDERS: dict[str, set[str]] = {
     "identity_index": {"audit", "clustering", "retrieval"},
     "models": {"iconface", "ip_fvr", "rg_ipfr"},
     "pipelines": {"calibration", "erasure", "faces", "feed", "identities", "sources", "stages", "versions"},
-    "training": {"checkpoints", "objectives", "small_networks"},
+    "training": {"checkpoints", "objectives", "small_networks", "sweeps"},
     "restoration": set(),
     "evaluation": {"films", "metrics", "protocols"},
     "infra": {"launch"},

@@ -88,11 +88,11 @@ def train(
     """
     execution = execution or Execution()
     execution.require_batch(recipe.feed.batch)
-    folder = _address(str(run_folder))
+    folder = address(str(run_folder))
     make_folder(folder)
     with locked(folder, "train"):
-        dataset = open_dataset(_address(dataset_uri))
-        latents = "" if recipe.latents in ("", "dataset") else _address(recipe.latents)
+        dataset = open_dataset(address(dataset_uri))
+        latents = "" if recipe.latents in ("", "dataset") else address(recipe.latents)
         note_dataset(dataset.uri, "training", folder, report, manifest=dataset.manifest_id, latents=latents)
         erasures.require_settled(dataset.manifest_id, dataset.uri)
         job, complete = _prepare(recipe, dataset, folder, execution, start, report)
@@ -103,7 +103,7 @@ def train(
             return complete
         if execution.workers:
             connect()  # before Signals: Ray takes SIGTERM for itself when it starts
-            _require_resources(execution)
+            require_resources(execution)
         courier = _begin(job, dataset, tracking_uri, experiment, parent, report) if track else None
         job = replace(job, tracking=courier.tracking if courier else None)
         notes = Notes(folder)
@@ -134,7 +134,7 @@ def _prepare(recipe: Recipe, dataset: Dataset, folder: str, execution: Execution
     job = Job(
         recipe=replace(recipe, feed=replace(recipe.feed, dataset=redacted(dataset.uri))), execution=execution,
         dataset=dataset.uri, manifest_id=dataset.manifest_id, run_folder=folder, git=tracking.git_state(ROOT),
-        start=_address(start) if start else "",
+        start=address(start) if start else "",
     )
     if recipe.precision == "bf16" and not execution.gpus and not cpu_computes_bfloat16():
         report("this CPU computes bfloat16 in software, about eight times slower than float32: --set precision=fp32 "
@@ -198,7 +198,7 @@ def _tell_changes(found: Description, continued: Description, report: Callable[[
         report(f"from sample {branch['clock']:,} on: {told} (recorded)")
 
 
-def _address(uri: str) -> str:
+def address(uri: str) -> str:
     """A URI as it is, a local path whole."""
     return uri.rstrip("/") if "://" in uri else filesystem(uri)[1]
 
@@ -250,7 +250,7 @@ def _each(execution: Execution) -> dict[str, float]:
     return {"CPU": execution.booked[0], **({"GPU": 1} if execution.gpus else {})}
 
 
-def _require_resources(execution: Execution) -> None:
+def require_resources(execution: Execution) -> None:
     """Refuse what would wait for ever: more than the cluster has, the feed's workers counted.
 
     Raises:

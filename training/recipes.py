@@ -8,7 +8,7 @@ publish says "our choice".
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any
 
@@ -359,7 +359,11 @@ def recipe(name: str, **overrides: Any) -> Recipe:
     known = {function.__name__: function for function in RECIPES}
     if name not in known:
         raise ConfigurationError(f"unknown recipe {name!r}{hint(name, list(known))}")
-    made = known[name]()
+    return varied(known[name](), overrides)
+
+
+def varied(made: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+    """A recipe with some values replaced; see `recipe`."""
     for key in overrides:
         if key not in keys(made):
             raise ConfigurationError(f"unknown key {key!r}{hint(key, keys(made))}")

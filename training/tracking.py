@@ -107,7 +107,7 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
             raise TrainingError(f"MLflow at {redacted(uri)} has no run {parent}: give the id of a run to --parent")
         if run_id is not None:
             report(f"MLflow at {redacted(uri)} has no run {run_id} any more: a new run there gets all that was told")
-        run_id = _create(client, uri, above, found, experiment, artifacts, run_name, labels)
+        run_id = create_run(client, uri, above, found, experiment, artifacts, run_name, labels)
         client.log_batch(run_id, params=[Param(key, redacted(str(value))[:LONGEST_VALUE])
                                          for key, value in flat(recipe.to_dict()).items()])
     tracker.event("status", status="RUNNING")
@@ -119,9 +119,16 @@ def begin(recipe: Recipe, *, uri: str, experiment: str, artifacts: Path, run_id:
     return Tracking(uri=redacted(uri), run_id=run_id)
 
 
-def _create(client: Any, uri: str, above: Any, found: Any, experiment: str, artifacts: Path, run_name: str,
-            labels: dict[str, str]) -> str:
-    """A new run, in the experiment of the run above it, or in the named one."""
+def create_run(client: Any, uri: str, above: Any, found: Any, experiment: str, artifacts: Path, run_name: str,
+               labels: dict[str, str]) -> str:
+    """A new run, in the experiment of the run above it, or in the named one.
+
+    Args:
+        above: MLflow's run, None for none. found: MLflow's experiment of this name, None if it is to be made.
+
+    Raises:
+        TrainingError: the store refuses.
+    """
     from mlflow.exceptions import MlflowException
 
     try:

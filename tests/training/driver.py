@@ -1,5 +1,6 @@
-"""A launcher in a process of its own: `python driver.py arguments-file`, a pickled dictionary for `launch.train` (ours,
-written by the test that starts this). Lines of progress go to the standard output; the exit status is the command's.
+"""A launcher in a process of its own: `python driver.py arguments-file`, a pickled dictionary for `launch.train`, or
+for what it names as `work` (ours, written by the test that starts this). Lines of progress go to the standard output;
+the exit status is the command's.
 """
 
 import pickle
@@ -18,6 +19,7 @@ if __name__ == "__main__":
     import typer
 
     try:
-        told(train)(**pickle.loads(Path(sys.argv[1]).read_bytes()), report=say)
+        arguments = pickle.loads(Path(sys.argv[1]).read_bytes())
+        told(arguments.pop("work", train))(**arguments, report=say)
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
