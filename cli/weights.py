@@ -29,7 +29,7 @@ def fetch_weights(
     accept(entries, accept_licence)
     columns = TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn()
     for entry in entries:
-        with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        with Progress(*columns, TimeRemainingColumn(), console=console, disable=bool(entry.hub)) as progress:
             task = progress.add_task(entry.name, total=None)
             place = fetch(entry, lambda have, whole, task=task, shown=progress: shown.update(  # type: ignore[misc]
                 task, completed=have, total=whole))

@@ -62,7 +62,7 @@ def fetch(entry: Weight, told: Told = lambda have, whole: None) -> Path:
 
     Raises:
         WeightsError: it cannot be had, is not what the table says, or cannot be written; what came is kept or not as
-            the text says.
+            the text says. ConfigurationError: another process is getting it.
     """
     path = weights.locate(entry)
     if path is not None and (path != weights.cache() / (entry.copy or entry.file) or weights.present(entry.name)):
@@ -118,7 +118,7 @@ def _from_hub(entry: Weight) -> Path:
                                   allow_patterns=[f"{entry.part}*{end}" for end in (".safetensors", ".json", ".txt")])
     except (OSError, ValueError) as error:
         raise WeightsError(f"{entry.name}: cannot be downloaded from {entry.hub}: {str(error).splitlines()[0]}. What "
-                           "came is kept: the same command goes on") from error
+                           "came is kept in the hub's cache ($HF_HOME): the same command goes on") from error
     return Path(whole) / entry.part
 
 

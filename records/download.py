@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from anchorface.records.errors import DataError, StorageError
+from anchorface.records.errors import ConfigurationError, DataError, StorageError
 from anchorface.records.hashes import sha256 as hash_of
 from anchorface.records.state import read_state
 from anchorface.records.storage import make_folder, move, private, write_atomic
@@ -61,7 +61,7 @@ def part_of(target: Path) -> Path:
 
 def download(url: str, target: Path, sha256: str, *, told: Told = lambda have, whole: None, largest: int = LARGEST,
              silence: float = SILENCE, longest: float = LONGEST, wait: float = WAIT) -> Path:
-    """Get a file, or what is missing of it.
+    """Get a file, or what is missing of it; nothing is asked where it stands already.
 
     Args:
         url: its address. target: the file to be. sha256: its hash, 64 hexadecimal digits. told: is called as bytes
@@ -73,8 +73,10 @@ def download(url: str, target: Path, sha256: str, *, told: Told = lambda have, w
     Raises:
         DataError: an address that may not be asked, a server that refuses, sends more than `largest` or another file
             (then nothing is kept), or that is cut off again and again (then what came is kept).
-        StorageError: it cannot be written here, or another process is getting it.
+        StorageError: it cannot be written here. ConfigurationError: another process is getting it.
     """
+    if target.is_file() and hash_of(target) == sha256:
+        return target
     part = part_of(target)
     note = part.with_name(f"{part.name}.json")
     make_folder(str(target.parent))
@@ -107,7 +109,7 @@ def _alone(number: int, part: Path) -> None:
             return
     except (BlockingIOError, FileNotFoundError):
         pass
-    raise StorageError(f"{part}: another process is getting this file; wait for it")
+    raise ConfigurationError(f"{part}: another process is getting this file; wait for it")
 
 
 def _fill(url: str, file: Any, note: Path, told: Told, largest: int, silence: float, longest: float,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from anchorface.records.download import download, part_of
-from anchorface.records.errors import DataError, StorageError
+from anchorface.records.errors import ConfigurationError, DataError, StorageError
 from anchorface.records.seeds import rng
 from anchorface.records.web import FETCH_PRIVATE
 from tests.file_server import FileServer, Served, file_server
@@ -85,8 +85,9 @@ def test_what_cannot_be_resumed_starts_anew(server: FileServer, tmp_path: Path, 
     assert target.read_bytes() == CONTENT
 
 
-def test_a_part_that_was_whole_already_is_not_asked_for_again(server: FileServer, tmp_path: Path) -> None:
+def test_what_is_whole_already_is_not_asked_for_again(server: FileServer, tmp_path: Path) -> None:
     part_of(tmp_path / "f").write_bytes(CONTENT)
+    get(server, tmp_path / "f")
     get(server, tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == CONTENT and not server.asked
 
@@ -180,7 +181,7 @@ def test_two_do_not_write_one_file(server: FileServer, tmp_path: Path) -> None:
     first.start()
     while not server.asked:
         time.sleep(0.01)
-    with pytest.raises(StorageError, match="another process"):
+    with pytest.raises(ConfigurationError, match="another process"):
         get(server, tmp_path / "f")
     first.join()
     assert (tmp_path / "f").read_bytes() == CONTENT
