@@ -177,7 +177,7 @@ async def _answer(url: str, asked: dict[str, str], silence: float) -> AsyncItera
     """The answer at the end of the redirections; whatever breaks the connection is `_CutOff`."""
     import aiohttp
 
-    connector = aiohttp.TCPConnector(**({} if private_allowed() else {"socket_factory": public_socket}))
+    connector = aiohttp.TCPConnector(socket_factory=None if private_allowed() else public_socket)
     times = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
     try:
         async with aiohttp.ClientSession(connector=connector, timeout=times, auto_decompress=False) as session:
