@@ -23,9 +23,15 @@ def demo(
 
 @app.command()
 @told
-def doctor() -> None:
-    """What this machine has and what is missing: hardware, engines, weights and their licences."""
+def doctor(
+    purpose: Annotated[str, typer.Option("--for", help="Propose weights for one purpose: `curate`, `train` or "
+                                         "`evaluate`; for all of them if not given.")] = "",
+    commercial: Annotated[bool, typer.Option("--commercial", help="Propose what may be used commercially.")] = False,
+) -> None:
+    """What this machine has and what is missing: hardware, engines, weights and their licences; and which weights are
+    worth fetching, in one command.
+    """
     from anchorface.infra.doctor import show
 
-    if not show():
+    if not show(purpose=purpose, commercial=commercial):
         raise typer.Exit(1)

@@ -10,15 +10,31 @@ from anchorface.records import ConfigurationError
 from anchorface.records.storage import join, require_writable
 
 
-@app.command()
+@app.command(name="fetch")
 @told
-def fetch(name: Annotated[str, typer.Argument(help="A weight's name: see `anchorface doctor`.")]) -> None:
-    """Download a weight from the model hub into its cache; says under which licence."""
-    from anchorface.faces import weights
+def fetch_weights(
+    names: Annotated[list[str], typer.Argument(help="Weights (see `anchorface doctor`), or sets of them: `curate`, "
+                                               "`evaluate`, `klein`, `buffalo_l`, `antelopev2`.")],
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Fetch what is not for commercial use too: "
+                                                 "you keep to its licence.")] = False,
+) -> None:
+    """Download weights from where their authors publish them, go on where a download was cut off, check what came."""
+    from rich.progress import DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    entry = weights.weight(name)
-    console.print(f"{name}: {entry.licence}" + ("" if entry.commercial else ", not for commercial use"))
-    console.print(f"{weights.fetch(name)}")
+    from anchorface.faces.fetch import accept, fetch, wanted
+
+    entries = wanted(names)
+    for entry in entries:
+        said = "; ".join(filter(None, (entry.licence, entry.note)))
+        console.print(f"{entry.name}: {said}", highlight=False, soft_wrap=True)
+    accept(entries, accept_licence)
+    columns = TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn()
+    for entry in entries:
+        with Progress(*columns, TimeRemainingColumn(), console=console, disable=bool(entry.hub)) as progress:
+            task = progress.add_task(entry.name, total=None)
+            place = fetch(entry, lambda have, whole, task=task, shown=progress: shown.update(  # type: ignore[misc]
+                task, completed=have, total=whole))
+        console.print(f"{entry.name}: {place}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -60,7 +60,8 @@ class AdaFaceNet(nn.Module):
         return raw / norm, norm
 
     def load(self, state: Mapping[str, Tensor], name: str = "weights") -> None:
-        """Take parameters, strictly. `model.` prefixes and the classifier (`head.`) of a training run are dropped.
+        """Take parameters, strictly. `model.` prefixes and the classifier (`head.`) of a training run are dropped. The
+        authors' copies on the model hub have a `net.` prefix and take RGB, so their first layer's colours are turned.
 
         Raises:
             WeightsError: names or shapes that do not fit, with the first differences.
@@ -68,6 +69,10 @@ class AdaFaceNet(nn.Module):
         if any(key.startswith("model.") for key in state):
             state = {key.removeprefix("model."): v for key, v in state.items() if key.startswith("model.")}
         state = {key: v for key, v in state.items() if not key.startswith("head.")}
+        if any(key.startswith("net.") for key in state):
+            state = {key.removeprefix("net."): v for key, v in state.items()}
+            if (first := state.get("input_layer.0.weight")) is not None and first.ndim == 4:
+                state["input_layer.0.weight"] = first.flip(1)
         own = self.state_dict()
         missing = sorted(k for k in own if k not in state and not k.endswith("num_batches_tracked"))
         unknown = sorted(k for k in state if k not in own)

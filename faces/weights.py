@@ -1,4 +1,4 @@
-"""Each weight file by name: what it is, its hash, its licence, where it is looked for.
+"""Where the weights of the table are on this machine, and whether they are what they should be.
 
 A name stands for one file, or for a folder in diffusers' layout (config.json beside safetensors). They are looked for,
 in this order, in the folders of $ANCHORFACE_WEIGHTS (separated as $PATH is), in `weights/` of this repository, in
@@ -8,10 +8,13 @@ imported where it is asked.
 """
 
 import importlib.util
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from anchorface.faces.weight_table import WEIGHTS, Weight
+from anchorface.records.download import part_of
 from anchorface.records.errors import WeightsError
 from anchorface.records.hashes import sha256
 
@@ -19,150 +22,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weight:
-    """One weight file.
-
-    name: what recipes and commands say. file: its name on disk, with the pack's folder where there is one; a folder
-    ends in `/`. hub: the repository on the model hub that `fetch` takes it from; revision: the commit there, which
-    names every byte of it.
-    sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
-    commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
-    kind: `embedder`, `face encoder`, `detector`, `age`, `pose`, `origin`, `autoencoder`, `base` or `metric`. network:
-    an AdaFace network's or a face encoder's architecture, `mtcnn`, `dlib`, or how an ONNX embedder wants its input:
-    `rgb 0..255` or `rgb -1..1`.
-    package: the installed package that carries it; file is then the place there, and nothing of the package is
-    imported.
-    """
-
-    name: str
-    file: str
-    kind: str
-    licence: str
-    commercial: bool
-    url_hint: str
-    sha256: str | None = None
-    network: str = ""
-    note: str = ""
-    hub: str = ""
-    revision: str = ""
-    package: str = ""
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether the name stands for a folder."""
-        return self.file.endswith("/")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What `survey` found for one weight. state: `verified`, `hash not known`, `wrong hash` or `missing`."""
+    """What `survey` found for one weight. state: `verified`, `hash not known`, `wrong hash`, `fetched in part` or
+    `missing`.
+    """
 
     weight: Weight
     path: Path | None
     state: str
-
-
-def _carried(name: str, kind: str, network: str, note: str) -> Weight:
-    return Weight(name=name, file=f"{name}.safetensors", kind=kind, licence="Apache-2.0", commercial=True,
-                  url_hint="carried in this repository", network=network, note=note)
-
-
-def _adaface(name: str, network: str, note: str) -> Weight:
-    return Weight(name=name, file=f"{name}.ckpt", kind="embedder", licence="MIT", commercial=True,
-                  url_hint="github.com/mk-minchul/AdaFace", network=network, note=note)
-
-
-def _farl(epochs: int, note: str) -> Weight:
-    return Weight(name=f"farl_b16_ep{epochs}", file=f"FaRL-Base-Patch16-LAIONFace20M-ep{epochs}.pth",
-                  kind="face encoder", licence="MIT", commercial=True, url_hint="github.com/FacePerceiver/FaRL",
-                  network="farl", note=note)
-
-
-def _insightface(name: str, file: str, kind: str, url_hint: str, sha256: str | None, network: str = "",
-                 note: str = "") -> Weight:
-    return Weight(name=name, file=file, kind=kind, licence="InsightFace: non-commercial research", commercial=False,
-                  url_hint=url_hint, sha256=sha256, network=network, note=note)
-
-
-def _klein(name: str, part: str, kind: str, note: str) -> Weight:
-    return Weight(name=name, file=f"FLUX.2-klein-base-4B/{part}/", kind=kind, licence="Apache-2.0", commercial=True,
-                  url_hint=f"{KLEIN} on the model hub", note=note, hub=KLEIN, revision=KLEIN_REVISION)
-
-
-def _metric(name: str, file: str, licence: str, url_hint: str, sha256: str | None, note: str) -> Weight:
-    return Weight(name=name, file=file, kind="metric", licence=licence, commercial=True, url_hint=url_hint,
-                  sha256=sha256, note=note)
-
-
-KLEIN = "black-forest-labs/FLUX.2-klein-base-4B"
-KLEIN_REVISION = "a3b4f4849157f664bdbc776fd7453c2783562f4d"
-_PACKS = "github.com/deepinsight/insightface, model zoo"
-
-WEIGHTS: tuple[Weight, ...] = (
-    _carried("adaface_small", "embedder", "small", "the embedded default's identity network"),
-    _carried("judge_small", "embedder", "judge", "the embedded default's judge, trained apart on other identities"),
-    _carried("dlib_origin", "origin", "", "what all codes of dlib's network have in common"),
-    _carried("face_encoder_small", "face encoder", "small", "the embedded default's face-image encoder"),
-    _carried("autoencoder_tiny", "autoencoder", "", "128 px autoencoder of the tiny model"),
-    _carried("base_tiny", "base", "", "blind base restorer of the tiny model"),
-    _klein("flux2_klein_base_4b", "transformer", "base", "the real backbone, 4 B parameters"),
-    _klein("flux2_vae", "vae", "autoencoder", "the real backbone's autoencoder"),
-    _klein("flux2_klein_text_encoder", "text_encoder", "text encoder", "read once, by `anchorface prompt`"),
-    _klein("flux2_klein_tokenizer", "tokenizer", "tokenizer", "read once, by `anchorface prompt`"),
-    Weight(name="flux2_klein_prompt", file="flux2_klein_prompt.safetensors", kind="text", licence="Apache-2.0",
-           commercial=True, url_hint="made by `anchorface prompt`", note="the fixed prompts' embeddings"),
-    Weight(name="flux2_klein_attributes", file="flux2_klein_attributes.safetensors", kind="attributes",
-           licence="Apache-2.0", commercial=True, url_hint="made by `anchorface prompt --attributes`",
-           note="what the text encoder says of attributes"),
-    _adaface("adaface_ir50_ms1mv2", "ir_50", "the official repository's default"),
-    _adaface("adaface_ir50_webface4m", "ir_50", ""),
-    _adaface("adaface_ir101_webface12m", "ir_101", "the strongest of the official networks"),
-    _adaface("adaface_ir18_webface4m", "ir_18", ""),
-    _farl(16, "the face-image encoder that RG-IPFR names"),
-    _farl(64, ""),
-    _insightface("scrfd_2.5g_kps", "scrfd_2.5g_kps.onnx", "detector", "github.com/hpc203/scrfd-opencv",
-                 "846c13e2488b23a43228901c3732c5d40a6ca1ca8c1255d48c65db869d1e3d9d", note="the default detector"),
-    _insightface("scrfd_500m_kps", "scrfd_500m_kps.onnx", "detector", "github.com/hpc203/scrfd-opencv",
-                 "69b42f2bc7f3c2e23177a7dd84f68ca65ad97abdfcfb6a3c6544f55fe8d005a6", note="the fast detector"),
-    _insightface("mobilefacenet_y1_ms1m_112", "mobilefacenet_y1_ms1m_112.onnx", "embedder",
-                 "github.com/honghuCode/mobileFacenet-ncnn",
-                 "5cc6b3192b9f9a233909aa236ade0b8466d75efe22c63ebda708ef82584dccb1", "rgb 0..255",
-                 "the judge for photographs"),
-    Weight(name="mobileface_mit_112", file="mobileface_mit_112.onnx", kind="embedder", licence="MIT", commercial=True,
-           url_hint="github.com/statscol/poc-speed-detection", network="rgb 0..255",
-           sha256="93d017afe1233cfcfde10e9f4eedb079f5a65c7ab98be99b4db20c9677eb5f52"),
-    _insightface("genderage_v1", "genderage_v1.onnx", "age", "github.com/deepinsight/insightface",
-                 "ebbd66768654a64bcfe742bca446675cae62e2347be51bfa72417355c2246526",
-                 note="coarse: errors of 6 to 8 years"),
-    Weight(name="mtcnn", file="assets/weights/", kind="detector", licence="MIT", commercial=True, package="mtcnn",
-           url_hint="the package mtcnn 1.0.0", network="mtcnn", note="the default detector where SCRFD is not here",
-           sha256="4c3a7a1812f5496a18a9756d9bd09f7cb4c94609fcbe23bee6fc9de6de709b3e"),
-    Weight(name="dlib_resnet_v1", file="models/dlib_face_recognition_resnet_model_v1.dat", kind="embedder",
-           licence="CC0-1.0", commercial=True, package="face_recognition_models", network="dlib",
-           url_hint="the package face-recognition-models 0.3.0: the extra `dlib`",
-           sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-           note="tells people apart best of those for commercial use; `curate` takes it where it is here"),
-    Weight(name="fsanet_1x1", file="fsanet-1x1-iter-688590.onnx", kind="pose", licence="MIT", commercial=True,
-           url_hint="github.com/omasaht/headpose-fsanet-pytorch",
-           sha256="d85e90cb4b9d3a87e81bbfdcfcd130cbe0e175407042e439a570aa396c44eda6"),
-    Weight(name="fsanet_var", file="fsanet-var-iter-688590.onnx", kind="pose", licence="MIT", commercial=True,
-           url_hint="github.com/omasaht/headpose-fsanet-pytorch",
-           sha256="2877b1db98e3dc66468e90df8db4a21059facd1c3f107af91c6d4fe6476a03e1"),
-    _insightface("buffalo_l/det_10g", "buffalo_l/det_10g.onnx", "detector", _PACKS, None),
-    _insightface("buffalo_l/w600k_r50", "buffalo_l/w600k_r50.onnx", "embedder", _PACKS, None, "rgb -1..1"),
-    _insightface("antelopev2/scrfd_10g_bnkps", "antelopev2/scrfd_10g_bnkps.onnx", "detector", _PACKS, None),
-    _metric("niqe_pris_params", "niqe_pris_params.npz", "Apache-2.0", "github.com/XPixelGroup/BasicSR",
-            "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296", "NIQE's clean statistics"),
-    _metric("vgg16_imagenet", "vgg16-397923af.pth", "BSD-3-Clause", "torchvision's models, VGG16 IMAGENET1K_V1",
-            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0", "under DISTS and LPIPS (vgg)"),
-    _metric("alexnet_imagenet", "alexnet-owt-7be5be79.pth", "BSD-3-Clause",
-            "torchvision's models, AlexNet IMAGENET1K_V1", None, "under LPIPS (alex)"),
-    _metric("inception_fid", "weights-inception-2015-12-05-6726825d.pth", "Apache-2.0",
-            "github.com/toshas/torch-fidelity, release 0.2.0", None, "under FID and KID"),
-    _metric("inception_ffhq_512", "inception_FFHQ_512.pth", "Apache-2.0", "github.com/TencentARC/VQFR",
-            None, "FID's statistics of FFHQ at 512 px"),
-    _insightface("antelopev2/glintr100", "antelopev2/glintr100.onnx", "embedder", _PACKS, None, "rgb -1..1"),
-)
 
 
 def weight(name: str, kind: str = "") -> Weight:
@@ -193,17 +60,18 @@ def find(name: str, kind: str = "") -> Path:
         WeightsError: an unknown name, no such file (says where it looked), or a file of another hash.
     """
     entry = weight(name, kind)
-    path = _locate(entry)
+    path = locate(entry)
     if path is None:
         looked = "\n  ".join(str(folder) for folder in folders())
+        half = "only a part of it was fetched: there is " if in_part(entry) else ""
         raise WeightsError(
-            f"{name}: no {'folder' if entry.is_folder else 'file'} {entry.file} ({entry.licence}; published at "
+            f"{name}: {half}no {'folder' if entry.is_folder else 'file'} {entry.file} ({entry.licence}; published at "
             f"{entry.url_hint}) in\n  {looked}\n"
             "Put it into one of these folders, or name its folder in $ANCHORFACE_WEIGHTS"
-            + (f"; `anchorface fetch {name}` downloads it." if entry.hub else
+            + (f"; `anchorface fetch {name}` downloads {'the rest' if half else 'it'}." if entry.is_fetched else
                f", or install {entry.url_hint}." if entry.package else ".")
         )
-    expected = expected_sha256(entry)
+    expected = expected_sha256(entry, path)
     if expected is not None and sha256(path) != expected:
         raise WeightsError(
             f"{path}: its SHA-256 is {sha256(path)}, but {name} has {expected}. The file is damaged or another one: "
@@ -216,10 +84,10 @@ def survey() -> tuple[Survey, ...]:
     """Every entry of the table with where it is and whether its hash is right, for `anchorface doctor`."""
     rows = []
     for entry in WEIGHTS:
-        path, expected = _locate(entry), expected_sha256(entry)
+        path = locate(entry)
         if path is None:
-            state = "missing"
-        elif expected is None:
+            state = "fetched in part" if in_part(entry) else "missing"
+        elif (expected := expected_sha256(entry, path)) is None:
             state = "hash not known"
         else:
             state = "verified" if sha256(path) == expected else "wrong hash"
@@ -227,8 +95,25 @@ def survey() -> tuple[Survey, ...]:
     return tuple(rows)
 
 
-def expected_sha256(entry: Weight) -> str | None:
+def cache() -> Path:
+    """The folder that `anchorface fetch` writes to: the first of $ANCHORFACE_WEIGHTS, else `~/.cache/anchorface`."""
+    return folders()[0] if os.environ.get("ANCHORFACE_WEIGHTS", "").strip(os.pathsep) else folders()[-1]
+
+
+def fetched_file(entry: Weight) -> Path:
+    """Where `anchorface fetch` puts a weight's file, or its pack's archive."""
+    return cache() / (f"{entry.pack}.zip" if entry.pack else entry.copy or entry.file)
+
+
+def in_part(entry: Weight) -> bool:
+    """Whether a fetch of this weight was begun and has not ended."""
+    return part_of(fetched_file(entry)).is_file() or (entry.hub != "" and _in_hub_cache(entry, whole=False) is not None)
+
+
+def expected_sha256(entry: Weight, path: Path) -> str | None:
     """The hash a file must have: the table's, or for carried files the line in weights/SHA256SUMS."""
+    if entry.copy and path.name == entry.copy:
+        return entry.copy_sha256
     if entry.sha256 is not None:
         return entry.sha256
     sums = REPOSITORY / "weights" / "SHA256SUMS"
@@ -250,14 +135,14 @@ def present(name: str) -> bool:
     return True
 
 
-def _locate(entry: Weight) -> Path | None:
+def locate(entry: Weight) -> Path | None:
+    """Where a weight is, whatever its hash."""
     if entry.package and (found := _in_package(entry)) is not None:
         return found
     if entry.is_folder:
-        found = next((folder / entry.file for folder in folders() if (folder / entry.file / "config.json").is_file()
-                      or (folder / entry.file / "tokenizer_config.json").is_file()), None)
-        return found or _in_hub_cache(entry)
-    names = (entry.file, entry.file.rpartition("/")[2])
+        return next((folder / entry.file for folder in folders() if _is_whole(folder / entry.file)), None) \
+            or _in_hub_cache(entry)
+    names = (entry.file, entry.file.rpartition("/")[2], *filter(None, (entry.copy,)))
     candidates = (folder / name for folder in folders() for name in names)
     return next((path for path in candidates if path.is_file()), None)
 
@@ -268,35 +153,29 @@ def _in_package(entry: Weight) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def _in_hub_cache(entry: Weight) -> Path | None:
-    """The folder in the hub's cache, if all of it was downloaded."""
+def _in_hub_cache(entry: Weight, whole: bool = True) -> Path | None:
+    """The folder in the hub's cache, if all of it (or, with `whole` off, some of it) was downloaded."""
     if not entry.hub:
         return None
     from huggingface_hub import snapshot_download
 
     try:
-        whole = snapshot_download(entry.hub, revision=entry.revision, local_files_only=True)
+        snapshot = snapshot_download(entry.hub, revision=entry.revision, local_files_only=True)
     except (OSError, ValueError):
         return None
-    folder = Path(whole) / entry.file.split("/", 1)[1]
-    return folder if any(folder.glob("*.json")) else None
+    folder = Path(snapshot) / entry.part
+    return folder if (_is_whole(folder) if whole else folder.is_dir()) else None
 
 
-def fetch(name: str) -> Path:
-    """Download what a name stands for from the model hub into its cache, and say where it is.
-
-    Raises:
-        WeightsError: not on the hub, or the hub cannot be reached.
-    """
-    entry = weight(name)
-    if not entry.hub:
-        raise WeightsError(f"{name} is not on the model hub; it is published at: {entry.url_hint}")
-    from huggingface_hub import snapshot_download
-
-    part = entry.file.split("/", 1)[1]
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder in diffusers' layout has its description and all files that belong to it."""
+    if (folder / "tokenizer_config.json").is_file():
+        return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model"))
+    if not (folder / "config.json").is_file():
+        return False
     try:
-        whole = snapshot_download(entry.hub, revision=entry.revision,
-                                  allow_patterns=[f"{part}*.safetensors", f"{part}*.json", f"{part}*.txt"])
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{name}: cannot be downloaded from {entry.hub}: {str(error).splitlines()[0]}") from error
-    return Path(whole) / part
+        wanted = {name for index in folder.glob("*.safetensors.index.json")
+                  for name in json.loads(index.read_bytes())["weight_map"].values()}
+        return all((folder / name).is_file() for name in wanted) if wanted else any(folder.glob("*.safetensors"))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False

@@ -1,6 +1,7 @@
 """What this machine has and what is missing: hardware, engines, weights with their licences.
 
-`examine()` looks and returns rows; `show()` prints them. Nothing is downloaded and nothing is changed.
+`examine()` looks and returns rows, `proposal()` names the weights that are worth fetching; `show()` prints both.
+Nothing is downloaded and nothing is changed.
 """
 
 import importlib.metadata
@@ -15,12 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from anchorface.faces import weights
+from anchorface.faces.embed import CLUSTERER
+from anchorface.faces.fetch import proposed
 from anchorface.records.console import Console
+from anchorface.records.errors import ConfigurationError
 
 ENGINES = (
     "torch", "ray", "deepspeed", "mlflow", "diffusers", "pylance", "lance-ray", "webdataset", "pyarrow", "onnxruntime",
     "opencv-python-headless", "torchmetrics",
 )
+PURPOSES = ("curate", "train", "evaluate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +95,42 @@ def _weights() -> list[Finding]:
     return rows
 
 
-def show(console: Console | None = None) -> bool:
-    """Print the findings as a table. Returns whether nothing that the embedded default needs is missing."""
+def proposal(purpose: str = "", commercial: bool = False) -> tuple[str, ...]:
+    """The weights that this machine lacks and can use, a line each, and the command that gets them.
+
+    Args:
+        purpose: `curate`, `train`, `evaluate`, or all of them if empty. commercial: only what may be used commercially.
+
+    Raises:
+        ConfigurationError: another purpose.
+    """
+    if purpose not in ("", *PURPOSES):
+        raise ConfigurationError(f"--for {purpose}: it is {', '.join(PURPOSES)}")
+    purposes = (purpose,) if purpose else PURPOSES
+    entries = {entry.name: entry for each in purposes for entry in proposed(each, commercial, _gpu_gib())}
+    lines = [f"{entry.name}: " + "; ".join(filter(None, (entry.licence, entry.note))) for entry in entries.values()]
+    lines.insert(0, f"for {', '.join(purposes)}" + (" with commercial licences" if commercial else "")
+                 + (" these can be fetched:" if entries else " there is nothing to fetch"))
+    if entries:
+        accept = "" if all(entry.commercial for entry in entries.values()) else " --accept-licence"
+        lines.append(f"anchorface fetch {' '.join(entries)}{accept}")
+    if "curate" in purposes and not weights.present(CLUSTERER):
+        lines.append(f"pip install 'anchorface[dlib]'   ({CLUSTERER}: {weights.weight(CLUSTERER).note})")
+    return tuple(lines)
+
+
+def _gpu_gib() -> float:
+    """Memory of the largest GPU."""
+    return max((torch.cuda.get_device_properties(number).total_memory / 2**30
+                for number in range(torch.cuda.device_count())), default=0.0)
+
+
+def show(console: Console | None = None, purpose: str = "", commercial: bool = False) -> bool:
+    """Print the findings as a table, and the proposal. Returns whether nothing that the embedded default needs is
+    missing.
+    """
     console = console or Console()
+    proposed_lines = proposal(purpose, commercial)
     findings = examine()
     table = Table(title="anchorface doctor", show_lines=False)
     for column in ("", "what", "state", "detail"):
@@ -103,4 +141,6 @@ def show(console: Console | None = None) -> bool:
     console.print(table)
     missing = [row.subject for row in findings if row.state == "missing"]
     console.print("everything that the demo needs is here" if not missing else f"missing: {', '.join(missing)}")
+    for line in proposed_lines:
+        console.print(line, highlight=False, soft_wrap=True)
     return not missing

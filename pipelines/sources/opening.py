@@ -8,9 +8,7 @@ answer must come within a time. Which addresses a table may name at all is decid
 
 import errno
 import io
-import ipaddress
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -20,13 +18,13 @@ from pyarrow import fs
 from anchorface.pipelines.sources.address import is_text, is_web, local_path, printable
 from anchorface.records.errors import PhotoError
 from anchorface.records.storage import filesystem
+from anchorface.records.web import private_allowed, public_socket
 
 BUFFER = 2**16
 LARGEST_FETCH = 2**26
 """Bytes of one photograph from the web, at most: 64 MiB (our choice)."""
 FETCH_SECONDS = 30.0
 """For one answer of a server, from the name's resolution to the last byte."""
-FETCH_PRIVATE = "ANCHORFACE_FETCH_PRIVATE"
 CHUNK = 2**16
 
 
@@ -118,23 +116,14 @@ def _web(seconds: float = FETCH_SECONDS) -> Any:
     import aiohttp
     import fsspec
 
-    kept_out = {} if os.environ.get(FETCH_PRIVATE) == "1" else {"get_client": _public_client}
+    kept_out = {} if private_allowed() else {"get_client": _public_client}
     return fsspec.filesystem("http", client_kwargs={"timeout": aiohttp.ClientTimeout(total=seconds)}, **kept_out)
 
 
 async def _public_client(**settings: Any) -> Any:
     import aiohttp
 
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **settings)
-
-
-def _public_socket(address: Any) -> socket.socket:
-    """A socket for an address that a name was resolved to; refused where that is no address of the public internet."""
-    family, kind, protocol, _, place = address
-    if not ipaddress.ip_address(str(place[0]).partition("%")[0]).is_global:
-        raise PermissionError(errno.EACCES, f"{place[0]} is not on the public internet; set {FETCH_PRIVATE}=1 to fetch "
-                                            "from your own network")
-    return socket.socket(family, kind, protocol)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=public_socket), **settings)
 
 
 class _WebFile(io.RawIOBase):

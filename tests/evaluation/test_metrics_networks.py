@@ -1,5 +1,6 @@
 """LPIPS, DISTS, FID and KID against torchmetrics' own classes, and NIQE against pyiqa's values."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from anchorface.evaluation.metrics import METRICS, metric_names, open_metrics, p
 from anchorface.evaluation.metrics.inception import FEATURES, Inception
 from anchorface.evaluation.metrics.landmarks import landmark_distance
 from anchorface.evaluation.metrics.niqe import Niqe, fitted, halved
+from anchorface.faces import weights
 from anchorface.faces.detect import Detector
 from anchorface.faces.images import read_photo
 from anchorface.faces.tensors import load_state
 from anchorface.faces.weights import find
 from anchorface.records import ConfigurationError, DataError, rng
+from anchorface.records.hashes import sha256
 from tests.evaluation.layouts import face
 
 PYIQA = {
@@ -157,6 +160,8 @@ def test_weights_by_name_open_a_metric_with_their_hash(tmp_path: Path, monkeypat
     torch.save({f"features.{name}": value for name, value in layers.state_dict().items()},
                tmp_path / "alexnet-owt-7be5be79.pth")
     monkeypatch.setenv("ANCHORFACE_WEIGHTS", str(tmp_path))
+    ours = replace(weights.weight("alexnet_imagenet"), sha256=sha256(tmp_path / "alexnet-owt-7be5be79.pth"))
+    monkeypatch.setattr(weights, "WEIGHTS", (ours, *(w for w in weights.WEIGHTS if w.name != ours.name)))
     opened, = open_metrics(("lpips_alex",), 128)
     assert not opened.measure.absent and "alexnet_imagenet " in opened.measure.source and opened.values is not None
     one, other = np.stack([face(0, 0)] * 2), np.stack([face(0, 0), face(1, 0)])

@@ -113,6 +113,19 @@ def test_a_batch_never_changes_a_bit_of_a_torch_embedding(
         np.testing.assert_array_equal(network.embed(crops[start:stop])[0], together[start:stop])
 
 
+@pytest.mark.parametrize("prefix", ["net.", "model.net."])
+def test_the_authors_copies_for_the_other_order_of_colours_are_the_same_network(
+    prefix: str, official: tuple[Path, AdaFaceNet]
+) -> None:
+    state = {f"{prefix}{name}": value for name, value in official[1].state_dict().items()}
+    state[f"{prefix}input_layer.0.weight"] = state[f"{prefix}input_layer.0.weight"].flip(1)
+    network = AdaFaceNet("ir_18")
+    network.load(state)
+    assert all(torch.equal(value, official[1].state_dict()[name]) for name, value in network.state_dict().items())
+    with pytest.raises(WeightsError, match="shapes"):
+        AdaFaceNet("ir_18").load(state | {f"{prefix}input_layer.0.weight": torch.zeros(3)})
+
+
 def test_a_checkpoint_of_another_architecture_is_refused_by_name(official: tuple[Path, AdaFaceNet]) -> None:
     with pytest.raises(WeightsError, match=r"adaface_ir18_webface4m.*'small'"):
         AdaFaceNet("small").load(load_state(official[0]), str(official[0]))

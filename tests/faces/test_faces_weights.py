@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from anchorface.faces.weight_table import PACKS
 from anchorface.faces.weights import WEIGHTS, find, folders, survey, weight
 from anchorface.records.errors import WeightsError
 
@@ -43,8 +44,10 @@ def test_packs_are_found_by_name_in_their_own_folder(folder: Path) -> None:
     pack.mkdir(parents=True)
     for name in ("det_10g.onnx", "w600k_r50.onnx"):
         (pack / name).write_bytes(b"")
-    assert find("buffalo_l", "detector") == pack / "det_10g.onnx"
-    assert find("buffalo_l", "embedder") == find("buffalo_l/w600k_r50") == pack / "w600k_r50.onnx"
+    places = {row.weight.name: (row.path, row.state) for row in survey()}
+    for kind, name in (("detector", "det_10g"), ("embedder", "w600k_r50")):
+        assert weight("buffalo_l", kind).name == f"buffalo_l/{name}"
+        assert places[f"buffalo_l/{name}"] == (pack / f"{name}.onnx", "wrong hash")
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -52,6 +55,18 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         weight("scrfd_9000")
     with pytest.raises(WeightsError, match="embedder"):
         weight("scrfd_2.5g_kps", "embedder")
+
+
+def test_an_address_stands_only_beside_a_hash_and_a_hub_beside_a_commit() -> None:
+    assert sum(entry.is_fetched for entry in WEIGHTS) >= 19
+    for entry in WEIGHTS:
+        if entry.url:
+            assert re.fullmatch(r"[0-9a-f]{64}", entry.copy_sha256 or entry.sha256 or "")
+            assert entry.url.startswith("https://") and entry.url.endswith(Path(entry.copy or entry.file).suffix)
+        if entry.pack:
+            assert entry.sha256 and re.fullmatch(r"[0-9a-f]{64}", PACKS[entry.pack])
+        assert (entry.copy != "") == (entry.copy_sha256 is not None)
+        assert bool(entry.hub) == bool(entry.revision)
 
 
 def test_every_weight_has_a_licence_and_only_free_ones_are_called_commercial() -> None:
@@ -73,10 +88,21 @@ def test_what_comes_from_the_hub_is_of_the_pinned_commit_or_not_taken(
         for commit, found in (("0" * 40, False), (entry.revision, True)):
             place = cache / "snapshots" / commit / entry.file.split("/", 1)[1]
             place.mkdir(parents=True)
-            (place / "config.json").write_text("{}")
+            if "tokenizer" in entry.name:
+                (place / "tokenizer_config.json").write_text("{}")
+                rest = [place / "tokenizer.json"]
+            else:
+                (place / "config.json").write_text("{}")
+                (place / "model.safetensors.index.json").write_text('{"weight_map": {"a": "1.safetensors", "b": "2"}}')
+                rest = [place / "1.safetensors", place / "2"]
             (cache / "refs").mkdir(exist_ok=True)
             (cache / "refs" / "main").write_text(commit)
             if found:
+                for file in rest:  # a folder that lacks a file is not taken
+                    with pytest.raises(WeightsError, match="only a part of it"):
+                        find(entry.name)
+                    assert {row.weight.name: row.state for row in survey()}[entry.name] == "fetched in part"
+                    file.write_bytes(b"")
                 assert find(entry.name) == place
             else:
                 with pytest.raises(WeightsError):

@@ -17,6 +17,7 @@ from anchorface.pipelines.sources.films import Film
 from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.addresses import is_percent, join
 from anchorface.records.errors import PhotoError
+from anchorface.records.web import FETCH_PRIVATE
 
 INSIDE = ("one.jpg", "a.tar#m.jpg@0+10", "t.parquet#image@0", "f.mp4#t=0.000", "one.jpg#t=0.000", "one.jpg#x@0+9")
 
@@ -70,14 +71,14 @@ def test_no_form_of_an_address_reaches_this_machine(server, tmp_path):
 
 
 def test_a_server_is_asked_for_the_file_alone(server, tmp_path, monkeypatch):
-    monkeypatch.setenv(opening.FETCH_PRIVATE, "1")
+    monkeypatch.setenv(FETCH_PRIVATE, "1")
     pq.write_table(pa.table({"url": [f"http://{server}/{place}" for place in INSIDE[1:4]]}), tmp_path / "t.parquet")
     ingest(str(tmp_path / "t.parquet"), str(tmp_path / "out"), fetch=True, concurrency=0)
     assert set(_Server.asked) == {"/a.tar", "/t.parquet", "/f.mp4"}
 
 
 def test_what_comes_from_the_web_is_bounded_in_bytes_and_in_time(server, monkeypatch):
-    monkeypatch.setenv(opening.FETCH_PRIVATE, "1")
+    monkeypatch.setenv(FETCH_PRIVATE, "1")
     with pytest.raises(PhotoError, match="too large"):
         opening.fetch(f"http://{server}/bomb.jpg")
     begun = time.monotonic()
