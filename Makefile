@@ -15,7 +15,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Ray, DeepSpeed and the tests start dozens of processes: without compiled modules each needs ten seconds more to import.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test cluster-test lint types environment lock licences advisories benchmarks clean help
+.PHONY: demo test cluster-environment cluster-test lint types environment lock licences advisories benchmarks clean help
 
 help:
 	@echo "make demo [PHOTOS=folder] [OUT=folder]   photographs in, a trained and judged restorer and a report page out (synthetic people: 17 to 31 minutes on two cores that compute bfloat16)"
@@ -48,7 +48,12 @@ demo: $(READY)
 test: $(READY)
 	@$(BIN)/python -m pytest -q --durations=15 --numprocesses 2 --dist loadfile
 
-cluster-test: $(READY)
+# What Ray needs for its dashboard, jobs and metrics, beside the rest: each Ray of one's own then takes 44 MB more, and
+# ports that others may have. So it is for a cluster's nodes, and for those who test clusters.
+cluster-environment: $(READY)
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --require-hashes --requirements cluster.lock
+
+cluster-test: cluster-environment
 	@$(BIN)/python -m pytest -q -m cluster --durations=15 --timeout=3600
 
 lint: $(READY)
@@ -58,12 +63,15 @@ lint: $(READY)
 benchmarks: $(READY)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-# One lock for CPU and CUDA: every package but torch and what only torch asks for, with the hashes of all its files.
+# One lock for CPU and CUDA: every package but torch and what only torch asks for, with the hashes of all its files; and
+# one of what the extra `cluster` adds to it.
+lock: EXPORT = $(BIN)/uv export --quiet --prune torch --no-emit-project --no-header --no-annotate --all-groups \
+  --all-extras --no-extra noncommercial
 lock:
-	@$(BIN)/uv lock --quiet && $(BIN)/uv export --quiet --prune torch --no-emit-project --no-header \
-	  --no-annotate --all-groups --all-extras --no-extra noncommercial > requirements.lock && rm uv.lock
+	@$(BIN)/uv lock --quiet && $(EXPORT) --no-extra cluster > requirements.lock && $(EXPORT) \
+	  $$(sed -n 's/^\([^=[:space:]]*\)==.*/--no-emit-package \1/p' requirements.lock) > cluster.lock && rm uv.lock
 
-licences: $(READY)
+licences: cluster-environment
 	@$(BIN)/python -m anchorface.infra.supply licences
 
 advisories: $(READY)

@@ -1,12 +1,13 @@
 """What this project is built on: the licences of every pinned package, and known advisories against their versions.
 
-In: `requirements.lock`, and what is installed here. Out: `docs/licences.md` (`make licences`), and what the advisory
-service says (`make advisories`). Run as `python -m anchorface.infra.supply licences|advisories`.
+In: `requirements.lock` and `cluster.lock`, and what is installed here. Out: `docs/licences.md` (`make licences`), and
+what the advisory service says (`make advisories`). Run as `python -m anchorface.infra.supply licences|advisories`.
 
 A wheel may carry libraries under other licences than its own: those beside its modules (`<package>.libs/`) are listed,
 and those under the GPL and LGPL named as such. What is linked into a module or stands elsewhere is not seen.
 """
 
+import contextlib
 import importlib.metadata
 import re
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 from anchorface.records.errors import ConfigurationError, StorageError
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCK, NOTICE = ROOT / "requirements.lock", ROOT / "docs" / "licences.md"
+LOCKS, NOTICE = (ROOT / "requirements.lock", ROOT / "cluster.lock"), ROOT / "docs" / "licences.md"
 FFMPEG = ("libavcodec", "libavdevice", "libavfilter", "libavformat", "libavutil", "libswresample", "libswscale")
 GPL = {"libx264": "GPL-2.0-or-later", "libx265": "GPL-2.0-or-later"}
 LGPL = dict.fromkeys(FFMPEG, "LGPL-2.1-or-later (FFmpeg)") | {
@@ -36,9 +37,9 @@ SERVICE = "api.osv.dev"
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*([^\\]+?))?\s*\\?$", re.MULTILINE)
 HEAD = """# Licences of what this is built on
 
-`make licences` writes this page from `requirements.lock` and the packages installed on Linux (x86-64); torch and what
-only torch asks for are installed for each machine and are not in the lock. The project's own licence is Apache-2.0.
-Weights have licences of their own: `anchorface doctor`.
+`make licences` writes this page from `requirements.lock`, `cluster.lock` and the packages installed on Linux (x86-64);
+torch and what only torch asks for are installed for each machine and are in no lock. The project's own licence is
+Apache-2.0. Weights have licences of their own: `anchorface doctor`.
 
 ## Parts of wheels under the GPL and LGPL
 
@@ -48,6 +49,11 @@ them be under the GPL, with its source; installing from the registry hands on no
 | package | part | licence |
 | --- | --- | --- |
 """
+
+
+def locked() -> str:
+    """The locks that lie beside the code, one after the other; nothing if there are none."""
+    return "".join(lock.read_text() for lock in LOCKS if lock.exists())
 
 
 def pins(text: str) -> list[tuple[str, str, str]]:
@@ -67,7 +73,8 @@ def notice(text: str) -> str:
             found = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             if not marker:
-                raise ConfigurationError(f"{name} {version} is not installed: `make environment` installs it") from None
+                raise ConfigurationError(f"{name} {version} is not installed: `make cluster-environment` installs "
+                                         "it") from None
             rows.append(f"| {name} | {version} | not installed here ({marker}) | |")
             continue
         if found.version != version:
@@ -86,6 +93,18 @@ def notice(text: str) -> str:
     said = "\n".join(f"| {name} | {part} | {terms} |" for name, part, terms in parts)
     return (f"{HEAD}{said}\n\n## Packages\n\n| package | version | licence | libraries inside |\n"
             "| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n")
+
+
+def differing(text: str) -> list[str]:
+    """Packages that are installed in another version than a lock says, as `numpy 2.1.0 (2.4.6)`; one that is not
+    installed is none, since a lock also holds what only tests need."""
+    found = []
+    for name, version, marker in pins(text):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            here = importlib.metadata.version(name)
+            if here != version and not marker:
+                found.append(f"{name} {here} ({version})")
+    return found
 
 
 def licence(found: importlib.metadata.Distribution) -> str:
@@ -134,11 +153,11 @@ def advisories(text: str) -> int:
 def main(words: list[str]) -> int:
     """Carry out `licences` or `advisories`."""
     if words == ["licences"]:
-        NOTICE.write_text(notice(LOCK.read_text()))
+        NOTICE.write_text(notice(locked()))
         return 0
     if words == ["advisories"]:
         try:
-            return advisories(LOCK.read_text())
+            return advisories(locked())
         except StorageError as error:
             print(error, file=sys.stderr)
             return 2

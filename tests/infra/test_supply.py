@@ -13,17 +13,18 @@ from anchorface.infra import supply
 from anchorface.records.errors import ConfigurationError, StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK = (ROOT / "requirements.lock").read_text()
+LOCK, BESIDE = ((ROOT / name).read_text() for name in ("requirements.lock", "cluster.lock"))
 
 
 def test_every_pin_has_the_hashes_of_its_files_and_make_asks_for_them() -> None:
-    entries = [entry for entry in re.split(r"\n(?=\S)", LOCK.strip()) if entry]
-    assert len(entries) == len(supply.pins(LOCK)) > 150
+    entries = [entry for entry in re.split(r"\n(?=\S)", supply.locked().strip()) if entry]
+    assert len(entries) == len(supply.pins(LOCK)) + len(supply.pins(BESIDE)) > 150
+    assert not {name for name, *_ in supply.pins(LOCK)} & {name for name, *_ in supply.pins(BESIDE)}
     assert all("--hash=sha256:" in entry for entry in entries)
     assert not re.search(r"^torch==|^nvidia", LOCK, re.MULTILINE), "the machine decides torch's build"
     lines = (ROOT / "Makefile").read_text().splitlines()
     installs = [line for line in lines if re.search(r"--requirements? \S+\.lock", line)]
-    assert len(installs) == 2 and all("--require-hashes" in line for line in installs)
+    assert len(installs) == 3 and all("--require-hashes" in line for line in installs)
 
 
 def test_a_package_of_another_hash_is_not_installed(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_package_of_another_hash_is_not_installed(tmp_path: Path) -> None:
 def test_the_page_names_every_package_and_what_is_under_the_gpl() -> None:
     page, now = supply.NOTICE.read_text(), supply.notice(LOCK)
     assert page.startswith(supply.HEAD) and now.startswith(supply.HEAD)
-    for name, version, marker in supply.pins(LOCK):
+    for name, version, marker in supply.pins(supply.locked()):
         assert marker or f"| {name} | {version} | " in page, "`make licences` writes it"
     for row in ("| av | libx264 | GPL-2.0-or-later |", "| pillow-heif | libx265 | GPL-2.0-or-later |",
                 "| opencv-python-headless | libavcodec | LGPL-2.1-or-later (FFmpeg) |"):
@@ -60,7 +61,7 @@ def test_the_page_names_every_package_and_what_is_under_the_gpl() -> None:
 def test_libraries_are_known_without_their_hashes_and_a_lock_of_others_is_told() -> None:
     files = ["av.libs/libx264-1a2b.so.164", "av.libs/libx264-1a2b.so", "av/core.so", "x/.dylibs/libheif.1.dylib"]
     assert supply.libraries(files) == ["libheif", "libx264"]
-    with pytest.raises(ConfigurationError, match="make environment"):
+    with pytest.raises(ConfigurationError, match="make cluster-environment"):
         supply.notice("no-such-thing==1.0 \\\n    --hash=sha256:00\n")
     with pytest.raises(ConfigurationError, match=r"and not 0\.0\.1"):
         supply.notice("numpy==0.0.1 \\\n    --hash=sha256:00\n")
