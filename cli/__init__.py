@@ -1,6 +1,7 @@
 """The one command `anchorface`: a module per line of work, a verb a few lines each."""
 
 from anchorface.cli import (
+    cluster,
     curation,
     datasets,
     erasure,
@@ -21,6 +22,6 @@ from anchorface.cli import (
 from anchorface.cli.app import app
 
 __all__ = [
-    "app", "curation", "datasets", "erasure", "jobs", "judging", "machine", "people", "pictures", "quality",
+    "app", "cluster", "curation", "datasets", "erasure", "jobs", "judging", "machine", "people", "pictures", "quality",
     "references", "runs", "search", "sweeps", "training", "verify", "weights",
 ]

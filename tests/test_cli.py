@@ -12,6 +12,7 @@ VERBS = {
     "demo", "doctor", "corpus", "curate", "dropped", "recipes", "train", "restore", "evaluate", "degrade",
     "audit", "merge", "split", "reject", "label", "decisions", "references", "who", "versions", "diff", "erase", "norm",
     "fetch", "prompt", "export", "plan", "shards", "verify", "sweep", "submit", "jobs", "logs", "cancel",
+    "ray-cluster",
 }
 
 

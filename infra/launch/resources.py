@@ -16,22 +16,24 @@ class Resources:
     """Machines, memory and time of one piece of work.
 
     nodes: machines that carry the work. local: 1. slurm: `--nodes`, one Ray over all. ray: the cluster must have so
-    many. kubernetes: a head and nodes - 1 workers.
+    many. kubernetes: so many workers, beside a head that carries nothing.
     cpus, gpus: of each node. cpus 0: slurm gives the whole node (`--exclusive`), the others ask for nothing. local: so
     many must be here. slurm: `--cpus-per-task`, `--gpus-per-node`. ray: the cluster must have such nodes. kubernetes:
-    requests and limits.
+    requests and limits; CPUs are needed.
     memory_gib: of each node; 0: what the launcher gives. local, ray: so much must be there. slurm: `--mem`. kubernetes:
-    request and limit.
+    request and limit, needed.
     feed_nodes, feed_cpus: machines without GPUs beside them, for the feed, and the CPUs of each, 0 as above. slurm: the
-    second part of a heterogeneous job. kubernetes: a worker group of its own. local and ray: none.
+    second part of a heterogeneous job. kubernetes: a worker group of its own, whose CPUs are needed. local and ray:
+    none.
     queue: slurm's partition, kubernetes' Kueue queue; local and ray have none.
     minutes: after so long the work ends in good order, and the same command goes on; 0: no limit. slurm: `--time`,
-    SIGTERM GRACE seconds before, and it is begun again where it stopped. local: SIGTERM. kubernetes:
-    activeDeadlineSeconds. ray: none.
+    SIGTERM GRACE seconds before, and it is begun again where it stopped. local: SIGTERM. ray, kubernetes: SIGTERM
+    GRACE seconds before, counted from the first process of the work.
     preemptible: the work may be put on machines that are taken away. slurm: no effect, the queue decides, and work that
-    was ended is always begun again. kubernetes: tolerations of spot nodes. local and ray: no effect.
+    was ended is always begun again. kubernetes: tolerations of spot nodes, and work that failed is begun again,
+    twice. local and ray: no effect.
     image: of a container. slurm: a file `NAME.sif` is run by Apptainer, all else by Pyxis. kubernetes: of all pods, and
-    needed. ray: of the job's runtime environment. local: none.
+    needed. local and ray: none.
     account: slurm's; the others have none.
     """
 
