@@ -23,14 +23,14 @@ def submit(
     context: typer.Context,
     verb: Annotated[str, typer.Argument(help="curate, train, sweep, evaluate or restore.")],
     words: Annotated[list[str] | None, typer.Argument(help="Its own arguments and options, as ever.")] = None,
-    on: Annotated[str, typer.Option(help="Who carries it out: local or slurm.")] = "local",
+    on: Annotated[str, typer.Option(help="Who carries it out: local, ray, slurm or kubernetes.")] = "local",
     nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
     cpus: Annotated[int, typer.Option(help="CPUs of each; 0: what the launcher gives.")] = 0,
     gpus: Annotated[int, typer.Option(help="GPUs of each.")] = 0,
     memory: Annotated[int, typer.Option(help="GiB of each; 0: what the launcher gives.")] = 0,
     feed_nodes: Annotated[int, typer.Option(help="Machines without GPUs beside them, for the feed.")] = 0,
     feed_cpus: Annotated[int, typer.Option(help="CPUs of each of those.")] = 0,
-    queue: Annotated[str, typer.Option(help="Slurm's partition.")] = "",
+    queue: Annotated[str, typer.Option(help="Slurm's partition, or Kueue's queue.")] = "",
     minutes: Annotated[int, typer.Option(help="Time limit; 0: none.")] = 0,
     preemptible: Annotated[bool, typer.Option("--preemptible", help="Spot machines will do.")] = False,
     image: Annotated[str, typer.Option(help="Container image; for Slurm by Apptainer (NAME.sif) or Pyxis.")] = "",
@@ -47,7 +47,7 @@ def submit(
     clean: Annotated[bool, typer.Option("--clean", help="Refuse code with changes that are not committed.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Print its log to the end; 1 unless it succeeded.")] = False,
 ) -> None:
-    """Hand a verb to this machine or to Slurm: submit OPTIONS VERB ITS-OWN-WORDS."""
+    """Hand a verb to this machine, a Ray cluster, Slurm or Kubernetes: submit OPTIONS VERB ITS-OWN-WORDS."""
     from anchorface.infra.launch import launcher
     from anchorface.infra.launch.resources import Resources
     from anchorface.infra.launch.work import work

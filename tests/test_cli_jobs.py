@@ -22,7 +22,7 @@ def run(*words: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (("--on", "lsf", "train", "a", "b"), "it is one of local, slurm"),
+    (("--on", "lsf", "train", "a", "b"), "it is one of local, ray, slurm, kubernetes"),
     (("erase", "a"), "only curate, train"),
     (("train", "a", "b", "--lerning", "1"), "--lerning"),
     (("train", "a"), "Missing argument"),

@@ -1,4 +1,4 @@
-"""Work handed to machines: to this one, to Slurm.
+"""Work handed to machines: to this one, to a Ray cluster, to Slurm, to Kubernetes.
 
 In: a verb with its words (`work`) and what it needs (`Resources`). Out: a `Submission`, whose state, log and end are
 asked of the same launcher.
@@ -10,7 +10,7 @@ from typing import cast
 from anchorface.infra.launch.submission import Launcher
 from anchorface.records import ConfigurationError
 
-LAUNCHERS = {"local": "Local", "slurm": "Slurm"}
+LAUNCHERS = {"local": "Local", "ray": "Ray", "slurm": "Slurm", "kubernetes": "Kubernetes"}
 """Module -> the class in it, loaded when it is asked for."""
 
 

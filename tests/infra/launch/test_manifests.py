@@ -10,6 +10,7 @@ import pytest
 import ray
 import yaml
 
+from anchorface.infra.launch import LAUNCHERS, launcher
 from anchorface.infra.launch.kubernetes import manifests
 from anchorface.infra.launch.order import ORDER, Order
 from anchorface.infra.launch.resources import Resources
@@ -55,6 +56,12 @@ def test_the_manifests_of_five_kinds_of_run_are_valid(shared_data: Path, verb: s
         check(each, shared_data / "schemas")
         assert yaml.safe_load(rayjob.text(each)) == each
     assert "s3cret" not in json.dumps(made[:2]), "pods refer to a secret, and do not hold it"
+
+
+def test_every_launcher_is_there() -> None:
+    for name, called in LAUNCHERS.items():
+        assert type(launcher(name)).__name__ == called
+    assert set(LAUNCHERS) == {"local", "ray", "slurm", "kubernetes"}
 
 
 def test_an_unknown_field_is_an_error_wherever_it_stands(shared_data: Path) -> None:
