@@ -50,8 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 ENGINES = {"ray", "deepspeed", "mlflow"}
 ENGINE_FREE = {"records", "degradation", "faces", "synthetic", "models", "identity_index", "evaluation"}
 RANDOM_CALLS = ("random.", "np.random.", "numpy.random.", "torch.rand", "torch.manual_seed")
-PIPELINES_FOR_TRAINING = ("feed.", "stages.cluster.")
-"""What training may import of pipelines: a folder, and one file."""
+PIPELINES_FOR_TRAINING = ("feed.", "stages.cluster.", "stages.metrics.")
+"""What training may import of pipelines: a folder, and two files."""
 MOST_LAYERS = {"pipelines": 7}
 
 

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 
 from anchorface.models.checkpoint import Description
+from anchorface.pipelines.stages.metrics import Metrics
+from anchorface.records.addresses import redacted
 from anchorface.records.lines import Lines
 from anchorface.records.patience import Patience
 from anchorface.records.storage import join
@@ -26,7 +28,7 @@ from anchorface.training.networks import Networks
 from anchorface.training.preview import Pictures, fixed_batch, grid, restore
 from anchorface.training.record import Measures
 from anchorface.training.system_metrics import SystemMetrics
-from anchorface.training.throughput import Operations, RayGauges, Throughput, device_rate, tokens_per_sample
+from anchorface.training.throughput import Operations, Throughput, device_rate, tokens_per_sample
 from anchorface.training.tracking import Tracker
 from anchorface.training.validation import Validation
 
@@ -72,7 +74,7 @@ class Observer:
         self.operations = Operations(recipe)
         self.throughput = Throughput(lambda n: tokens_per_sample(recipe, n), self.operations,
                                      device_rate(device, recipe.precision))
-        self.gauges = RayGauges(job.run_folder) if writes and job.execution.workers else None
+        self.gauges = Metrics("training", run=redacted(job.run_folder)) if writes and job.execution.workers else None
         self.steps: list[Step] = []
 
     def begin(self, clock: int, extra: dict[str, Any]) -> None:
@@ -111,8 +113,6 @@ class Observer:
         elif steps:
             told = self.throughput.line([rank.tolist() for rank in ranks])
             self._metrics(self.progress.write(clock, steps, measures, told), clock)
-            if self.gauges:
-                self.gauges.set(told)
 
     def shows(self, clock: int) -> bool:
         """Whether something is due that needs the averaged network."""
@@ -199,6 +199,8 @@ class Observer:
     def _metrics(self, values: dict[str, float], clock: int) -> None:
         if self.tracker:
             self.tracker.metrics(values, clock)
+        if self.gauges:
+            self.gauges.set({**values, "clock": clock, "positions": self.job.recipe.positions})
 
 
 class Progress:

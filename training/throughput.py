@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 import torch
 
@@ -205,35 +204,6 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
-
-
-class RayGauges:
-    """A line's numbers as Ray's metrics, `anchorface_throughput_...`, where this process is one of Ray's.
-
-    Ray shows them at its nodes' metrics ports, where its agent runs (`ray[default]`; the lock does not install it).
-    """
-
-    def __init__(self, run: str) -> None:
-        self.run = run
-        self._gauges: dict[str, Any] = {}
-
-    def set(self, values: Mapping[str, float]) -> None:
-        """Show the newest values; without Ray nothing happens."""
-        import ray
-        from ray.util.metrics import Gauge
-
-        if not ray.is_initialized():
-            return
-        for key, value in values.items():
-            name = gauge_name(key)
-            if name not in self._gauges:
-                self._gauges[name] = Gauge(name, description=f"anchorface {key}", tag_keys=("run",))
-            self._gauges[name].set(float(value), tags={"run": self.run})
-
-
-def gauge_name(key: str) -> str:
-    """A number's name as Ray and Prometheus allow it."""
-    return "anchorface_" + "".join(letter if letter.isalnum() else "_" for letter in key)
 
 
 def summary(lines: Sequence[Mapping[str, float]]) -> str:

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import ray
 from ray._private import ray_constants
+from ray._private.utils import get_dashboard_dependency_error
 from ray.data import DataContext
 
-from anchorface.records import scratch
+from anchorface.records import metrics_targets, scratch
 from anchorface.records.errors import ConfigurationError
 from anchorface.records.lineage import code_hash
 from anchorface.records.storage import private_files
@@ -141,6 +142,7 @@ def _start(num_cpus: int | None) -> None:
                          _node_ip_address=LOOPBACK, _temp_dir=str(folders[0] / "ray"),
                          object_spilling_directory=str(folders[-1] / "spilled"))
             atexit.register(_end, folders)
+            _announce()
             return
         except Exception as error:  # Ray raises whatever its parts raise, a bare Exception for a late one
             _end(folders)
@@ -172,8 +174,15 @@ def _quiet() -> Iterator[None]:
             os.write(2, b"".join(line for line in said if not re.search(rb"logging\.cc:\d+: Set ray log level", line)))
 
 
+def _announce() -> None:
+    """Tell Prometheus where this Ray shows its numbers, if it has the agent that does so."""
+    if get_dashboard_dependency_error() is None:
+        metrics_targets.announce([f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in ray.nodes()])
+
+
 def _end(folders: list[Path]) -> None:
     """Ray ends, with all processes that name its folder, and the folders go."""
     with contextlib.suppress(Exception):
         ray.shutdown()
+    metrics_targets.withdraw()
     scratch.end(folders)

@@ -6,7 +6,7 @@ error, so that a verb's own output stays clean.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -15,11 +15,13 @@ from rich.progress import Progress as Bars
 
 from anchorface.records.console import Console
 
-EVERY_SECONDS = 5.0
+EVERY_SECONDS, EVERY_LOOK = 5.0, 1.0
 
 
 class StageProgress:
-    """One stage's progress: rows done, and counts by name (`dropped`, `faces`, ...)."""
+    """One stage's progress: rows done, and counts by name (`dropped`, `faces`, ...). watch: who else is shown it, once
+    a second at most, and at the end.
+    """
 
     def __init__(self, name: str, total: int, unit: str, bars: Bars | None, stream: TextIO | None) -> None:
         self.name, self.total, self.unit = name, total, unit
@@ -27,7 +29,8 @@ class StageProgress:
         self._bars, self._stream = bars, stream
         self._task = bars.add_task(name, total=total, counts="") if bars is not None else None
         self._start = self._last = time.monotonic()
-        self._already = 0
+        self._already, self._shown = 0, 0.0
+        self.watch: Callable[[StageProgress], None] | None = None
 
     def skip(self, rows: int, counts: Mapping[str, int]) -> None:
         """Count rows that an earlier run has done."""
@@ -39,6 +42,8 @@ class StageProgress:
         self.done += rows
         for key, number in counts.items():
             self.counts[key] = self.counts.get(key, 0) + number
+        if time.monotonic() - self._shown >= EVERY_LOOK:
+            self._show()
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=self.done, counts=self._said())
         elif self._stream is not None and self.done < self.total and time.monotonic() - self._last >= EVERY_SECONDS:
@@ -47,8 +52,14 @@ class StageProgress:
 
     def finish(self) -> None:
         """Say the last word of the stage."""
+        self._show()
         if self._bars is None and self._stream is not None:
             self._line()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        if self.watch is not None:
+            self.watch(self)
 
     def _said(self) -> str:
         return "  ".join(f"{number:,} {key}" for key, number in self.counts.items())
@@ -90,4 +101,6 @@ class Progress:
             TextColumn(unit), TextColumn("{task.fields[counts]}"), TimeRemainingColumn(elapsed_when_finished=True),
         )
         with Bars(*columns, console=Console(file=self._stream)) as bars:
-            yield StageProgress(name, total, unit, bars, None)
+            progress = StageProgress(name, total, unit, bars, None)
+            yield progress
+            progress.finish()

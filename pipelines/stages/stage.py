@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ import ray
 from pyarrow import fs
 
 from anchorface.pipelines.stages.cluster import connect, is_there
+from anchorface.pipelines.stages.metrics import Metrics
 from anchorface.pipelines.stages.progress import Progress, StageProgress
 from anchorface.records import errors
 from anchorface.records.errors import AnchorfaceError, DataError, StorageError
@@ -183,6 +185,7 @@ def run(
         _delete_others(out, stage, parts)
     waiting = {part.name for part in pending}
     with (progress or Progress(quiet=True)).stage(stage, sum(part.rows for part in parts), unit) as report:
+        report.watch = partial(_show, Metrics("curation", stage=stage))
         for part in parts:
             if part.name not in waiting:
                 report.skip(part.rows, {} if (marker := markers[part.name]) is None else marker["counts"])
@@ -227,6 +230,12 @@ def counts(out: str, stage: str) -> Counts:
 def settings(out: str, stage: str) -> dict[str, Any]:
     """The settings that a finished stage ran with; empty if it has not finished."""
     return (_complete(out, stage) or {"settings": {}})["settings"]
+
+
+def _show(metrics: Metrics, report: StageProgress) -> None:
+    metrics.set({"rows": report.done, "rows_planned": report.total})
+    for what, number in report.counts.items():
+        metrics.set({"counted": number}, counted=what)
 
 
 def _with_ray(

@@ -1,6 +1,5 @@
 """Throughput's numbers against sums done by hand."""
 
-import re
 import time
 import timeit
 from dataclasses import replace
@@ -15,7 +14,6 @@ from anchorface.training.throughput import (
     Operations,
     Throughput,
     device_rate,
-    gauge_name,
     operations_per_sample,
     peak_memory,
     summary,
@@ -118,8 +116,3 @@ def test_a_summary_says_it_in_plain_words() -> None:
         "1 h 06 min of training: 35 samples/s; 3.0% of the time waited for data; 41% of the machine's rate; "
         "1.2 GiB at most on a rank; checkpoint 0.4% of the time; the slowest rank was 2 ms a step behind the median")
     assert summary(lines[:1]) == ""
-
-
-@pytest.mark.parametrize("key", ["throughput/images_per_second", "validation/flow/sigma_0.3"])
-def test_names_of_gauges_are_such_as_ray_takes(key: str) -> None:
-    assert re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", gauge_name(key))

@@ -1,0 +1,50 @@
+"""Numbers of work in progress for Prometheus: Ray's metrics, where this process is one of Ray's.
+
+In: what works (curation, feed, training) and its numbers. Out, at the metrics ports of Ray's nodes, where its agent
+runs (`ray[default]`): `ray_anchorface_WHAT_NAME{...}`, about ten seconds late; without Ray nothing.
+
+A cluster's head tells Prometheus itself where its ports are, a Ray of a process's own by records.metrics_targets.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+class Metrics:
+    """The numbers of one piece of work.
+
+    Args:
+        what: `curation`, `feed` or `training`. tags: labels of all its numbers, without secrets.
+    """
+
+    def __init__(self, what: str, **tags: str) -> None:
+        self.what, self.tags = what, tags
+        self._made: dict[str, Any] = {}
+
+    def set(self, values: Mapping[str, float], **tags: str) -> None:
+        """Show these values from now on. tags: more labels."""
+        self._each("Gauge", "set", values, tags)
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Add these, which are more than 0, to counters; their names get `_total` in Prometheus."""
+        self._each("Counter", "inc", values, {})
+
+    def _each(self, kind: str, action: str, values: Mapping[str, float], more: Mapping[str, str]) -> None:
+        ray = sys.modules.get("ray")  # loading it takes a second; who has not, is none of its processes
+        if ray is None or not ray.is_initialized():
+            return
+        from ray.util import metrics
+
+        tags = {**self.tags, **more}
+        for key, value in values.items():
+            name = metric_name(f"{self.what}_{key}")
+            if name not in self._made:
+                made = getattr(metrics, kind)(name, description=f"{self.what}: {key}", tag_keys=tuple(tags))
+                self._made[name] = made
+            getattr(self._made[name], action)(float(value), tags=tags)
+
+
+def metric_name(key: str) -> str:
+    """A number's name as Ray and Prometheus allow it."""
+    return "anchorface_" + "".join(letter if letter.isalnum() else "_" for letter in key)
