@@ -7,14 +7,13 @@ In: a table with one photograph a row. Out: a table of as many rows.
     landmarks     ten numbers x, y of eyes, nose, mouth corners, for a photograph of one face (optional); without them
                   the faces are detected
 
-    image         the restored photograph as PNG; empty where there is a problem
+    image         the restored photograph as PNG, as `anchorface restore` writes it; empty where there is a problem
     problem       why a photograph could not be restored, "" where it was
 
 The base weights are found by name where the model is loaded, as everywhere (`anchorface doctor` says where); their
 hashes must be those of the training.
 """
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,12 +21,12 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from PIL import Image
 
 from anchorface.faces.detect import Detection, Detector
 from anchorface.faces.images import read_photo
 from anchorface.records import PhotoError
 from anchorface.restoration import Restorer, SamplerSettings, open_references, restore_photo
+from anchorface.restoration.keeping import png_bytes
 
 
 class PictureRestorer(PythonModel):
@@ -56,11 +55,9 @@ class PictureRestorer(PythonModel):
                 self.restorer, photo, references, detector=None if landmarks else self._detector(given),
                 detections=[_detection(landmarks)] if landmarks else None, faces=given.get("faces", "all"),
                 seed=given.get("seed", 42), settings=settings)
+            return png_bytes(restored.image, row["image"]), ""
         except PhotoError as error:
             return b"", str(error)
-        written = io.BytesIO()
-        Image.fromarray(restored.image).save(written, "PNG")
-        return written.getvalue(), ""
 
     def _detector(self, given: dict[str, Any]) -> Detector:
         name = given.get("detector", "default")
