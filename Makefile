@@ -68,7 +68,7 @@ benchmarks: $(READY)
 lock: EXPORT = $(BIN)/uv export --quiet --prune torch --no-emit-project --no-header --no-annotate --all-groups \
   --all-extras --no-extra noncommercial
 lock:
-	@$(BIN)/uv lock --quiet && $(EXPORT) --no-extra cluster > requirements.lock && $(EXPORT) \
+	@$(BIN)/uv lock --quiet && $(EXPORT) --no-extra cluster --no-extra servers > requirements.lock && $(EXPORT) \
 	  $$(sed -n 's/^\([^=[:space:]]*\)==.*/--no-emit-package \1/p' requirements.lock) > cluster.lock && rm uv.lock
 
 licences: cluster-environment

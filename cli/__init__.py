@@ -14,6 +14,7 @@ from anchorface.cli import (
     references,
     runs,
     search,
+    servers,
     sweeps,
     training,
     verify,
@@ -23,5 +24,5 @@ from anchorface.cli.app import app
 
 __all__ = [
     "app", "cluster", "curation", "datasets", "erasure", "jobs", "judging", "machine", "people", "pictures", "quality",
-    "references", "runs", "search", "sweeps", "training", "verify", "weights",
+    "references", "runs", "search", "servers", "sweeps", "training", "verify", "weights",
 ]
