@@ -8,6 +8,7 @@ A cluster's head tells Prometheus itself where its ports are, a Ray of a process
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 
@@ -20,7 +21,6 @@ class Metrics:
 
     def __init__(self, what: str, **tags: str) -> None:
         self.what, self.tags = what, tags
-        self._made: dict[str, Any] = {}
 
     def set(self, values: Mapping[str, float], **tags: str) -> None:
         """Show these values from now on. tags: more labels."""
@@ -38,11 +38,14 @@ class Metrics:
 
         tags = {**self.tags, **more}
         for key, value in values.items():
-            name = metric_name(f"{self.what}_{key}")
-            if name not in self._made:
-                made = getattr(metrics, kind)(name, description=f"{self.what}: {key}", tag_keys=tuple(tags))
-                self._made[name] = made
-            getattr(self._made[name], action)(float(value), tags=tags)
+            made = _metric(getattr(metrics, kind), metric_name(f"{self.what}_{key}"), f"{self.what}: {key}", *tags)
+            getattr(made, action)(float(value), tags=tags)
+
+
+@cache
+def _metric(kind: type[Any], name: str, description: str, *tag_keys: str) -> Any:
+    """One of Ray's, kept: what is shown goes with the object, at once, and Ray sends it every ten seconds."""
+    return kind(name, description=description, tag_keys=tag_keys)
 
 
 def metric_name(key: str) -> str:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -130,8 +129,8 @@ def lived(servers: Servers, place: Path) -> Iterator[Lived]:
         yield Lived(folder, process.returncode, (folder / "said").read_text(), (died, back), series)
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
+            process.kill()
+            process.wait()
 
 
 def test_training_goes_on_without_mlflow_and_all_of_it_arrives_in_order(lived: Lived) -> None:
