@@ -10,9 +10,15 @@ alike. Per profile, at 512 px:
     floor       what the plan's codec passes, resizes and noise cost alone, on the very pictures that they get
     over        our time, in floors
     slowest     the costliest of the plans, in u
+
+Then single operations beside the library albumentations, each by the transform of its own that does about the same at
+about the same strength, drawing included: ours, the library's, the library's from a plan, and how many times longer
+than ours the library takes.
 """
 
 import argparse
+import json
+import math
 import sys
 import time
 from collections import defaultdict
@@ -25,12 +31,37 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.degradation import Plan, apply, draw, profiles
-from anchorface.degradation.operations import compression, noise, resize
+from anchorface.degradation.operations import FUNCTIONS, compression, noise, resize
+from anchorface.degradation.operations.appearance import albumentations, drawn_values, library
 from anchorface.degradation.replay import carry_out
 from anchorface.records import rng
 from tests.degradation import plain
 
 SIZES = (512, 128)
+LEVEL = 10 / 255
+BESIDE: tuple[tuple[str, dict[str, object], str, dict[str, object]], ...] = (
+    ("noise", {"level": 10.0, "seed": 1}, "GaussNoise", {"std_range": [LEVEL, LEVEL]}),
+    ("poisson", {"scale": 1.0, "seed": 1}, "ShotNoise", {}),
+    ("sensor_noise", {"iso": 800.0, "seed": 1}, "ISONoise", {}),
+    ("jpeg", {"quality": 60}, "ImageCompression", {"quality_range": [60, 60]}),
+    ("blur", {"sigma_x": 2.0, "sigma_y": 2.0, "angle": 0.0, "kernel": 13}, "GaussianBlur",
+     {"sigma_limit": [2, 2], "blur_limit": [13, 13]}),
+    ("blur", {"sigma_x": 3.0, "sigma_y": 1.0, "angle": 30.0, "kernel": 21}, "AdvancedBlur",
+     {"sigma_x_limit": [3, 3], "sigma_y_limit": [1, 1], "blur_limit": [21, 21]}),
+    ("defocus", {"radius": 5.0}, "Defocus", {"radius": [5, 5]}),
+    ("motion", {"length": 15.0, "angle": 30.0}, "MotionBlur", {"blur_limit": [15, 15]}),
+    ("sinc", {"cutoff": math.pi / 3, "kernel": 15}, "RingingOvershoot",
+     {"blur_limit": [15, 15], "cutoff": [math.pi / 3, math.pi / 3]}),
+    ("sharpen", {"amount": 0.5, "sigma": 3.0, "kernel": 19, "threshold": 10.0}, "UnsharpMask",
+     {"alpha": [0.5, 0.5], "sigma_limit": [3, 3], "blur_limit": [19, 19]}),
+    ("hue", {"turn": 20.0}, "HueSaturationValue", {"hue_shift_limit": [10, 10], "sat_shift_limit": [0, 0]}),
+    ("contrast", {"factor": 1.2}, "RandomBrightnessContrast", {"contrast_limit": [0.2, 0.2]}),
+    ("shift_colour", {"red": 9.0, "green": -4.0, "blue": 2.0}, "RGBShift", {}),
+    ("fringe", {"red": 1.004, "blue": 0.997}, "ChromaticAberration", {}),
+    ("vignette", {"field_angle": 30.0}, "Illumination", {"mode": "corner"}),
+    ("occlude", {"kind": "object", "x": 0.4, "y": 0.6, "size": 50.0, "angle": 0.0, "softness": 0.0, "red": 90.0,
+                 "green": 60.0, "blue": 40.0, "seed": 1}, "CoarseDropout", {"num_holes_range": [1, 1]}))
+"""Our operation and its numbers, the library's transform and its settings."""
 FLOOR = {"sensor_noise", *(operation.__name__ for module in (compression, resize, noise)
                            for operation in module.OPERATIONS)}
 """What no implementation of a plan can leave out."""
@@ -86,6 +117,26 @@ def has_plain(name: str) -> bool:
     return {operation.name for plan in drawn for operation in plan.operations} <= set(plain.OPERATIONS)
 
 
+def beside(image: np.ndarray, count: int) -> None:
+    """Print what single operations and their counterparts cost."""
+    compose, times = library().Compose, defaultdict[tuple[int, str], list[float]](list)
+    made = [getattr(library(), name)(**settings, p=1.0) for _, _, name, settings in BESIDE]
+    for turn in range(count + 1):
+        for place, (ours, values, theirs, settings) in enumerate(BESIDE):
+            rival, text = compose([made[place]], seed=turn), json.dumps(settings)
+            held = drawn_values(theirs, text, turn, image.shape[:2])
+            for kind, work in (("ours", partial(FUNCTIONS[ours], image, **values)),
+                               ("theirs", partial(rival, image=image)),
+                               ("plan", partial(albumentations, image, transform=theirs, settings=text, **held))):
+                spent = milliseconds(work)
+                if turn:  # The first makes tables.
+                    times[place, kind].append(spent)
+    print(f"{'operation':<14}{'ours':>9}  {'albumentations':<26}{'theirs':>9}{'a plan':>9}{'times':>7}")
+    for place, (ours, _, theirs, _) in enumerate(BESIDE):
+        mine, other, held = (float(np.mean(times[place, kind])) for kind in ("ours", "theirs", "plan"))
+        print(f"{ours:<14}{mine:>6.2f} ms  {theirs:<26}{other:>6.2f} ms{held:>6.2f} ms{other / mine:>7.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=60, help="images per profile and size")
@@ -121,6 +172,8 @@ def main() -> None:
         beside = f"{'-':>9}{'-':>7}" if rival is None else f"{rival / u:>9.1f}{rival / ours:>7.1f}"
         print(f"{name:<18}{ours:>8.2f} ms{ours / u:>7.2f}{max(times[name, 512]) / u:>9.1f}{least / u:>9.2f}"
               f"{ours / least:>6.1f}{beside}{small:>8.2f} ms{small / u:>7.2f}")
+    print()
+    beside(images[512], options.images)
 
 
 if __name__ == "__main__":

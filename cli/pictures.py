@@ -90,11 +90,16 @@ def degrade(
     overrides: Annotated[
         list[str] | None, typer.Option(help="range=numbers instead of the profile's own, say jpeg.quality=[30,60].")
     ] = None,
+    albumentations: Annotated[
+        str, typer.Option(help="A serialised pipeline of albumentations 2.0.8 (.json, .yaml): how pictures look before "
+                               "the profile makes them worse.")
+    ] = "",
     plans_in: Annotated[str, typer.Option(help="A plans.jsonl to carry out instead of drawing plans.")] = "",
     plans_out: Annotated[str, typer.Option(help="Where the plans go; OUT/plans.jsonl if not given.")] = "",
     page: Annotated[str, typer.Option(help="Write a page of every profile over one face, and do no more.")] = "",
 ) -> None:
     """Make good pictures and films worse: results, the plans that made them, and a contact sheet."""
+    from anchorface.degradation.appearance import Appearance
     from anchorface.degradation.files import Settings, degrade_files
     from anchorface.degradation.page import write_page
     from anchorface.degradation.plan_lines import digest_of, read_plans
@@ -112,6 +117,7 @@ def degrade(
     given = read_plans(plans_in) if plans_in else None
     settings = Settings(
         profile=profile, clip_profile=clip_profile, seed=seed, size=size, overrides=_ranges(overrides or ()),
+        appearance=Appearance.read(albumentations).text if albumentations else "",
         plans=digest_of(given) if given is not None else "",
     )
     counts = degrade_files(

@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from anchorface.degradation.appearance import Appearance
 from anchorface.degradation.clip import apply_clip, clip_profile, draw_clip
 from anchorface.degradation.clip_plan import ClipPlan
 from anchorface.degradation.film import film_bytes, rate_of, read_film
@@ -44,7 +45,9 @@ class Settings:
 
     profile, clip_profile: of pictures and of films. seed: other seeds, other plans. size: side to which everything is
     cut and resized first, px; 0 leaves it as it is, and a plan is drawn for its shorter side. overrides: ranges to use
-    instead of the picture profile's own, (key, numbers). plans: digest of plans given instead, empty if none are.
+    instead of the picture profile's own, (key, numbers). appearance: a pipeline's text (degradation.appearance), drawn
+    before the profile, the same for all frames of a film; empty for none. plans: digest of plans given instead, empty
+    if none are.
     """
 
     profile: str = "gfpgan"
@@ -52,6 +55,7 @@ class Settings:
     seed: int = 0
     size: int = 0
     overrides: tuple[tuple[str, Any], ...] = ()
+    appearance: str = ""
     plans: str = ""
 
     def __post_init__(self) -> None:
@@ -63,9 +67,12 @@ class Settings:
     def plan(self, key: Key, clean: np.ndarray, rate: float) -> Plan | ClipPlan:
         """The plan of a version of a file; clean: the picture [H, W, 3] or film [T, H, W, 3]."""
         numbers, side = rng(self.seed, f"degrade {key[0]}", key[1]), min(clean.shape[-3:-1])
-        if clean.ndim == 4:
-            return draw_clip(self.clip_profile, numbers, len(clean), side, rate=rate)
-        return draw(self.profile, numbers, side, dict(self.overrides))
+        drawn = (draw(self.profile, numbers, side, dict(self.overrides)) if clean.ndim == 3 else
+                 draw_clip(self.clip_profile, numbers, len(clean), side, rate=rate))
+        if not self.appearance:
+            return drawn
+        return Appearance(self.appearance).before(drawn, rng(self.seed, f"appearance {key[0]}", key[1]),
+                                                  *clean.shape[-3:-1])
 
 
 def degrade_files(sources: Sequence[str], out: str, *, read: Read, settings: Settings, count: int = 1,
@@ -207,9 +214,10 @@ def _same_settings(settings: Settings, out: str) -> None:
     except (ValueError, TypeError) as error:
         raise DataError(f"{uri}: not the settings of an earlier run: {error}") from error
     for key in sorted(set(now) | set(before)):
-        if before.get(key) != now.get(key):
-            raise ConfigurationError(f"{out} was made with {key} {before.get(key)!r}, not {now.get(key)!r}: choose "
-                                     "another folder, or the same settings to go on")
+        was = before.get(key, getattr(Settings, key, None))  # an older folder lacks a newer setting
+        if was != now.get(key):
+            raise ConfigurationError(f"{out} was made with {key} {was!r:.300}, not {now.get(key)!r:.300}: "
+                                     "choose another folder, or the same settings to go on")
 
 
 def _row(file: str, cause: str, detail: str) -> dict[str, str]:

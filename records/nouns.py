@@ -187,8 +187,8 @@ class Decision(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Row):
-    """One sample's recipe: a target (of a clip its first face), its references with the reason for each, and the
-    degradation plan (JSON)."""
+    """One sample's recipe: a target (of a clip its first face), its references with the reason for each, the
+    degradation plan (JSON), and the plans of appearance of the target and of each reference, if there are any."""
 
     position: int
     identity: str
@@ -196,6 +196,7 @@ class Pair(Row):
     references: tuple[str, ...]
     reasons: tuple[str, ...]
     plan: str
+    appearance: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

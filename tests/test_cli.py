@@ -97,6 +97,17 @@ def test_degrade_writes_pictures_plans_and_a_sheet_and_replays_its_plans(tmp_pat
                        "--plans-in", str(first / "plans.jsonl"))
     assert status == 0 and "4 made" in text, text
     assert all((first / path).read_bytes() == (second / path).read_bytes() for path in made)
+    pipeline, third, fourth = tmp_path / "looks.yaml", tmp_path / "third", tmp_path / "fourth"
+    pipeline.write_text("__version__: 2.0.8\ntransform: {__class_fullname__: CoarseDropout, p: 1.0}\n")
+    words = ("degrade", str(tmp_path / "people"), "--profile", "refldm-severe", "--size", "64")
+    status, text = run(*words, "--out", str(third), "--albumentations", str(pipeline))
+    assert status == 0 and "2 made" in text and "CoarseDropout" in (third / "plans.jsonl").read_text(), text
+    status, text = run(*words, "--out", str(fourth), "--plans-in", str(third / "plans.jsonl"))
+    made = sorted(path.relative_to(third) for path in third.rglob("*.png"))
+    assert status == 0 and all((third / path).read_bytes() == (fourth / path).read_bytes() for path in made)
+    pipeline.write_text("__version__: 2.0.8\ntransform: {__class_fullname__: CoarseDropout, p: 0.5}\n")
+    status, text = run(*words, "--out", str(third), "--albumentations", str(pipeline))
+    assert status == 2 and "was made with appearance" in text
 
 
 @pytest.mark.parametrize(
@@ -108,6 +119,7 @@ def test_degrade_writes_pictures_plans_and_a_sheet_and_replays_its_plans(tmp_pat
         (("{folder}", "--overrides", "jpeg.quality"), "range=numbers"),
         (("{folder}", "--overrides", "jpeg.quality=90 to 30"), "range=numbers"),
         (("{folder}/nowhere",), "nowhere"),
+        (("{folder}", "--albumentations", "{folder}/none.json"), "none.json"),
         (("{folder}", "--plans-in", "{folder}/none.jsonl"), "none.jsonl"),
     ],
 )

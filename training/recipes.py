@@ -142,6 +142,8 @@ class Recipe:
                  "more ways than by it and by their tokens; set it to 0")
         _require(self.feed.frames == 1 or not self.latents, f"latents {self.latents!r}: clips have none; leave it "
                  "empty")
+        _require(not self.feed.appearance or not self.latents, f"latents {self.latents!r}: they are of pictures as "
+                 "they are, and feed.appearance changes these; leave one of the two empty")
         most = self.model.system.most_frames if isinstance(self.model.system, IPFVRSettings) else self.feed.frames
         _require(self.feed.frames <= most, f"feed.frames is {self.feed.frames}, model.system.most_frames {most}")
         self.validation.require_apart(self.embedders)

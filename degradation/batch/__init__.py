@@ -42,9 +42,10 @@ ON_DEVICE: dict[str, Batched] = {name: pointwise(name) for name in POINTWISE} | 
         surveillance.interlace, surveillance.blocks)}
 """Operations that run where the tensors are."""
 
-ON_CPU = frozenset(("webp", "avif", "scratches", "dust", "fold", "occlude", "stamp", "date_imprint"))
-"""Operations that are codecs or drawing by nature: their images go to the CPU path and come back, which waits for the
-device."""
+ON_CPU = frozenset((
+    "webp", "avif", "scratches", "dust", "fold", "occlude", "stamp", "date_imprint", "albumentations"))
+"""Operations that are codecs or drawing by nature, or another library's: their images go to the CPU path and come back,
+which waits for the device."""
 
 _FAULTS = (TypeError, KeyError, IndexError, ValueError, ArithmeticError, MemoryError, cv2.error)
 _SMALLEST_BUCKET = 6

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from anchorface.degradation.operations import (
+    appearance,
     blur,
     colour,
     compression,
@@ -27,7 +28,7 @@ from anchorface.degradation.operations import (
 )
 
 MODULES = (blur, resize, noise, compression, colour, sharpen, scene, optics, sensor, old_print, wear, screen,
-           surveillance, occlusion)
+           surveillance, occlusion, appearance)
 
 FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     function.__name__: function for module in MODULES for function in module.OPERATIONS}

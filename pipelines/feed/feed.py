@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anchorface import degradation
+from anchorface.degradation.appearance import Appearance
 from anchorface.degradation.balance import Severity, acceptance, draw_balanced
 from anchorface.degradation.clip_ranges import ClipProfile
 from anchorface.faces.align import mirrored_points
@@ -37,13 +38,14 @@ SEVERITY_FACES, SEVERITY_SIDE = 2, 64
 class Drawn:
     """What is drawn for a position before any picture is read; a batch's are drawn together, which is quicker than each
     between two pictures. targets: the target's row, or those of a clip. references: theirs. mirrored: all of them.
-    clip: None for a picture.
+    appearance: the target's plan and each reference's, or none. clip: None for a picture.
     """
 
     targets: tuple[int, ...]
     references: tuple[int, ...]
     mirrored: bool
     plan: degradation.Plan | degradation.ClipPlan
+    appearance: tuple[degradation.Plan, ...]
     pair: Pair
     clip: Clip | None
 
@@ -60,7 +62,8 @@ class Feed:
             target and references, and no reference's picture is decoded.
 
     Raises:
-        ConfigurationError: embeddings of another network than settings.embedder, no size, or latents for clips.
+        ConfigurationError: embeddings of another network than settings.embedder, no size, or latents for clips or
+            beside an appearance.
         DataError: no face to train on in this split, no clip where the settings ask for clips, or no latents in the
             folder.
     """
@@ -84,6 +87,9 @@ class Feed:
         if settings.frames > 1 and latents:
             raise ConfigurationError(f"{latents}: cached latents are of pictures; leave recipe.latents empty where "
                                      "feed.frames is more than 1")
+        if settings.appearance and latents:
+            raise ConfigurationError(f"{latents}: cached latents are of pictures as they are; leave recipe.latents "
+                                     "empty where there is a feed.appearance")
         self._clips = Clips(dataset, settings, rows) if settings.frames > 1 else None
         self.rows: Rows = rows if self._clips is None else self._clips.first
         most = len(settings.reference_count_probabilities) - 1
@@ -93,6 +99,7 @@ class Feed:
         self._crops = CropReader(dataset)
         self._latents = Latents(latents, dataset, settings.size) if latents else None
         self._profile = settings.degradations()
+        self._appearance = Appearance(settings.appearance) if settings.appearance else None
         self._severity = Severity(settings.severity) if settings.severity else None
         self._clean = self._severity_faces() if settings.severity else ()
         if self._severity is not None:
@@ -126,14 +133,14 @@ class Feed:
         targets = np.array([row]) if self._clips is None else self._clips.rows(row)
         clip = None if self._clips is None else self._clips.clip(targets)
         chosen = self._references(position, row)
-        plan = self._plan(position, clip)
+        plan, appearance = self._plan(position, clip), self._appearances(position, 1 + len(chosen))
         return Drawn(
-            targets=tuple(targets.tolist()), references=tuple(chosen), plan=plan, clip=clip,
+            targets=tuple(targets.tolist()), references=tuple(chosen), plan=plan, appearance=appearance, clip=clip,
             mirrored=settings.flip and bool(rng(settings.seed, "flip", position).random() < 0.5),
             pair=Pair(
                 position=position, identity=str(columns["identity"][row]), target=str(columns["face_id"][row]),
                 references=tuple(str(columns["face_id"][r]) for r in chosen), reasons=tuple(chosen.values()),
-                plan=plan.to_json(),
+                plan=plan.to_json(), appearance=tuple(one.to_json() for one in appearance),
             ))
 
     def _room(self, drawn: list[Drawn]) -> Batch:
@@ -143,10 +150,15 @@ class Feed:
     def _made(self, drawn: Drawn, into: Batch) -> Sample:
         """A drawn sample. into: arrays of a `room` without the first axis, which take its pictures."""
         columns, rows, target = self.dataset.columns, [*drawn.targets, *drawn.references], into["target"]
+        frames = target if drawn.clip else target[None]
         landmarks = np.stack([self.picture(row, drawn.mirrored, place)[1] for row, place in zip(
-            drawn.targets, target if drawn.clip else [target], strict=True)])
+            drawn.targets, frames, strict=True)])
         references = [] if self._latents else [self.picture(row, drawn.mirrored, place) for row, place in zip(
             drawn.references, into["references"], strict=True)]
+        for images, shown in zip([frames, *(image[None] for image, _ in references)] if drawn.appearance else [],
+                                 drawn.appearance, strict=True):
+            for image in images:
+                image[:] = degradation.apply(image, shown)
         if isinstance(drawn.plan, degradation.ClipPlan):
             into["degraded"][:] = degradation.apply_clip(target, drawn.plan)
         elif "degraded" in into:
@@ -177,6 +189,13 @@ class Feed:
         if self._severity is None:
             return degradation.draw(self._profile, numbers, size)
         return draw_balanced(self._profile, numbers, size, target=self._severity, images=self._clean)
+
+    def _appearances(self, position: int, pictures: int) -> tuple[degradation.Plan, ...]:
+        """The appearance of a position's target (of a clip's frames alike) and of its references."""
+        if self._appearance is None:
+            return ()
+        numbers, size = rng(self.settings.seed, "appearance", position), self.settings.size
+        return tuple(self._appearance.draw(numbers, size, size) for _ in range(pictures))
 
     def _severity_faces(self) -> tuple[NDArray[np.uint8], ...]:
         """The clean faces that severity is measured on: the first of the split, in the dataset's order."""

@@ -70,7 +70,9 @@ class Sample:
 
     def __post_init__(self) -> None:
         """Hash everything in the sample, while its pictures are in the processor's cache."""
-        total = hashlib.sha256(json.dumps(vars(self.pair), sort_keys=True).encode())
+        # An empty appearance is left out: samples made before there was one keep their digests.
+        pair = {key: value for key, value in vars(self.pair).items() if value or key != "appearance"}
+        total = hashlib.sha256(json.dumps(pair, sort_keys=True).encode())
         for array in self._hashed():
             if array is not None:
                 total.update(np.ascontiguousarray(array).data)

@@ -3,11 +3,14 @@
 In: keyword arguments, mappings and lists as a recipe's JSON has them. Out: FeedSettings of tuples, checked.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any
 
 from anchorface import degradation
+from anchorface.degradation.appearance import Appearance
 from anchorface.degradation.balance import Severity
 from anchorface.degradation.clip import clip_profile, clip_profiles
 from anchorface.identity_index import MismatchPolicy
@@ -36,6 +39,9 @@ class FeedSettings:
     identities: only these persons' faces as targets, None for all of the split.
     degrade_on_device: the training makes the degraded pictures on its device (degradation.batch), of targets and plans
     that the feed sends; they differ from the feed's own by the rounding of floats, so it decides the sample.
+    appearance: a serialised pipeline of albumentations (degradation.appearance) that target and references are shown
+    under, each by a draw of its own, before the target is degraded; given as its file, a mapping or JSON, and kept as
+    JSON, so that another file's content is another setting. Empty for none.
     requires: what every face must be of: column (`licence`, `consent`, `source`) and what is allowed in it, as classes
     or words (records.terms.allows; a mapping is taken, and kept as its pairs); empty demands nothing. It decides no
     sample: see pipelines.feed.consent.
@@ -58,12 +64,14 @@ class FeedSettings:
     embedder: str | None = None
     identities: tuple[str, ...] | None = None
     degrade_on_device: bool = False
+    appearance: str = ""
     requires: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "degradation_overrides", _as_pairs(self.degradation_overrides))
         object.__setattr__(self, "severity", _as_tuples(self.severity))
         object.__setattr__(self, "requires", _as_classes(self.requires))
+        object.__setattr__(self, "appearance", _as_pipeline(self.appearance))
         check(self, "feed.")
         shares = self.reference_count_probabilities
         if not shares or abs(sum(shares) - 1.0) > 1e-6:
@@ -121,6 +129,26 @@ def _as_classes(given: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     if refused:
         raise ConfigurationError(f"feed.requires consent {refused}: what was withdrawn is allowed to nobody")
     return tuple(sorted((column, tuple(sorted(set(allowed)))) for column, allowed in pairs))
+
+
+def _as_pipeline(given: Any) -> str:
+    """A pipeline's canonical JSON, of its file or of what stands in one; empty for none.
+
+    Raises:
+        ConfigurationError: as `Appearance.parse`. StorageError: there is no such file.
+    """
+    if isinstance(given, str):
+        return (_parsed(given) if given.startswith("{") else Appearance.read(given).text) if given else ""
+    return Appearance.parse(given, "feed.appearance").text
+
+
+@lru_cache(8)
+def _parsed(text: str) -> str:
+    """The same of JSON; kept, as settings are made from settings again and again."""
+    try:
+        return Appearance.parse(json.loads(text), "feed.appearance").text
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"feed.appearance: neither a file's name nor JSON: {error}") from error
 
 
 def _as_tuples(given: Any) -> Any:

@@ -1,15 +1,18 @@
 """Position to bytes: the same on any number of workers and ranks, in a fresh run and in a resumed one."""
 
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
 
 from anchorface import degradation
 from anchorface.degradation import Plan
+from anchorface.degradation.appearance import Appearance
 from anchorface.degradation.balance import severity
 from anchorface.pipelines.feed.batches import batches, global_digest
 from anchorface.pipelines.feed.dataset import CropReader, open_dataset, require_embedder_file
@@ -165,6 +168,57 @@ def test_severity_follows_the_recipes_distribution(settings):
     assert Plan.from_json(worse.sample(3).pair.plan) == worse._plan(3)
     with pytest.raises(ConfigurationError, match=r"bin 1 \(90 to 95 dB"):
         Feed(plain.dataset, replace(settings, severity=((0.0, 60.0, 0.5), (90.0, 95.0, 0.5))))
+
+
+def pipeline(**more: Any) -> dict[str, Any]:
+    """An appearance of three transforms, one of which draws a number for each pixel."""
+    shown = [{"__class_fullname__": name, "p": 1.0} for name in ("RandomGamma", "CoarseDropout", "GaussNoise")]
+    return {"__version__": "2.0.8",
+            "transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": shown} | more}
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_target_and_references_are_shown_under_an_appearance_of_their_own(settings, on_device):
+    plain = replace(settings, degrade_on_device=on_device, reference_count_probabilities=(0.0, 0.0, 1.0))
+    shown = replace(plain, appearance=pipeline())
+    dataset = open_dataset(settings.dataset)
+    before, after = Feed(dataset, plain).sample(5), Feed(dataset, shown).sample(5)
+    assert before.pair.appearance == () and len(after.pair.appearance) == 3 == len(set(after.pair.appearance))
+    name = f"albumentations {Appearance(shown.appearance).digest}"
+    pictures = zip((before.target, *before.references), (after.target, *after.references), strict=True)
+    for (clean, seen), text in zip(pictures, after.pair.appearance, strict=True):
+        plan = Plan.from_json(text)
+        assert plan.profile == name and (degradation.apply(clean, plan) == seen).all() and (clean != seen).any()
+    assert after.pair.plan == before.pair.plan and (after.target_landmarks == before.target_landmarks).all()
+    if not on_device:
+        assert (degradation.apply(after.target, Plan.from_json(after.pair.plan)) == after.degraded).all()
+    whole = list(batches("", shown, 0, 3, engine="inline"))
+    assert whole[1]["digest"][1] == after.digest != before.digest
+    ranks = [batches("", shown, 0, 3, rank=rank, world=2, engine="inline") for rank in (1, 0)]
+    assert global_digest(chain(*ranks)) == global_digest(whole)
+
+
+def test_an_appearance_is_the_same_from_any_ray_worker(ray_session, settings):
+    shown = replace(settings, appearance=pipeline())
+    made = batches("", shown, 0, 3, concurrency=2, num_cpus=0.5, steps_per_task=1)
+    assert global_digest(made) == global_digest(batches("", shown, 0, 3, engine="inline"))
+
+
+def test_an_appearance_is_kept_as_its_content_and_goes_with_no_cached_latents(settings, tmp_path):
+    file = tmp_path / "looks.json"
+    file.write_text(json.dumps(pipeline()))
+    one = replace(settings, appearance=str(file))
+    file.write_text(json.dumps(pipeline(p=0.5)))
+    assert one == replace(one) == replace(settings, appearance=pipeline()) != replace(settings, appearance=str(file))
+    file.unlink()
+    assert Feed(open_dataset(settings.dataset), one).sample(2).pair.appearance
+    with pytest.raises(ConfigurationError, match="cached latents are of pictures as they are"):
+        Feed(open_dataset(settings.dataset), one, str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"feed\.appearance: HorizontalFlip: it moves pixels"):
+        replace(settings, appearance=pipeline(transforms=[{"__class_fullname__": "HorizontalFlip", "p": 1.0}]))
+    for strange in ("{", 7, {}):
+        with pytest.raises(ConfigurationError, match=r"feed\.appearance"):
+            replace(settings, appearance=strange)
 
 
 def test_flip_mirrors_pixels_and_landmarks_together(settings):

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import FRAMES, RATE
 
-from anchorface.degradation import ClipPlan, apply_clip
+from anchorface.degradation import ClipPlan, Plan, apply, apply_clip
 from anchorface.pipelines.feed.batches import batches, global_digest
 from anchorface.pipelines.feed.clips import _clip_rows
 from anchorface.pipelines.feed.dataset import open_dataset
@@ -92,6 +92,16 @@ def test_a_clip_is_frames_of_one_track_and_its_references_are_from_elsewhere(set
         assert (plan.frames, plan.rate) == (T, RATE / stride)
         assert (apply_clip(made.target, plan) == made.degraded).all() and (made.degraded != made.target).any()
     assert seen > 5
+
+
+def test_a_clips_frames_are_shown_under_one_appearance(settings):
+    pipeline = {"__version__": "2.0.8", "transform": {"__class_fullname__": "RandomGamma", "p": 1.0}}
+    dataset = open_dataset(settings.dataset)
+    before, after = (Feed(dataset, one).sample(4) for one in (settings, replace(settings, appearance=pipeline)))
+    plan, *others = map(Plan.from_json, after.pair.appearance)
+    assert len(others) == len(after.references)
+    assert all((apply(clean, plan) == seen).all() for clean, seen in zip(before.target, after.target, strict=True))
+    assert (apply_clip(after.target, ClipPlan.from_json(after.pair.plan)) == after.degraded).all()
 
 
 def test_a_codec_is_among_what_happens_to_these_clips(settings):

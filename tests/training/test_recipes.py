@@ -91,6 +91,14 @@ def test_values_that_do_not_fit_are_refused(key: str, value: object) -> None:
         recipe("iconface_tiny", **{key: value})
 
 
+def test_an_appearance_and_cached_latents_are_refused_together() -> None:
+    pipeline = '{"__version__": "2.0.8", "transform": {"__class_fullname__": "RandomGamma", "p": 1.0}}'
+    made = recipe("iconface_tiny", **{"feed.appearance": pipeline})
+    assert made.digest != recipe("iconface_tiny").digest and "RandomGamma" in made.to_dict()["feed"]["appearance"]
+    with pytest.raises(ConfigurationError, match=r"latents 'dataset': .*feed\.appearance changes these; leave one"):
+        recipe("iconface_tiny", **{"feed.appearance": pipeline, "latents": "dataset"})
+
+
 def settings(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every frozen value inside a recipe, with the dotted place of its fields."""
     yield prefix, value
