@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -177,15 +178,31 @@ def encode(planes: Sequence[np.ndarray], asked: Codec, *, bit_rate: int, quality
         encoder.bit_rate = 0
     packets = []
     try:
-        for place, plane in enumerate(planes):
-            frame = av.VideoFrame.from_numpy_buffer(plane, format="yuv420p")
-            frame.pts, frame.time_base = place, encoder.time_base
-            packets += encoder.encode(frame)
-        packets += encoder.encode(None)
+        with _own_priority():
+            for place, plane in enumerate(planes):
+                frame = av.VideoFrame.from_numpy_buffer(plane, format="yuv420p")
+                frame.pts, frame.time_base = place, encoder.time_base
+                packets += encoder.encode(frame)
+            packets += encoder.encode(None)
     except av.error.FFmpegError as error:
         raise DataError(f"codec {asked.encoder}: frames of {encoder.width} x {encoder.height} px are refused: "
                         f"{error}") from error
     return packets
+
+
+@contextmanager
+def _own_priority() -> Iterator[None]:
+    """This thread's priority is afterwards what it was: SVT-AV1, where root starts it, gives the thread that asks and
+    all that it begins the highest real-time priority, and processes that wait busily then starve the machine."""
+    if not hasattr(os, "sched_getscheduler"):  # no Linux
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != before[0]:
+            os.sched_setscheduler(0, *before)
 
 
 def damage(packets: Sequence[av.Packet], lost: float, corrupt: float, seed: int, conceals: bool) -> list[av.Packet]:
