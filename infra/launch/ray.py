@@ -138,7 +138,8 @@ def client(where: str) -> JobSubmissionClient:
                             "HEAD") from None
     if any(os.environ.get(name) for name in TOKENS) or Path("~/.ray/auth_token").expanduser().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with told("does not answer as a Ray cluster does"), addressed(where):
         return JobSubmissionClient(where)
 
