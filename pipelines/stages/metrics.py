@@ -23,7 +23,9 @@ class Metrics:
         self.what, self.tags = what, tags
 
     def set(self, values: Mapping[str, float], **tags: str) -> None:
-        """Show these values from now on. tags: more labels."""
+        """Show these values, for about twenty seconds: then Ray forgets what was not set again, so a query asks for the
+        last of some minutes. tags: more labels.
+        """
         self._each("Gauge", "set", values, tags)
 
     def add(self, values: Mapping[str, float]) -> None:
@@ -44,7 +46,7 @@ class Metrics:
 
 @cache
 def _metric(kind: type[Any], name: str, description: str, *tag_keys: str) -> Any:
-    """One of Ray's, kept: what is shown goes with the object, at once, and Ray sends it every ten seconds."""
+    """One of Ray's, the same for all who name it in this process."""
     return kind(name, description=description, tag_keys=tag_keys)
 
 
