@@ -146,9 +146,9 @@ def test_a_lacking_codec_is_named_and_those_there_are_listed():
 @pytest.mark.parametrize("name", codecs.available())
 def test_a_codec_leaves_the_process_its_priority(name):
     """SVT-AV1 makes a process of root's a real-time one, and with it all that it begins."""
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    codecs.codec(clip(6, 96), codec=name, quality=30)
-    assert (os.sched_getscheduler(0), os.sched_getparam(0)) == before
+    before = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+    codecs.codec(list(clip(6, 96)), codec=name, quality=30)
+    assert (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) == before
 
 
 def test_unknown_profiles_ranges_and_lengths_are_refused_with_the_reason():
