@@ -260,6 +260,7 @@ DECISION_SCHEMA = pa.schema([
 PAIR_SCHEMA = pa.schema([
     ("position", pa.int64()), ("identity", pa.string()), ("target", pa.string()),
     ("references", pa.list_(pa.string())), ("reasons", pa.list_(pa.string())), ("plan", pa.string()),
+    ("appearance", pa.list_(pa.string())),
 ])
 
 DROPPED_SCHEMA = pa.schema([

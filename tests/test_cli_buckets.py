@@ -12,13 +12,16 @@ from tests.object_store import READER, SECRET, ObjectStore
 from tests.restoration.micro import micro_checkpoint
 from tests.test_cli import VERBS, run
 
-READS = {"doctor", "recipes", "plan", "fetch", "versions", "dropped", "decisions", "who", "verify"}
+READS = {"doctor", "recipes", "plan", "fetch", "versions", "dropped", "decisions", "who", "verify", "submit", "jobs",
+         "logs", "cancel", "ray-cluster"}
 WRITES = {
     "corpus": "THERE/corpus", "corpus films": "THERE/corpus --frames 2", "curate": "THERE/photos THERE/new",
     "shards": "THERE/workspace", "audit": "THERE/workspace", "merge": "THERE/workspace p000000 p000001",
     "split": "THERE/workspace p000000 --faces a", "reject": "THERE/workspace a",
     "label": "THERE/workspace p000000 somebody", "erase": "THERE/workspace --identity p000000 --yes",
-    "train": "THERE/version THERE/run --no-track --workers 0", "restore": "CHECKPOINT THERE/photos THERE/restored",
+    "train": "THERE/version THERE/run --no-track --workers 0",
+    "sweep": "THERE/version THERE/sweep --over learning_rate=1e-4,1e-5 --no-track",
+    "restore": "CHECKPOINT THERE/photos THERE/restored",
     "evaluate": "CHECKPOINT THERE/version THERE/judged",
     "evaluate inputs": "CHECKPOINT THERE/version THERE/judged --inputs THERE/inputs",
     "evaluate films": "none THERE/version THERE/judged --protocol films --outputs other=THERE/photos",
