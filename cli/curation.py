@@ -85,6 +85,7 @@ def curate(
     from anchorface.pipelines.sources import find_layout
     from anchorface.pipelines.stages.progress import Progress
     from anchorface.records.workspace import at_work
+
     settings = FaceSettings(
         detector=detector, embedder=embedder, crop_size=crop_size, filters=asked_filters(limit or ())
     )

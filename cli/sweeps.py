@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from anchorface.cli.app import app, console, told
-from anchorface.cli.training import Checkpointing, MicroBatch, recipe_of
+from anchorface.cli.training import Checkpointing, MicroBatch, ZeroStage, recipe_of
 from anchorface.records.console import Console
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def sweep(
     cpus: Annotated[float, typer.Option(help="CPUs that Ray books for each of these.")] = 1.0,
     threads: Annotated[int, typer.Option(help="torch's threads of each; 0: as many as CPUs.")] = 0,
     use_gpu: Annotated[bool, typer.Option("--gpu", help="One GPU for each of them.")] = False,
-    zero_stage: Annotated[int, typer.Option(help="DeepSpeed ZeRO: 0, 1, 2 or 3.")] = 2,
+    zero_stage: ZeroStage = 2,
     micro_batch: MicroBatch = 0,
     checkpointing: Checkpointing = False,
     failures: Annotated[int, typer.Option(help="How often dead processes of a trial are replaced.")] = 3,

@@ -19,6 +19,7 @@ MicroBatch = Annotated[
 Checkpointing = Annotated[
     bool, typer.Option("--checkpointing", help="Compute blocks again in the backward pass instead of keeping them.")
 ]
+ZeroStage = Annotated[int, typer.Option(help="DeepSpeed ZeRO: 0, 1, 2 or 3.")]
 
 
 def recipe_of(name: str, settings: Sequence[str] | None) -> "Recipe":
@@ -121,7 +122,7 @@ def train(
     cpus: Annotated[float, typer.Option(help="CPUs that Ray books for a worker.")] = 0.5,
     threads: Annotated[int, typer.Option(help="torch's threads per worker; 0 divides the machine's cores.")] = 0,
     use_gpu: Annotated[bool, typer.Option("--gpu", help="One GPU for each worker.")] = False,
-    zero_stage: Annotated[int, typer.Option(help="DeepSpeed ZeRO: 0, 1, 2 or 3.")] = 2,
+    zero_stage: ZeroStage = 2,
     micro_batch: MicroBatch = 0,
     checkpointing: Checkpointing = False,
     offload: Annotated[bool, typer.Option("--offload", help="Moments and optimiser in the CPU's memory.")] = False,

@@ -7,8 +7,8 @@ A first network is moved over the look at sizes a factor .709 apart and proposes
 each square at 24 and 48 px, refuse most of them and move the others' borders; the third one gives the points.
 
 Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks" (2016);
-weights and thresholds are its authors', as the package `mtcnn` carries them. Its code, which asks for TensorFlow, is
-never imported.
+weights and the first two networks' thresholds are its authors', as the package `mtcnn` carries them; the last one's
+scores are ours (`WARMTH`). The package's code, which asks for TensorFlow, is never imported.
 """
 
 from collections.abc import Sequence
@@ -81,14 +81,15 @@ class MTCNN:
 
     def _faces(self, picture: Floats, least: float) -> Candidates:
         squares = _squared(self._proposals(torch.from_numpy(picture)[None]))
+        pixels = np.ascontiguousarray(picture.transpose(1, 2, 0))
         if len(squares):
-            moves, chances = self._judged(self.refines, picture, squares, 24)
+            moves, chances = self._judged(self.refines, pixels, squares, 24)
             kept = np.flatnonzero(chances >= REFINED)
             moved = _moved(squares[kept], moves[kept])
             squares = _squared(moved[suppress(moved, chances[kept], 0.7)])
         if not len(squares):
             return np.zeros(0, np.float32), np.zeros((0, 4)), np.zeros((0, 5, 2))
-        moves, places, chances = self._judged(self.ends, picture, squares, 48, WARMTH)
+        moves, places, chances = self._judged(self.ends, pixels, squares, 48, WARMTH)
         points = squares[:, None, :2] + places.reshape(-1, 2, 5).transpose(0, 2, 1) * _sides(squares)[:, None] - 0.5
         kept = np.flatnonzero(chances >= least)
         boxes = _moved(squares[kept], moves[kept])
@@ -115,10 +116,9 @@ class MTCNN:
         together = np.concatenate(boxes)
         return together[suppress(together, np.concatenate(scores), 0.7)]
 
-    def _judged(self, network: nn.Module, picture: Floats, squares: NDArray[np.float64], side: int,
+    def _judged(self, network: nn.Module, pixels: Floats, squares: NDArray[np.float64], side: int,
                 warmth: float = 1.0) -> list[NDArray[np.float32]]:
-        """A network's outputs for squares of the look, the last one as the chance of a face [N]."""
-        pixels = np.ascontiguousarray(picture.transpose(1, 2, 0))
+        """A network's outputs for squares of the look [H, W, 3], the last one as the chance of a face [N]."""
         answers = []
         for first in range(0, len(squares), BLOCK):
             block = np.zeros((BLOCK, 3, side, side), np.float32)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import psutil
 
+from anchorface.records.state_home import state_home
 from anchorface.records.storage import write_atomic
 
 
 def targets() -> Path:
     """The folder of files that say where a Ray of a process's own shows its numbers, PID.json; any other file there is
     somebody else's, for a cluster."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "anchorface" / "targets"
+    return state_home("targets")
 
 
 def announce(addresses: Sequence[str]) -> None:

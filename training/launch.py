@@ -32,7 +32,7 @@ from anchorface.pipelines.feed.cpus import require_cpus
 from anchorface.pipelines.feed.dataset import Dataset, open_dataset, require_embedder_file
 from anchorface.pipelines.stages.cluster import connect
 from anchorface.records import AnchorfaceError, ConfigurationError, Interrupted, TrainingError, erasures
-from anchorface.records.addresses import redacted, sqlite_address, sqlite_file
+from anchorface.records.addresses import redacted, sqlite_file
 from anchorface.records.lineage import descends
 from anchorface.records.lock import locked
 from anchorface.records.storage import filesystem, is_local, join, make_folder, write_atomic
@@ -171,10 +171,7 @@ def _begin(job: Job, dataset: Dataset, uri: str, experiment: str, parent: str,
     recipe, folder = job.recipe, job.run_folder
     above, _, name = folder.rpartition("/")
     known = known_run(folder)
-    if not uri and not known and "://" in folder:
-        raise ConfigurationError(f"{folder}: MLflow's SQLite file cannot stand in a bucket; give --tracking, or train "
-                                 "without: --no-track")
-    uri = uri or (known.uri if known else sqlite_address(Path(above) / "mlflow.db"))
+    uri = uri or (known.uri if known else tracking.beside(folder, "train"))
     near = (sqlite_file(uri) or Path(above, "mlflow.db")).parent  # MLflow's own file and its artifacts
     tags = {"manifest": job.manifest_id, "git": job.git, "recipe_digest": recipe.digest, "run_folder": redacted(folder),
             "execution": job.execution.to_dict()}

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from anchorface.pipelines.feed.dataset import Dataset
-from anchorface.records import TrainingError
-from anchorface.records.addresses import redacted, sqlite_file
+from anchorface.records import ConfigurationError, TrainingError
+from anchorface.records.addresses import redacted, sqlite_address, sqlite_file
 from anchorface.records.git import checkout
 from anchorface.records.lines import Lines
 from anchorface.records.patience import Patience
@@ -207,6 +207,18 @@ class Tracker:
     def flush(self) -> None:
         """Return when all of it stands on the disk: what a resumed run will not see again must not be lost."""
         self.lines.flush()
+
+
+def beside(folder: str, verb: str) -> str:
+    """The SQLite file beside a folder, which is taken where no other store is named. verb: of the work in the folder.
+
+    Raises:
+        ConfigurationError: it would stand in a bucket.
+    """
+    if "://" in folder:
+        raise ConfigurationError(f"{folder}: MLflow's SQLite file cannot stand in a bucket; give --tracking, or {verb} "
+                                 "without: --no-track")
+    return sqlite_address(Path(folder).parent / "mlflow.db")
 
 
 def connect(uri: str) -> Any:

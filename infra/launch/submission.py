@@ -7,18 +7,17 @@ The files stand in $XDG_STATE_HOME/anchorface/jobs (~/.local/state), for their o
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from pathlib import Path
 from typing import Protocol
 
 from anchorface.infra.launch.work import Work
 from anchorface.records import AnchorfaceError, ConfigurationError
 from anchorface.records.addresses import all_redacted
 from anchorface.records.state import inside, read_state
+from anchorface.records.state_home import state_home
 from anchorface.records.storage import exists, join, list_files, write_atomic
 
 
@@ -91,8 +90,7 @@ class Launcher(Protocol):
 
 def folder() -> str:
     """Where submissions are kept."""
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return join(home, "anchorface", "jobs")
+    return str(state_home("jobs"))
 
 
 def now() -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from anchorface.records import ConfigurationError
 from anchorface.records.addresses import has_secret
+from anchorface.records.state_home import state_home
 from anchorface.records.storage import private, told
 
 USER = "anchorface"
@@ -77,8 +78,7 @@ def default_folder() -> str:
     enters, /var/lib/anchorface-servers."""
     if os.geteuid() == 0 and "XDG_STATE_HOME" not in os.environ:
         return "/var/lib/anchorface-servers"
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return str(Path(home) / "anchorface" / "servers")
+    return str(state_home("servers"))
 
 
 def new_secrets() -> dict[str, str]:

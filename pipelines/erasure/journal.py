@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from anchorface.pipelines.erasure.erased import Erased
@@ -21,9 +20,10 @@ from anchorface.pipelines.versions.plan import ShardSettings
 from anchorface.records.erasures import PENDING
 from anchorface.records.errors import DataError
 from anchorface.records.state import RelativePath, read_state
+from anchorface.records.state_home import state_home
 from anchorface.records.storage import join, read_bytes, write_atomic
 
-KEY = "anchorface/erasures.key"
+KEY = "erasures.key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,7 @@ def _mark(out: str, journal: Erasure) -> str:
 
 
 def _key() -> bytes:
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    place = join(home, KEY)
-    if not Path(place).exists():
-        write_atomic(place, secrets.token_bytes(32))
-    return read_bytes(place)
+    place = state_home(KEY)
+    if not place.exists():
+        write_atomic(str(place), secrets.token_bytes(32))
+    return read_bytes(str(place))

@@ -14,7 +14,7 @@ from pathlib import Path
 from anchorface.pipelines.feed.consent import require_allowed
 from anchorface.pipelines.feed.dataset import Dataset, open_dataset, require_embedder_file
 from anchorface.records import ConfigurationError, Interrupted, TrainingError
-from anchorface.records.addresses import redacted, sqlite_address
+from anchorface.records.addresses import redacted
 from anchorface.records.lineage import descends
 from anchorface.records.lock import locked
 from anchorface.records.storage import join, make_folder, write_atomic
@@ -27,6 +27,7 @@ from anchorface.training.sweeps.settings import Sweep
 from anchorface.training.sweeps.table import as_csv, as_markdown, picture
 from anchorface.training.sweeps.task import Task, cause
 from anchorface.training.sweeps.trials import FAILED, FINISHED, Definition, Row, Trials, define, redefine
+from anchorface.training.tracking import beside
 
 
 def sweep(
@@ -106,7 +107,7 @@ def _prepare(wanted: Sweep, dataset: Dataset, place: str, execution: Execution, 
                                      f"{dataset.manifest_id}: give the former, or take another folder")
         run_id = ""
         if track:
-            uri = uri or known.uri or _beside(place)
+            uri = uri or known.uri or beside(place, "sweep")
             run_id = parent.begin(
                 uri, known.run_id if known.uri == redacted(uri) else "", experiment=experiment,
                 artifacts=Path(place.rpartition("/")[0]) / "mlflow-artifacts",
@@ -116,13 +117,6 @@ def _prepare(wanted: Sweep, dataset: Dataset, place: str, execution: Execution, 
             redefine(place, Definition(told=known.told, manifest=known.manifest, uri=redacted(uri), run_id=run_id))
     return Task(sweep=wanted, dataset=dataset.uri, folder=place, execution=execution, uri=uri if track else "",
                 experiment=experiment, parent=run_id)
-
-
-def _beside(place: str) -> str:
-    if "://" in place:
-        raise ConfigurationError(f"{place}: MLflow's SQLite file cannot stand in a bucket; give --tracking, or sweep "
-                                 "without: --no-track")
-    return sqlite_address(Path(place).parent / "mlflow.db")
 
 
 def _alone(task: Task, number: int, again: bool, report: Callable[[str], None]) -> list[Row]:
