@@ -46,16 +46,18 @@ for kind in ("account", "container", "object"):
         sys.exit(run_wsgi(f"{folder}/{kind}.conf", f"{kind}-server"))
 sys.exit(run_wsgi(f"{folder}/proxy.conf", "proxy-server"))
 """
-STORAGE = """
+EVERY = """
 [DEFAULT]
-devices = {folder}/devices
-mount_check = false
 bind_ip = 127.0.0.1
 bind_port = {port}
 workers = 0
 user = {user}
 swift_dir = {folder}
 log_address = {folder}/no-syslog
+"""
+STORAGE = EVERY + """
+devices = {folder}/devices
+mount_check = false
 disable_fallocate = true
 fallocate_reserve = 0
 [pipeline:main]
@@ -63,14 +65,7 @@ pipeline = {kind}-server
 [app:{kind}-server]
 use = egg:swift#{kind}
 """
-PROXY = """
-[DEFAULT]
-bind_ip = 127.0.0.1
-bind_port = {port}
-workers = 0
-user = {user}
-swift_dir = {folder}
-log_address = {folder}/no-syslog
+PROXY = EVERY + """
 [pipeline:main]
 pipeline = catch_errors counted s3api tempauth copy slo dlo proxy-server
 [app:proxy-server]

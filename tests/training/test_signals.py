@@ -12,7 +12,6 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch.distributed as dist
 
@@ -24,6 +23,7 @@ from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import Recipe
 from tests.forked import Forked, finished
+from tests.processes import marked
 from tests.training.ranks import begin
 
 pytestmark = pytest.mark.line
@@ -34,18 +34,6 @@ def drive(arguments: Path, mark: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("driver.py")), str(arguments)], cwd=ROOT, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "MARK": mark}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def marked(mark: str) -> list[str]:
-    """The command lines of processes that a driver has started, and that still live."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(process.cmdline())[:80])
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 def test_a_run_ends_in_good_order_and_goes_on(micro_recipe: Recipe, tiny_dataset: str, tmp_path: Path) -> None:
@@ -64,7 +52,7 @@ def test_a_run_ends_in_good_order_and_goes_on(micro_recipe: Recipe, tiny_dataset
     assert "SIGTERM: the run ended in good order at" in said and "the same command goes on" in said
     (stopped,) = complete(str(run))
     assert 0 < read_description(stopped).clock < 400
-    while left := marked(mark):
+    while left := marked("MARK", mark):
         assert time.monotonic() < deadline, left
         time.sleep(0.5)
     second = drive(tmp_path / "arguments", mark)

@@ -19,6 +19,7 @@ from anchorface.infra.launch.work import Code, Work
 from anchorface.records import ConfigurationError
 from anchorface.synthetic import write_corpus
 from tests.infra.launch.slurm_cluster import until
+from tests.processes import marked
 
 DETACHED = """
 import subprocess, sys, time
@@ -79,7 +80,7 @@ def test_a_job_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
     assert local.state(submission).phase == Phase.RUNNING
     local.cancel(submission)
     assert local.state(submission).phase in (Phase.CANCELLED, Phase.FAILED)
-    assert marked(submission.name) == []
+    assert marked("ANCHORFACE_JOB", submission.name) == []
     local.cancel(submission)
 
 
@@ -91,7 +92,7 @@ def test_a_job_whose_supervisor_was_killed_is_still_seen_and_ended(tmp_path: Pat
     assert local.state(submission).phase == Phase.RUNNING
     local.cancel(submission)
     until(lambda: local.state(submission).phase == Phase.FAILED, 30)
-    assert "killed" in local.state(submission).detail and marked(submission.name) == []
+    assert "killed" in local.state(submission).detail and marked("ANCHORFACE_JOB", submission.name) == []
 
 
 @pytest.mark.cluster
@@ -136,7 +137,7 @@ def test_a_command_is_told_to_end_once_and_its_status_is_its_own(told: str, tmp_
 def test_nothing_of_a_command_outlives_it(tmp_path: Path) -> None:
     supervised(tmp_path, DETACHED).wait(60)
     assert json.loads((tmp_path / "status").read_text()) == {"exit": 0, "told": ""}
-    assert marked(tmp_path.name) == []
+    assert marked("ANCHORFACE_JOB", tmp_path.name) == []
 
 
 def test_a_command_that_does_not_hear_is_ended_by_force(tmp_path: Path) -> None:
@@ -154,15 +155,3 @@ def supervised(folder: Path, program: str, seconds: float = 0, grace: float = 60
         [sys.executable, "-I", supervise.__file__, str(folder / "status"), str(seconds), str(grace), mark,
          sys.executable, "-c", program],
         env=os.environ | {"ANCHORFACE_JOB": folder.name}, stdout=subprocess.PIPE, text=True)
-
-
-def marked(name: str) -> list[str]:
-    """Processes of a job that live."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if f"ANCHORFACE_JOB={name}\0".encode() in file.read_bytes():
-                found.append((file.parent / "cmdline").read_text())
-        except OSError:
-            continue
-    return found

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.infra.launch.slurm_cluster import until
+from tests.processes import marked
 
 pytestmark = pytest.mark.cluster
 JOINS = """
@@ -28,18 +28,6 @@ def node(folder: Path, token: str, *words: str) -> "subprocess.Popen[str]":
         [sys.executable, "-m", "anchorface.infra.launch.ray_node", "--gpus", "0", *words], text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(folder / "said", "a"),
         env=environment | {"RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token", "TMPDIR": str(folder), "MARK": token})
-
-
-def left(token: str) -> list[str]:
-    """Processes of the nodes that live."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("MARK") == token and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(process.cmdline())[:80])
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 def test_two_nodes_are_one_private_ray_that_ends_with_its_input() -> None:
@@ -66,7 +54,7 @@ def test_two_nodes_are_one_private_ray_that_ends_with_its_input() -> None:
         assert worker.wait(60) == 0, (folder / "said").read_text()
         head.stdin.close()
         assert head.wait(60) == 0, (folder / "said").read_text()
-        until(lambda: left(token) == [], 30)
+        until(lambda: marked("MARK", token) == [], 30)
         assert [file.name for file in folder.iterdir()] == ["said"]
 
 
