@@ -91,7 +91,7 @@ class Local:
 
     def log(self, submission: Submission, follow: bool) -> Iterator[str]:
         """Its file."""
-        return lines(Path(submission.log), lambda: not follow or not _lives(submission), every=0)
+        return lines([Path(submission.log)], lambda: not follow or not _lives(submission), every=0)
 
     def cancel(self, submission: Submission) -> None:
         """SIGTERM, and GRACE seconds later the end by force."""

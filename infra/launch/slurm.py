@@ -104,11 +104,10 @@ class Slurm:
         return State(phase=phase, detail=", ".join(detail))
 
     def log(self, submission: Submission, follow: bool) -> Iterator[str]:
-        """The tasks' files, one after another."""
-        for task in range(submission.tasks):
-            place = Path(submission.log.replace("{task}", str(task)))
-            yield from lines(place, lambda: not follow or self.state(submission).phase in (
-                Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.UNKNOWN))
+        """The tasks' files, all at once."""
+        places = [Path(submission.log.replace("{task}", str(task))) for task in range(submission.tasks)]
+        return lines(places, lambda: not follow or self.state(submission).phase in (
+            Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.UNKNOWN))
 
     def cancel(self, submission: Submission) -> None:
         """`scancel`: SIGTERM, and after Slurm's KillWait the end by force."""

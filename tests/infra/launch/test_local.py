@@ -17,7 +17,6 @@ from anchorface.infra.launch.resources import Resources
 from anchorface.infra.launch.submission import Phase, State, Submission
 from anchorface.infra.launch.work import Code, Work
 from anchorface.records import ConfigurationError
-from anchorface.synthetic import write_corpus
 from tests.infra.launch.slurm_cluster import until
 from tests.processes import marked
 
@@ -96,10 +95,10 @@ def test_a_job_whose_supervisor_was_killed_is_still_seen_and_ended(tmp_path: Pat
 
 
 @pytest.mark.cluster
-def test_a_ray_of_a_job_ends_with_it_even_if_the_verb_is_killed(tmp_path: Path) -> None:
+def test_a_ray_of_a_job_ends_with_it_even_if_the_verb_is_killed(tiny_dataset: str, tmp_path: Path) -> None:
     local = Local()
-    write_corpus(str(tmp_path / "photos"), identities=2, photos_each=2, seed=5, size=144)
-    submission = local.submit(work("curate", "photos", "workspace", "--detector", "given", folder=tmp_path))
+    submission = local.submit(work("train", tiny_dataset, "run", "--recipe", "iconface_tiny", "--workers", "1",
+                                   "--no-track", folder=tmp_path))
     supervisor = psutil.Process(int(submission.id))
 
     def of_ray() -> list[psutil.Process]:
