@@ -70,7 +70,7 @@ def trains(submission: Submission) -> None:
 
 
 def said(submission: Submission) -> str:
-    return "\n".join(Slurm().log(submission, False))[-6000:]
+    return "\n".join(Slurm().log(submission, False))
 
 
 def alive(submission: Submission) -> list[dict[str, str]]:
