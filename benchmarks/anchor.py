@@ -30,7 +30,7 @@ from anchorface.models.sampler import sample
 from anchorface.records.dataset import DatasetVersion
 from anchorface.restoration import Restorer, SamplerSettings
 
-SETTINGS, AT_ONCE, REFERENCES = SamplerSettings(precision="bf16", keep=0.0), 16, 3
+SETTINGS, AT_ONCE, REFERENCES = SamplerSettings(precision="bf16", keep=0.0, trust=1.0), 16, 3
 SHOWN: dict[str, tuple[str, str]] = {
     "references and anchor": ("own", "own"), "references, a stranger's anchor": ("own", "stranger"),
     "references alone": ("own", "none"), "anchor alone": ("none", "own"),

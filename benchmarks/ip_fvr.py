@@ -81,7 +81,7 @@ LEARNT: dict[str, dict[str, Any]] = {
     "suffix": {},
 }
 """Rows that are trained on clips, with what differs in the recipe."""
-PLAIN = SamplerSettings(steps=6, precision="bf16", keep=0.0)
+PLAIN = SamplerSettings(steps=6, precision="bf16", keep=0.0, trust=1.0)
 AWAY = replace(PLAIN, attributes=(("quality", 1.0), ("artefacts", 0.0)), negatives=(QUALITY, ARTEFACTS))
 USED: dict[str, tuple[str, int, SamplerSettings]] = {
     "iconface": ("iconface", 0, PLAIN), "temporal": ("temporal", 0, PLAIN), "feedback": ("feedback", 0, PLAIN),

@@ -63,7 +63,7 @@ def one_run(folder: Path, row: str, seed: int, samples: int) -> None:
         protocol = freeze(DatasetVersion.open(versions[name]), judge=judge, size=restorer.size, count=count,
                           references=MOST)
         evaluate(checkpoint, versions[name], str(out / name), protocol=protocol, restorer=restorer, conditions=shown,
-                 settings=SamplerSettings(precision="bf16"))
+                 settings=SamplerSettings(precision="bf16", trust=1.0))
 
 
 def tables(folder: Path, print_: Callable[[str], None] = print) -> None:

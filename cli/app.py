@@ -29,6 +29,14 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the curated data.")]
+Trust = Annotated[
+    float | None, typer.Option(help="How far references are believed to show the person, 0 to 1; by how like the face "
+                                    "they are if not given, as the checkpoint measured.")
+]
+ReferenceGuidance = Annotated[
+    float | None, typer.Option(help="Push along 'with minus without references'; 1 is none, the checkpoint decides if "
+                                    "not given.")
+]
 
 
 def told(verb: Callable[..., Any]) -> Callable[..., Any]:

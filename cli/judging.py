@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anchorface.cli.app import app, console, told
+from anchorface.cli.app import ReferenceGuidance, Trust, app, console, told
 from anchorface.records import ConfigurationError
 from anchorface.records.storage import join, require_writable
 
@@ -49,9 +49,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of targets, references, plans and noise.")] = 0,
     steps: Annotated[int, typer.Option(help="Euler steps of a sample.")] = 12,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
-    reference_guidance: Annotated[
-        float, typer.Option(help="Push along 'with minus without references'; 1 is none.")
-    ] = 1.0,
+    trust: Trust = None,
+    reference_guidance: ReferenceGuidance = None,
     input_guidance: Annotated[
         float | None, typer.Option(help="RG-IPFR's s_i: push along 'with minus without the degraded picture'.")
     ] = None,
@@ -111,8 +110,8 @@ def evaluate(
         console.print(f"inputs: {write_inputs(source, what, inputs)}; outputs are to be named as the files in lq/")
         return
     settings = SamplerSettings(
-        steps=steps, guidance=guidance, reference_guidance=reference_guidance, input_guidance=input_guidance,
-        context_guidance=context_guidance, precision=precision, keep=keep,
+        steps=steps, guidance=guidance, trust=trust, reference_guidance=reference_guidance,
+        input_guidance=input_guidance, context_guidance=context_guidance, precision=precision, keep=keep,
     )
     judge_it(
         None if checkpoint == NONE else checkpoint, dataset, out, **common, outputs=folders,

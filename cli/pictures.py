@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anchorface.cli.app import app, console, told
+from anchorface.cli.app import ReferenceGuidance, Trust, app, console, told
 from anchorface.records import ConfigurationError
 from anchorface.records.storage import join, require_writable
 
@@ -30,6 +30,8 @@ def restore(
     context_guidance: Annotated[
         float | None, typer.Option(help="RG-IPFR's s_c, of references shown one at a time; likewise.")
     ] = None,
+    trust: Trust = None,
+    reference_guidance: ReferenceGuidance = None,
     fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
     keep: Annotated[
         float | None, typer.Option(help="Share of the degraded face that stays; as the checkpoint measured if not "
@@ -71,7 +73,8 @@ def restore(
         faces=faces, seed=seed, progress=console.print, clip_length=clip_length, overlap=overlap, beta=beta,
         settings=SamplerSettings(
             steps=steps, guidance=guidance, input_guidance=input_guidance, context_guidance=context_guidance,
-            fidelity=fidelity, keep=keep, context_scales=context_scales,
+            trust=trust, reference_guidance=reference_guidance, fidelity=fidelity, keep=keep,
+            context_scales=context_scales,
             **said(without or (), age)),
     )
     console.print(", ".join(f"{number} {name}" for name, number in counts.items()) + f" → {out}")

@@ -185,8 +185,10 @@ def sampler(table: dict[str, Any]) -> str:
         return ""
     scales = {word: settings.get(f"{word}_guidance") for word in ("input", "context")}
     own = "".join(f", {word} guidance {scale:g}" for word, scale in scales.items() if scale is not None)
-    return (f"Samples: Euler steps {settings['steps']}, guidance {settings['guidance']:g}, reference guidance "
-            f"{settings['reference_guidance']:g}{own}, {settings['precision']}; mean estimates: "
+    pushed, trust = ("as the checkpoint says" if settings.get(name) is None else f"{settings[name]:g}"
+                     for name in ("reference_guidance", "trust"))
+    return (f"Samples: Euler steps {settings['steps']}, guidance {settings['guidance']:g}, reference guidance {pushed}"
+            f", trust in references {trust}{own}, {settings['precision']}; mean estimates: "
             f"{settings['mean_draws']} draws, one step each, no guidance.")
 
 

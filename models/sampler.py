@@ -19,7 +19,7 @@ def initial_noise(seeds: Sequence[int], shape: tuple[int, ...], device: torch.de
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
 
 
-def guided(base: VelocityFunction, branches: Sequence[tuple[float, VelocityFunction]]) -> VelocityFunction:
+def guided(base: VelocityFunction, branches: Sequence[tuple[float | Tensor, VelocityFunction]]) -> VelocityFunction:
     """A velocity function that is pushed away from others.
 
         v + sum_i strength_i (v - v_i)
@@ -29,7 +29,8 @@ def guided(base: VelocityFunction, branches: Sequence[tuple[float, VelocityFunct
 
     Args:
         base: v, the model with all its conditions.
-        branches: (strength, v_i); one of strength 0 is not computed, a negative strength pulls towards v_i.
+        branches: (strength, v_i), the strength a number or each image's own [B, 1, 1]; one of strength 0 is not
+            computed, a negative strength pulls towards v_i.
 
     Source: classifier-free guidance, Ho and Salimans 2022; several branches: our choice.
     """
@@ -38,7 +39,7 @@ def guided(base: VelocityFunction, branches: Sequence[tuple[float, VelocityFunct
         value = base(z, sigma)
         result = value
         for strength, branch in branches:
-            if strength:
+            if torch.is_tensor(strength) or strength:
                 result = result + strength * (value - branch(z, sigma))
         return result
 

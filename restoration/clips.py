@@ -62,14 +62,16 @@ def blending_of(system: SystemSettings, length: int | None, overlap: int | None,
 
 
 def restored_crops(restorer: Restorer, crops: Iterator[Crop], references: Sequence[Reference], *, seed: int,
-                   length: float, settings: SamplerSettings, blending: BlendingSettings | None) -> Iterator[np.ndarray]:
+                   length: float, likeness: float, settings: SamplerSettings, blending: BlendingSettings | None
+                   ) -> Iterator[np.ndarray]:
     """The restored faces of one track, one for each crop, in their order.
 
     Of the crops at most a clip is taken ahead (`Restorer.batch`, frame by frame).
 
     Args:
         crops: of neighbouring frames. references: of the person. seed: of the track. length: of its raw embeddings, on
-            which depends how much of the degraded face stays: as much in every frame. blending: as `blending_of`.
+            which depends how much of the degraded face stays. likeness: its cosine with the references' anchor, on
+            which depends how far they are believed. Both are the same in every frame. blending: as `blending_of`.
 
     Yields:
         uint8 [S, S, 3].
@@ -80,7 +82,8 @@ def restored_crops(restorer: Restorer, crops: Iterator[Crop], references: Sequen
     keep = settings.keep
     if keep is None and restorer.keep is not None:
         keep = float(restorer.keep.share([length])[0])
-    settings = replace(settings, keep=keep)
+    settings = replace(settings, keep=keep, trust=restorer.trusted(likeness, settings),
+                       reference_guidance=restorer.reference_guidance(settings))
     if blending is None:
         for clip in clips(crops, BlendingSettings(length=restorer.batch, stride=restorer.batch)):
             images, landmarks = np.stack([one.image for one in clip]), np.stack([one.landmarks for one in clip])

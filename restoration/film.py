@@ -139,7 +139,7 @@ def restore_film(restorer: Restorer, film: OpenFilm, found: FilmFaces, out: Call
             with writer:
                 drawn = {track.number: restored_crops(
                     restorer, _crops(ahead, track, restorer.size), references if track.owner else (),
-                    seed=derive(seed, "track", track.number), length=track.length,
+                    seed=derive(seed, "track", track.number), length=track.length, likeness=track.likeness or 0.0,
                     settings=settings or SamplerSettings(), blending=blending) for track in tracks}
                 for frame in range(len(found.seconds)):
                     second, picture = ahead[frame]

@@ -6,9 +6,9 @@ In: a folder (or URI) of photographs and films, or one file, and, optionally, re
     {out}/{photo's path}.png       the restored photograph; what it keeps of the original: `restoration.keeping`
     {out}/{film's path}.mp4        the restored film (`restoration.film`), or .mkv where its sound asks for it
     {out}/{file's path}.json       its faces, and the hash of what it was made from: the done-marker
-    {out}/restored.parquet         one row per restored face: photo (or film), face number, box, references used; of a
-                                   film one per track, with the seconds in which it is there and its likeness to the
-                                   references (cosine)
+    {out}/restored.parquet         one row per restored face: photo (or film), face number, box, references used, its
+                                   likeness to them (cosine) and how far they were believed; of a film one per track,
+                                   with the seconds in which it is there
     {out}/dropped/restore.parquet  what could not be used or is not clear, with causes
 """
 
@@ -48,16 +48,19 @@ from anchorface.restoration.photo import open_references, restore_photo
 from anchorface.restoration.restorer import Reference, Restorer
 from anchorface.restoration.sampler_settings import SamplerSettings
 
-VERSION = 2
+VERSION = 3
 """Of what is written, so that a rerun makes anew what an older one made otherwise."""
 STAGE = "restore"
 RESTORED_SCHEMA = pa.schema([
     ("photo", pa.string()), ("face", pa.int32()), ("box", pa.list_(pa.float32())), ("references", pa.int32()),
     ("enlarged", pa.float32()), ("start", pa.float64()), ("end", pa.float64()), ("likeness", pa.float32()),
+    ("trust", pa.float32()),
 ])
 FILM_ENDINGS = {"mp4": ".mp4", "matroska": ".mkv"}
 READ = ("photo", "film")
 CHUNK = 2**23
+EVEN = 0.5
+"""Trust below which references are said to be of another person."""
 PATIENCE = 30.0
 """Seconds of a film's restoration from one line to the next."""
 
@@ -164,9 +167,14 @@ def _photo(use: Use, uri: str, target: str, references: dict[str, Reference], dr
     storage.write_atomic(f"{target}.png", png_bytes(result.image, content, uri))
     if info.more:
         dropped.append(_row(uri, info.more, "the file holds more of them; one was restored"))
-    told = [{"face": number, "box": list(face.detection.box), "references": face.references, "enlarged": face.enlarged}
-            for number, face in enumerate(result.faces)]
-    return told, f"{len(told)} face(s)"
+    told = [{"face": number, "box": list(face.detection.box), "references": face.references, "enlarged": face.enlarged,
+             "likeness": face.likeness, "trust": face.trust} for number, face in enumerate(result.faces)]
+    doubted = [face for face in result.faces
+               if use.settings.trust is None and face.trust is not None and face.trust < EVEN]
+    dropped += [_row(uri, "references: of another person?",
+                     f"cosine {face.likeness:.2f} with its face: believed by {100 * (face.trust or 0):.0f} %; "
+                     "`--trust 1` uses them all the same") for face in doubted]
+    return told, f"{len(told)} face(s)" + ", whose references seem to show another person" * bool(doubted)
 
 
 def _film(use: Use, uri: str, target: str, references: dict[str, Reference], dropped: list[Dropped]) -> Told:
@@ -192,7 +200,8 @@ def _film(use: Use, uri: str, target: str, references: dict[str, Reference], dro
                 for place, cosine in others.items()]
     told = [{"face": number, "box": list(track.box), "references": len(references) * track.owner,
              "enlarged": track.enlarged(use.restorer.size), "start": float(found.seconds[track.first]),
-             "end": float(found.seconds[track.stop - 1]), "likeness": track.likeness}
+             "end": float(found.seconds[track.stop - 1]), "likeness": track.likeness,
+             "trust": use.restorer.trusted(track.likeness or 0.0, use.settings) if references and track.owner else None}
             for number, track in enumerate(result.tracks)]
     said = [f"{len(told)} face(s) restored"] + ["not all of its sound"] * bool(result.silent)
     said += [f"{len(others)} reference(s) seem to show another person"] * bool(others)

@@ -27,7 +27,8 @@ class RestoredFace:
 
     detection: where it stood. matrix: [2, 3] photo to crop. before, after: uint8 [S, S, 3]. references: how many
     were used. enlarged: the face's side in the photo over the side the network works at; above 1, the photograph
-    had more pixels than the network, and the pasted face is softer than its surroundings can be.
+    had more pixels than the network, and the pasted face is softer than its surroundings can be. likeness: the degraded
+    face's cosine with the references' anchor, trust: how far they were believed, 0..1; None without references.
     """
 
     detection: Detection
@@ -36,6 +37,8 @@ class RestoredFace:
     after: np.ndarray
     references: int
     enlarged: float
+    likeness: float | None = None
+    trust: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +84,15 @@ def restore_photo(restorer: Restorer, photo: np.ndarray, references: Sequence[Re
     image, told = photo, []
     for number in reversed(range(len(found))):
         image = paste_back(image, restored[number], matrices[number])
+        likeness = trust = None
+        if number == owner:
+            raw = restorer.embed([crops[number]], [landmarks[number]])[0]
+            likeness = float(raw @ _anchor(restorer, references) / np.linalg.norm(raw))
+            trust = restorer.trusted(likeness, settings or SamplerSettings())
         told.append(RestoredFace(
             detection=found[number], matrix=matrices[number], before=crops[number], after=restored[number],
-            references=len(shown[number]), enlarged=1 / float(np.sqrt(np.linalg.det(matrices[number][:, :2])))))
+            references=len(shown[number]), enlarged=1 / float(np.sqrt(np.linalg.det(matrices[number][:, :2]))),
+            likeness=likeness, trust=trust))
     return RestoredPhoto(image=image, faces=tuple(reversed(told)))
 
 
@@ -126,8 +135,13 @@ def _owner(restorer: Restorer, photo: np.ndarray, found: Sequence[Detection], re
     if len(found) == 1:
         return 0
     crops = np.stack([warp(photo, arcface_matrix(d.landmarks), EMBEDDING_SIZE) for d in found])
-    shown = anchor(torch.from_numpy(restorer.raw_embeddings(references)).float()[None])[0].numpy()
-    return int(np.argmax(restorer.embedder.embed(crops)[0] @ shown))
+    return int(np.argmax(restorer.embedder.embed(crops)[0] @ _anchor(restorer, references)))
+
+
+def _anchor(restorer: Restorer, references: Sequence[Reference]) -> np.ndarray:
+    """The anchor of references as the restorer's run weighs them, unit [D]."""
+    raw, encoders = torch.from_numpy(restorer.raw_embeddings(references)), restorer.encoders
+    return np.asarray(anchor(raw.double()[None], encoders.temperature, encoders.quality)[0].numpy())
 
 
 def _area(detection: Detection) -> float:

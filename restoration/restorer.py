@@ -32,10 +32,11 @@ from anchorface.models.keep import Keep, blend
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.rg_ipfr.guidance import multi_reference
 from anchorface.models.sampler import guided, initial_noise, mean_estimate, sample
+from anchorface.models.trust import Trust
 from anchorface.records import CheckpointError, ConfigurationError, DataError, derive
 from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, CLEAN, attribute_row
 from anchorface.records.storage import list_files, read_bytes
-from anchorface.restoration.sampler_settings import SamplerSettings
+from anchorface.restoration.sampler_settings import REFERENCE_GUIDANCE, SamplerSettings
 
 EMBEDDING_SIZE = 112
 AGE_PLACE = ATTRIBUTE_NAMES.index("age")
@@ -59,13 +60,21 @@ class Reference:
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """given: what the network is told of faces. own: their own embeddings [B, D], where a guidance needs them. images:
-    the degraded faces [B, 3, S, S]. shares: how much of each stays, [B]; None: nothing of any.
+    the degraded faces [B, 3, S, S]. shares: how much of each stays, [B]; None: nothing of any. trust: how far each
+    one's references are believed, [B]; None: all of them, whole.
     """
 
     given: Conditions
     own: Tensor | None
     images: Tensor
     shares: np.ndarray | None
+    trust: np.ndarray | None = None
+
+    def heard(self, guidance: float) -> float | Tensor:
+        """The guidance along the references as far as they are believed, each face's own [B, 1, 1]."""
+        if self.trust is None:
+            return guidance
+        return guidance * torch.from_numpy(self.trust).to(self.images)[:, None, None]
 
 
 class Restorer:
@@ -100,9 +109,10 @@ class Restorer:
             raise ConfigurationError(f"{checkpoint} takes embeddings of {takes} numbers, but its embedder "
                                      f"{self.embedder_name} gives {self.embedder.dimension}")
         reader = self.description.weights.get("face_encoder")
-        calibration, keep = (self.description.extra.get(name) for name in ("norm_calibration", "keep"))
+        calibration, keep, trust = (self.description.extra.get(name) for name in ("norm_calibration", "keep", "trust"))
         try:
             self.keep = Keep.from_dict(keep) if keep else None
+            self.trust = Trust.from_dict(trust) if trust else None
         except ConfigurationError as error:
             raise CheckpointError(f"{checkpoint}: {error}") from error
         self.encoders = Encoders(
@@ -226,34 +236,63 @@ class Restorer:
             if settings.age_of_references and shown:
                 rows[:, AGE_PLACE] = self._ages(references) / ATTRIBUTES[AGE_PLACE].whole
             given = given.with_attributes(torch.from_numpy(rows).to(self.device))
-        unlike = settings.scales(self.settings.system) is not None or settings.reference_guidance != 1.0
         shares = np.full(count, settings.keep) if settings.keep else None
         ramp = self.keep if settings.keep is None else None
+        trust = np.full(count, settings.trust) if shown and settings.trust not in (None, 1.0) else None
+        judged = self.trust if shown and settings.trust is None else None
         own = None
-        if unlike or ramp is not None:
+        if ramp is not None or judged is not None or trust is not None or self._goes_beyond(settings):
             own, lengths = looked_at(self.encoders.embedder, images, matrices)
             shares = shares if ramp is None else ramp.share(lengths[:, 0].cpu().numpy())
-        return Asked(given=given, own=own, images=images, shares=shares)
+            if judged is not None:
+                assert given.identity is not None
+                trust = judged.share(like(own, given.identity, frames))
+        return Asked(given=given, own=own, images=images, shares=shares, trust=trust)
+
+    def trusted(self, cosine: float, settings: SamplerSettings) -> float:
+        """How far references are believed of a face whose embedding has this cosine with their anchor, 0..1."""
+        if settings.trust is not None:
+            return settings.trust
+        return 1.0 if self.trust is None else float(self.trust.share(cosine))
+
+    def _goes_beyond(self, settings: SamplerSettings) -> bool:
+        """Whether faces are drawn by more than the network's own velocity, which needs what they are without more."""
+        return settings.scales(self.settings.system) is not None or self.reference_guidance(settings) != 1.0
+
+    def reference_guidance(self, settings: SamplerSettings) -> float:
+        """What believed references are pushed by."""
+        if settings.reference_guidance is None:
+            return REFERENCE_GUIDANCE if self.trust is not None and settings.trust is None else 1.0
+        return settings.reference_guidance
 
     def velocity(self, asked: "Asked", settings: SamplerSettings) -> VelocityFunction:
         """The velocity that faces are drawn with, guided as the settings say."""
-        given, branches, scales = asked.given, [], settings.scales(self.settings.system)
+        given, scales = asked.given, settings.scales(self.settings.system)
+        branches: list[tuple[float | Tensor, VelocityFunction]] = []
         if settings.guidance != 1.0:
             empty = given.with_text(self.encoders.text(len(given.text), empty=True))
-            branches.append((settings.guidance - 1.0, self._velocity(empty, asked.own, settings, scales)))
-        if settings.reference_guidance != 1.0 and given.references:
-            alone = given.without_references(asked.own)
-            branches.append((settings.reference_guidance - 1.0, self._velocity(alone, asked.own, settings, scales)))
+            branches.append((settings.guidance - 1.0, self._velocity(replace(asked, given=empty), settings, scales)))
+        if scales is None and given.faces:
+            branches += self._beyond(asked, settings, self.reference_guidance(settings))
         if not settings.negatives:
-            return guided(self._velocity(given, asked.own, settings, scales), branches)
+            return guided(self._velocity(asked, settings, scales), branches)
         away = away_from(partial(self._predict, settings), given, settings.negatives, most=self.batch,
                          reuse=settings.reuse_context)
         return guided(away, branches)
 
     def unguided(self, asked: "Asked", settings: SamplerSettings) -> VelocityFunction:
-        """The network's own velocity, the plain mean over references."""
+        """The network's own velocity, the plain mean over references, as far as they are believed."""
         plain = settings.scales(self.settings.system) and UNGUIDED
-        return self._velocity(asked.given, asked.own, settings, plain)
+        velocity = self._velocity(asked, settings, plain)
+        return velocity if plain else guided(velocity, self._beyond(asked, settings, 1.0))
+
+    def _beyond(self, asked: Asked, settings: SamplerSettings, guidance: float
+                ) -> list[tuple[float | Tensor, VelocityFunction]]:
+        """The branch without references, as `guided` takes it; none where they are believed and nothing is pushed."""
+        if guidance == 1.0 and asked.trust is None:
+            return []
+        alone = replace(asked, given=asked.given.without_references(asked.own))
+        return [(asked.heard(guidance) - 1.0, self._velocity(alone, settings, None))]
 
     def levels(self, settings: SamplerSettings) -> Tensor:
         """The noise levels of the steps, [steps + 1]."""
@@ -284,13 +323,13 @@ class Restorer:
     def _age_network(self) -> AgeNetwork:
         return AgeNetwork()
 
-    def _velocity(self, of: Conditions, own: Tensor | None, settings: SamplerSettings,
-                  scales: tuple[float, float] | None) -> VelocityFunction:
+    def _velocity(self, asked: Asked, settings: SamplerSettings, scales: tuple[float, float] | None
+                  ) -> VelocityFunction:
         if scales is None:
             cache = Cache(reuse=settings.reuse_context)
-            return lambda z, sigma: self._predict(settings, z, sigma, of, cache)
-        return multi_reference(partial(self._predict, settings), of, own, input_scale=scales[0],
-                               context_scale=scales[1], most=self.batch, reuse=settings.reuse_context)
+            return lambda z, sigma: self._predict(settings, z, sigma, asked.given, cache)
+        return multi_reference(partial(self._predict, settings), asked.given, asked.own, input_scale=scales[0],
+                               context_scale=asked.heard(scales[1]), most=self.batch, reuse=settings.reuse_context)
 
     def _predict(self, settings: SamplerSettings, z: Tensor, sigma: Tensor, of: Conditions, cache: Cache) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
@@ -324,6 +363,13 @@ class Restorer:
                    "landmarks": len(degraded) if landmarks is None else len(landmarks)}
         if wrong := [f"{name} {count}" for name, count in lengths.items() if count != len(degraded)]:
             raise DataError(f"{len(degraded)} degraded faces, but {', '.join(wrong)}: one each is needed")
+
+
+def like(own: Tensor, anchors: Tensor, frames: int = 1) -> np.ndarray:
+    """Cosines [B] of faces with their references' anchors, both unit [B, D]; of a clip's frames the mean, so that none
+    of them is drawn otherwise than its neighbours."""
+    cosines = (own.double() * anchors.double()).sum(dim=-1)
+    return cosines.view(-1, frames).mean(dim=1).repeat_interleave(frames).cpu().numpy()
 
 
 def mean_landmarks(size: int) -> np.ndarray:

@@ -11,6 +11,8 @@ from anchorface.records import ConfigurationError
 from anchorface.records.attributes import ATTRIBUTE_NAMES, attribute_row
 
 LOW_QUALITY, OF_REFERENCES = "low_quality", "references"
+REFERENCE_GUIDANCE = 1.75
+"""What a believed reference is pushed by; docs/results.md has what it brings and costs."""
 WITHOUT = tuple(name for name in ATTRIBUTE_NAMES if name not in ("age", "quality"))
 
 
@@ -19,7 +21,10 @@ class SamplerSettings:
     """How a face is drawn.
 
     steps: Euler steps. guidance: classifier-free, 1 = none (IConFace: 4 on the 4B backbone).
-    reference_guidance: pushes along "with minus without references", 1 = none (our choice).
+    trust: how far references are believed to show the person, from 0 (the face is drawn as without them) to 1; None: by
+    what the checkpoint carries (models.trust), each face's own; 1 where it carries nothing.
+    reference_guidance: pushes along "with minus without references", beyond 1 further than the network does by itself;
+    trust scales it. None: REFERENCE_GUIDANCE where the checkpoint measured a trust, 1 elsewhere (our choice).
     input_guidance, context_guidance: s_i and s_c of multi-reference guidance, which shows the network each reference
     alone (models.rg_ipfr.guidance); None = the system's own, and where it has none, no such guidance.
     fidelity: 0 = a sample; 1 = the one-step mean estimate from pure noise, averaged over `mean_draws` noises;
@@ -40,7 +45,8 @@ class SamplerSettings:
 
     steps: int = 12
     guidance: float = 1.0
-    reference_guidance: float = 1.0
+    trust: float | None = None
+    reference_guidance: float | None = None
     input_guidance: float | None = None
     context_guidance: float | None = None
     fidelity: float = 0.0
@@ -65,6 +71,8 @@ class SamplerSettings:
             raise ConfigurationError(f"fidelity {self.fidelity}: from 0 (sample) to 1 (mean estimate)")
         if self.keep is not None and not 0.0 <= self.keep <= 1.0:
             raise ConfigurationError(f"keep {self.keep}: from 0 (nothing of the degraded face) to 1 (all of it)")
+        if self.trust is not None and not 0.0 <= self.trust <= 1.0:
+            raise ConfigurationError(f"trust {self.trust}: from 0 (references are not heard) to 1 (they are believed)")
         attribute_row(dict(self.attributes))
 
     @property
@@ -83,7 +91,7 @@ class SamplerSettings:
             return None
         if self.negatives:
             raise ConfigurationError("negatives beside multi-reference guidance: take one of them")
-        if self.reference_guidance != 1.0:
+        if self.reference_guidance not in (None, 1.0):
             raise ConfigurationError(f"reference_guidance {self.reference_guidance} beside multi-reference guidance: "
                                      f"leave it at 1 and set context_guidance")
         s_i, s_c = (one if one is not None else other for one, other in zip(given, own or (1.0, 1.0), strict=True))

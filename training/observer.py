@@ -21,9 +21,9 @@ from anchorface.records.addresses import redacted
 from anchorface.records.lines import Lines
 from anchorface.records.patience import Patience
 from anchorface.records.storage import join
+from anchorface.training import keep, trust
 from anchorface.training.best import Best
 from anchorface.training.job import PROGRESS, Job
-from anchorface.training.keep import measured
 from anchorface.training.networks import Networks
 from anchorface.training.preview import Pictures, fixed_batch, grid, restore
 from anchorface.training.record import Measures
@@ -124,30 +124,30 @@ class Observer:
 
         Returns:
             What the checkpoint of this clock shall say: the validation's values, the best so far, and at the run's end
-            how much of a degraded face is kept.
+            how much of a degraded face is kept, and how far references are believed.
         """
-        begun, kept = time.monotonic(), {}
+        begun, told = time.monotonic(), {}
         if self.validation is not None and self.validation.due(clock):
             values = self.validation.measure(network, dist.get_rank(), dist.get_world_size())
             self.best = self.best.taken(values, clock)
             if self.best.clock is not None:
                 values["validation/best"] = float(self.best.clock)
-            kept = {"validation": values, "best": self.best.to_json()} | self._keep(self.validation, clock, network)
+            told = {"validation": values, "best": self.best.to_json()} | self._at_end(self.validation, clock, network)
             if self.progress is not None:
                 self.progress.tell(clock, values)
             self._metrics(values, clock)
         if self._draws(clock):
             self._draw(clock, network)
         self.paused("validation", time.monotonic() - begun)
-        return kept
+        return told
 
-    def _keep(self, validation: Validation, clock: int, network: Any) -> dict[str, Any]:
-        """At the run's end: how much of a degraded face restorations keep."""
-        recipe = self.job.recipe
+    def _at_end(self, validation: Validation, clock: int, network: Any) -> dict[str, Any]:
+        """At the run's end: how much of a degraded face restorations keep, and how far they believe references."""
+        recipe, place = self.job.recipe, (dist.get_rank(), dist.get_world_size())
         if clock < recipe.steps * recipe.feed.batch and not self.exhausted:
             return {}
-        found = measured(validation, network, dist.get_rank(), dist.get_world_size())
-        return {"keep": found.to_dict()} if found else {}
+        found = {"keep": keep.measured(validation, network, *place), "trust": trust.measured(validation, *place)}
+        return {name: measured.to_dict() for name, measured in found.items() if measured}
 
     def _draws(self, clock: int) -> bool:
         return self.shown is not None and self.job.recipe.due(clock, self.job.recipe.grid_every)

@@ -20,7 +20,8 @@ class ValidationSettings:
     sigmas: noise levels in (0, 1) at which each sample's velocity is asked. pictures: how many of the samples are
     restored with `steps` steps of the sampler and shown to the judge, 0 for none. judge: a face network that is neither
     in the anchor nor in the loss. kept: on how many of the samples is measured, once, when the run ends, how much of a
-    degraded face restorations keep (training.keep, which asks the judge); 0 for none. metric: what decides which
+    degraded face restorations keep (training.keep, which asks the judge); 0 for none. trusted: on how many is measured,
+    once as well, how far references are believed (training.trust); 0 for none. metric: what decides which
     validation is best: `flow`, the least, or `likeness`, the greatest. patience: the run ends after so many validations
     in a row without a better one; 0 for never.
 
@@ -35,6 +36,7 @@ class ValidationSettings:
     steps: Annotated[int, Bounds(1, 1000)] = 6
     judge: str = "judge_small"
     kept: Annotated[int, SIZE_OR_NONE] = 16
+    trusted: Annotated[int, SIZE_OR_NONE] = 128
     metric: str = "flow"
     patience: Annotated[int, COUNT_OR_NONE] = 0
 

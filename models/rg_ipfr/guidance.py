@@ -22,14 +22,14 @@ Predict = Callable[[Tensor, Tensor, Conditions, Cache], Tensor]
 
 
 def multi_reference(predict: Predict, given: Conditions, own: Tensor | None, *, input_scale: float,
-                    context_scale: float, most: int, reuse: int = 1) -> VelocityFunction:
+                    context_scale: float | Tensor, most: int, reuse: int = 1) -> VelocityFunction:
     """The guided velocity of B pictures.
 
     Args:
         predict: the network.
         given: the conditions with all N references; without any, the last term is not there and s_c is s_i.
         own: the degraded faces' own embeddings [B, D], the identity where references are dropped.
-        input_scale, context_scale: s_i, s_c.
+        input_scale, context_scale: s_i, s_c; the latter may be each picture's own, [B, 1, 1].
         most: pictures in one call of the network: the calls of a step are one batch, cut into pieces of so many.
         reuse: as of `models.cache.Cache`.
 
@@ -41,7 +41,8 @@ def multi_reference(predict: Predict, given: Conditions, own: Tensor | None, *, 
     nothing = unheard.dropped(everybody, everybody, own)
     to_nothing = input_scale - 1.0
     to_unheard = context_scale - input_scale if alone else 0.0
-    weaker = [(strength, less) for strength, less in ((to_nothing, nothing), (to_unheard, unheard)) if strength]
+    weaker = [(strength, less) for strength, less in ((to_nothing, nothing), (to_unheard, unheard))
+              if torch.is_tensor(strength) or strength]
     shown = alone or [unheard]
     answers = in_one_batch(predict, [*shown, *(less for _, less in weaker)], most, reuse)
 

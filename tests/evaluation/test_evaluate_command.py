@@ -42,7 +42,8 @@ def test_sampler_settings_reach_the_restorer_and_are_reported(checkpoint: str, d
     assert (settings["steps"], settings["guidance"], settings["reference_guidance"], settings["precision"]) == (
         1, 2.5, 1.5, "bf16")
     report = (tmp_path / "report.html").read_text()
-    assert "Samples: Euler steps 1, guidance 2.5, reference guidance 1.5, bf16" in report
+    assert ("Samples: Euler steps 1, guidance 2.5, reference guidance 1.5, trust in references as the checkpoint says, "
+            "bf16") in report
 
 
 @pytest.mark.parametrize(

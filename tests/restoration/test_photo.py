@@ -1,6 +1,7 @@
 """From a photograph to the restored photograph, and a folder of them, with real files and synthetic people."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from anchorface.faces.detect import Detection, Detector
 from anchorface.faces.embed import embedder
+from anchorface.models.checkpoint import read_description, write_description
 from anchorface.records import ConfigurationError, PhotoError, StorageError, storage
 from anchorface.restoration import (
     Restorer,
@@ -94,6 +96,34 @@ def test_a_photo_without_a_face_is_a_clear_error(restorer: Restorer, detector: D
         restore_photo(restorer, grass)
     with pytest.raises(ConfigurationError, match="largest"):
         restore_photo(restorer, grass, detector=detector, faces="some")
+
+
+def test_references_that_look_like_somebody_else_are_said_and_not_believed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, detector: Detector
+) -> None:
+    checkpoint, finder = micro_checkpoint(tmp_path_factory.mktemp("trusting"))
+    people = [shots(person)[0].image for person in range(2)]
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(people[0]).save(tmp_path / "photos" / "one.png")
+    outs = {}
+    for name, image, trusted in (("own", people[0], 0.0), ("other", people[1], 0.0), ("all the same", people[1], 1.0)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(image).save(tmp_path / name / "r.png")
+        described = read_description(checkpoint)
+        write_description(checkpoint, replace(described, extra={"trust": {
+            "middle": 0.9, "slope": 40.0, "pictures": 9, "auc": 0.9}}))
+        lines: list[str] = []
+        out = tmp_path / f"out {name}"
+        restore_folder(Restorer(checkpoint, weight_finder=finder), str(tmp_path / "photos"), str(out),
+                       detector=detector, references=str(tmp_path / name), progress=lines.append,
+                       settings=replace(QUICK, trust=trusted or None))
+        (row,) = storage.read_table(str(out / "restored.parquet")).to_pylist()
+        causes = [row["cause"] for row in storage.read_table(str(out / "dropped" / "restore.parquet")).to_pylist()]
+        outs[name] = row["likeness"], row["trust"], causes, "another person" in lines[-1]
+    assert outs["own"][0] > 0.95 and outs["own"][1] > 0.5 and outs["own"][2:] == ([], False)
+    assert outs["other"][0] < 0.8 and outs["other"][1] < 0.5
+    assert outs["other"][2:] == (["references: of another person?"], True)
+    assert outs["all the same"][1:] == (1.0, [], False)
 
 
 def test_a_folder_survives_bad_photos_and_a_rerun_does_what_is_left(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as functional
 
 from anchorface.faces.align import ffhq_matrix
 from anchorface.faces.quality import NormCalibration
@@ -15,6 +16,8 @@ from anchorface.models.anchor import AnchorSettings
 from anchorface.models.checkpoint import read_description, write_description
 from anchorface.records import CheckpointError, ConfigurationError, DataError, rng
 from anchorface.restoration import Reference, Restorer, SamplerSettings, mean_landmarks
+from anchorface.restoration.restorer import like
+from anchorface.restoration.sampler_settings import REFERENCE_GUIDANCE
 from tests.restoration.micro import micro_checkpoint
 
 SIZE = 64
@@ -128,6 +131,51 @@ def test_as_much_of_a_face_is_kept_as_the_run_measured(
         with_ramp(low=2.0, high=1.0)
     with pytest.raises(ConfigurationError, match="keep"):
         SamplerSettings(keep=1.5)
+
+
+def test_references_are_believed_as_far_as_they_look_like_the_face(
+    written: tuple[str, Callable[[str], str]], restorer: Restorer, tmp_path: Path
+) -> None:
+    checkpoint, finder = written
+    degraded, shown = faces(2, "degraded"), [[reference(0)], [reference(1)]]
+    alone, plain = (restorer.restore_aligned(degraded, of, seeds=[1, 2], settings=QUICK) for of in (None, shown))
+    own, anchors = (functional.normalize(torch.from_numpy(np.stack(rows)).double()) for rows in (
+        restorer.embed(list(degraded), [None] * 2), restorer.raw_embeddings([one for (one,) in shown])))
+    cosines = like(own, anchors)
+    shutil.copytree(checkpoint, tmp_path / "trusting")
+
+    def trusting(**measured: float) -> Restorer:
+        write_description(tmp_path / "trusting", replace(
+            read_description(checkpoint), extra={"trust": {"pictures": 9, "auc": 0.9} | measured}))
+        return Restorer(str(tmp_path / "trusting"), weight_finder=finder)
+
+    def of(other: Restorer, **settings: object) -> np.ndarray:
+        return other.restore_aligned(degraded, shown, seeds=[1, 2], settings=replace(QUICK, **settings))
+
+    assert far(of(restorer, trust=1.0), plain) == 0 and far(of(restorer, trust=0.0), alone) <= 1
+    assert far(alone, plain) > 2
+    everybody, nobody = trusting(middle=-2.0, slope=100.0), trusting(middle=2.0, slope=100.0)
+    assert far(of(nobody), alone) <= 1 and far(of(nobody, trust=1.0), plain) == 0
+    assert far(of(everybody, reference_guidance=1.0), plain) <= 1
+    assert far(of(everybody), of(restorer, reference_guidance=REFERENCE_GUIDANCE)) <= 1
+    assert far(of(nobody, fidelity=1.0), of(restorer, trust=0.0, fidelity=1.0)) <= 1
+    best, worst = np.argmax(cosines), np.argmin(cosines)
+    between = trusting(middle=float(np.mean(cosines)), slope=1e6)
+    parted = of(between, reference_guidance=1.0)
+    assert far(parted[best], plain[best]) <= 1 and far(parted[worst], alone[worst]) <= 1
+    assert between.trusted(1.0, QUICK) == 1 and between.trusted(-1.0, QUICK) == 0
+    assert between.trusted(-1.0, replace(QUICK, trust=0.3)) == 0.3 and restorer.trusted(-1.0, QUICK) == 1
+    with pytest.raises(CheckpointError, match="trust"):
+        trusting(middle=0.0, slope=-1.0)
+    with pytest.raises(ConfigurationError, match="trust"):
+        SamplerSettings(trust=1.5)
+
+
+def test_frames_of_a_clip_are_believed_alike() -> None:
+    own = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.0, 1.0]])
+    anchors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    np.testing.assert_allclose(like(own, anchors), [1.0, 0.6, 1.0, 0.0], atol=1e-7)
+    np.testing.assert_allclose(like(own, anchors, frames=2), [0.8, 0.8, 0.5, 0.5], atol=1e-7)
 
 
 def test_no_reference_mode_needs_no_references_argument(restorer: Restorer) -> None:

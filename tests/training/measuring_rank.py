@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from anchorface.training import keep, trust
 from anchorface.training.engine import Autocast, configuration, start, stop
 from anchorface.training.execution import STAGES, Execution
-from anchorface.training.keep import measured
 from anchorface.training.networks import load_networks
 from anchorface.training.preview import fixed_batch, restore
 from anchorface.training.recipes import Recipe
@@ -42,8 +42,8 @@ def measure(recipe: Recipe, dataset: str, rank: int, world: int, meeting: str, o
         engine = start(Autocast(networks.network, enabled=False), torch.optim.AdamW(adapters), settings)
         validation = Validation(recipe, networks, dataset, device)
         values = validation.measure(engine.module, rank, world)
-        keep = measured(validation, engine.module, rank, world)
+        at_end = keep.measured(validation, engine.module, rank, world), trust.measured(validation, rank, world)
         batch = fixed_batch(recipe, dataset, device)
-        found[stage] = values, keep, *restore(recipe, networks, engine.module, batch, device, rank, world)
+        found[stage] = values, at_end, *restore(recipe, networks, engine.module, batch, device, rank, world)
     out.write_bytes(pickle.dumps(found))
     stop()

@@ -13,13 +13,19 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 
+from anchorface.models.anchor import anchor
+from anchorface.models.encode import identity_embedding
+from anchorface.models.pixels import levels_to_tensor
+from anchorface.models.trust import LEAST_AUC
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.records import ConfigurationError, WeightsError
+from anchorface.training import keep, trust
 from anchorface.training.engine import Autocast
 from anchorface.training.execution import STAGES
 from anchorface.training.follow import line
-from anchorface.training.keep import damaged, measured
+from anchorface.training.keep import damaged
 from anchorface.training.networks import Networks, load_networks
+from anchorface.training.objectives.prediction import crop_matrices
 from anchorface.training.preview import fixed_batch, restore
 from anchorface.training.recipes import Recipe
 from anchorface.training.shares import dealt, gathered
@@ -31,7 +37,7 @@ from tests.training.measuring_rank import measure, moved
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
-SETTINGS = ValidationSettings(every=8, samples=7, sigmas=(0.2, 0.8), pictures=3, steps=2, kept=3)
+SETTINGS = ValidationSettings(every=8, samples=7, sigmas=(0.2, 0.8), pictures=3, steps=2, kept=3, trusted=9)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +76,13 @@ def test_two_ranks_at_every_stage_give_the_bits_of_one_plain_process(
               for rank in range(2)], 300)
     batch = fixed_batch(recipe, tiny_dataset, CPU)
     pictures, judged = restore(recipe, networks, Autocast(networks.network, enabled=False), batch, CPU)
-    keep = measured(validation, Autocast(networks.network, enabled=False))
+    at_end = keep.measured(validation, Autocast(networks.network, enabled=False)), trust.measured(validation)
     for rank in range(2):
         at_stages = pickle.loads((tmp_path / f"out{rank}").read_bytes())
         assert set(at_stages) == set(STAGES)
-        for stage, (found, kept, drawn, numbers) in at_stages.items():
+        for stage, (found, told, drawn, numbers) in at_stages.items():
             assert without_time(found) == without_time(values), stage
-            assert kept == keep is not None, stage
+            assert told == at_end and None not in told, stage
             assert numbers == judged, stage
             np.testing.assert_array_equal(drawn, pictures)
 
@@ -130,15 +136,35 @@ def test_an_untrained_network_keeps_what_was_good(
     validation: Validation, recipe: Recipe, networks: Networks
 ) -> None:
     """Its pictures are worse than any input: all of the better faces is kept, and likeness is the better for it."""
-    keep = measured(validation, Autocast(networks.network, enabled=False))
-    assert keep is not None and keep.pictures == 3 * 5 and keep.judge == recipe.validation.judge
-    assert keep.low < keep.high and keep.kept > keep.restored
+    ramp = keep.measured(validation, Autocast(networks.network, enabled=False))
+    assert ramp is not None and ramp.pictures == 3 * 5 and ramp.judge == recipe.validation.judge
+    assert ramp.low < ramp.high and ramp.kept > ramp.restored
     sample = validation.sample(0)
     clean, resized, *_, own = damaged(sample.target, recipe, 0)
     assert clean is sample.target and resized.shape == own.shape == clean.shape
     again = damaged(sample.target, recipe, 0)
     assert all(np.array_equal(one, other) for one, other in zip(again, (clean, resized, *_, own), strict=True))
     assert not np.array_equal(damaged(sample.target, recipe, 1)[1], resized)
+
+
+def test_own_references_are_believed_and_strangers_are_not(validation: Validation, recipe: Recipe) -> None:
+    """By the anchor's network on degraded faces of people whom the run never saw."""
+    found = trust.measured(validation)
+    assert found is not None and found.pictures == 9 and found.auc >= LEAST_AUC
+    own, strangers = [], []
+    samples = [validation.sample(position) for position in range(recipe.validation.samples)]
+    shown = [sample for sample in samples if len(sample.references)]
+    network = validation.networks.encoders
+    for sample in shown:
+        face = identity_embedding(network.embedder, levels_to_tensor(sample.degraded[None], CPU),
+                                  crop_matrices(sample.degraded_landmarks[None]))[0].double()
+        for other in shown:
+            cosine = float(face @ anchor(torch.from_numpy(other.reference_embeddings)[None].double())[0])
+            (own if other.pair.identity == sample.pair.identity else strangers).append(cosine)
+    assert found.share(own).mean() > 0.5 > found.share(strangers).mean()
+    nothing = Validation(replace(recipe, validation=replace(SETTINGS, trusted=0)), validation.networks,
+                         validation.dataset_uri, CPU)
+    assert trust.measured(nothing) is None
 
 
 def test_every_person_is_held_out(validation: Validation, tiny_dataset: str) -> None:
