@@ -138,10 +138,10 @@ def _start(servers: Servers, name: str, made: dict[str, str]) -> None:
     module = {"mlflow": mlflow, "prometheus": prometheus, "grafana": grafana}[name]
     module.prepare(servers, made)
     environment = {} if module is prometheus else module.environment(servers, made)
-    processes.start(servers.place(), name, module.words(servers), environment)
+    process = processes.start(servers.place(), name, module.words(servers), environment)
     deadline = time.monotonic() + PATIENCE
     while not _answers(servers, name):
-        if not processes.living(servers.place(), name) or time.monotonic() > deadline:
+        if process.poll() is not None or time.monotonic() > deadline:
             log = servers.place(f"{name}.log")
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise LauncherError(f"{name} does not start: {' '.join(last)[-300:]}; all of it in {log}")

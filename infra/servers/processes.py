@@ -17,11 +17,11 @@ GRACE = 20.0
 """Seconds from SIGTERM to SIGKILL."""
 
 
-def start(folder: Path, name: str, words: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Start it, in its folder, with a log beside it."""
+def start(folder: Path, name: str, words: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start it, in its folder, with a log beside it. Its own process is returned: for a moment it bears no mark yet."""
     with open(folder / f"{name}.log", "ab") as log:
-        subprocess.Popen(words, cwd=folder, env={**os.environ, **environment, MARK: _mark(folder, name)},
-                         stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(words, cwd=folder, env={**os.environ, **environment, MARK: _mark(folder, name)},
+                                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
 def living(folder: Path, name: str) -> list[psutil.Process]:
