@@ -144,13 +144,15 @@ def test_a_sweep_of_eight_killed_in_the_middle_has_every_trial_once_and_the_best
 def test_halving_a_signal_and_a_failing_trial_leave_rows_and_the_same_command_goes_on(
     swept_recipe: Recipe, tiny_dataset: str, tmp_path: Path
 ) -> None:
-    """Six trials by random search, of which the first fails by itself: a file stands where its checkpoints would."""
+    """Six trials by random search, of which the first fails by itself: a file stands where its checkpoints would, and
+    nobody waits for it to go."""
     recipe = replace(swept_recipe, positions=96)
     wanted = swept(recipe, "learning_rate=1e-5..1e-2:log", search="random", trials=6, asha=True, reduction=2.0)
     folder = str(tmp_path / "sweep")
     Path(folder_of(folder, 0)).mkdir(parents=True)
     Path(folder_of(folder, 0), "checkpoints").write_text("in the way")
-    arguments = {"wanted": wanted, "dataset_uri": tiny_dataset, "track": False}
+    arguments = {"wanted": wanted, "dataset_uri": tiny_dataset, "track": False,
+                 "execution": replace(ALONE, patience=0.0)}
     first = begin(tmp_path, arguments)
     first.until(lambda: any(Path(folder_of(folder, number), "progress.jsonl").exists() for number in range(1, 6)))
     first.process.send_signal(signal.SIGINT)
