@@ -150,7 +150,7 @@ def test_a_run_that_fails_is_failed_in_mlflow_with_its_own_error(runs: Path, tmp
 def test_the_command_trains_without_tracking(tmp_path: Path) -> None:
     place = tmp_path / "runs" / "run"
     sets = ("positions=2", "feed.batch=2", "precision=fp32", "grid_every=0", "checkpoint_every=2", "log_every=2",
-            "validation.kept=0")
+            "validation.kept=0", "validation.trusted=0")
     words = ["train", DATASET, str(place), "--workers", "0", "--no-track", *(w for s in sets for w in ("--set", s))]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0 and "step-00000001" in result.output.replace("\n", ""), result.output

@@ -12,4 +12,5 @@ from anchorface.training.validation_settings import ValidationSettings
 def swept_recipe(micro_recipe: Recipe) -> Recipe:
     """Eight steps, validated and saved at every second one."""
     return replace(micro_recipe, checkpoint_every=8, log_every=4,
-                   validation=ValidationSettings(every=8, samples=4, sigmas=(0.3, 0.7), pictures=0, kept=0))
+                   validation=ValidationSettings(every=8, samples=4, sigmas=(0.3, 0.7), pictures=0, kept=0,
+                                                 trusted=0))

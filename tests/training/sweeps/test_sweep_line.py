@@ -26,8 +26,8 @@ from anchorface.training.sweeps.run import sweep
 from anchorface.training.sweeps.settings import Sweep
 from anchorface.training.sweeps.trials import FAILED, FINISHED, STOPPED, Trials, curve, folder_of
 from anchorface.training.tracking import PARENT, connect
+from tests.processes import marked
 from tests.training.sweeps.test_space import swept
-from tests.training.test_signals import marked
 
 pytestmark = pytest.mark.cluster
 DRIVER = Path(__file__).resolve().parents[1] / "driver.py"
@@ -57,7 +57,7 @@ class Command:
 
     def gone(self) -> None:
         deadline = time.monotonic() + 60
-        while left := marked(self.mark):
+        while left := marked("MARK", self.mark):
             assert time.monotonic() < deadline, left
             time.sleep(0.5)
 
