@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -101,24 +100,3 @@ def test_the_command_itself_answers_there(places: tuple[Path, Path]) -> None:
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "iconface_tiny" in done.stdout, done.stderr[-2000:]
     assert ROOT not in here.parents
-
-
-def test_a_wheel_carries_the_rooms_and_the_weights_and_works_without_the_repository(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(source)], check=True, timeout=120)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir",
-                    str(tmp_path), str(source)], check=True, timeout=300, capture_output=True)
-    wheel = next(tmp_path.glob("anchorface-*.whl"))
-    with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if ".dist-info/" not in name}
-        archive.extractall(tmp_path / "installed")
-    assert all(name.startswith("anchorface/") for name in names)
-    files = {f"anchorface/{path.relative_to(source)}" for room in FOLDERS for path in (source / room).rglob("*.py")}
-    assert {name for name in names if name.endswith(".py") and name.count("/") > 1} == files
-    told = subprocess.run(
-        [sys.executable, "-c", "import anchorface; from anchorface.faces.weights import find\n"
-         "print(*anchorface.__path__, find('base_tiny'), sep='\\n')"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")}, capture_output=True, text=True,
-        timeout=120)
-    place, weight = told.stdout.splitlines()
-    assert Path(place) == tmp_path / "installed" / "anchorface" and Path(weight).is_relative_to(place), told.stderr

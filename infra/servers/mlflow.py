@@ -29,7 +29,7 @@ def require(servers: Servers) -> None:
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigurationError(f"MLflow's server needs {', '.join(missing)}: make cluster-environment, or pip "
-                                 "install 'anchorface[servers]'")
+                                 "install 'anchorface[serve]'")
     probe = join(files(servers), f"write-test-{uuid.uuid4().hex}")
     try:
         if not servers.artifacts:

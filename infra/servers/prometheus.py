@@ -30,7 +30,7 @@ def require(servers: Servers) -> None:
             import bcrypt  # noqa: F401
         except ImportError:
             raise ConfigurationError("Prometheus' password needs bcrypt: make cluster-environment, or pip install "
-                                     "'anchorface[servers]'") from None
+                                     "'anchorface[serve]'") from None
 
 
 def configuration() -> dict[str, Any]:
