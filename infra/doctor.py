@@ -78,6 +78,10 @@ def _engines() -> list[Finding]:
         except importlib.metadata.PackageNotFoundError:
             state, detail = "missing", "not installed: run `make environment`"
         rows.append(Finding(topic="engine", subject=name, state=state, detail=detail))
+    if any(importlib.metadata.distributions(name="opencv-python")):
+        detail = ("installed too (insightface asks for it): both lie in cv2/, and this one needs libGL; if cv2 cannot "
+                  "be imported, uninstall both and install opencv-python-headless again")
+        rows.append(Finding(topic="engine", subject="opencv-python", state="note", detail=detail))
     return rows
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from anchorface.cli import app
 from anchorface.faces import weights
 from anchorface.faces.fetch import KLEIN_GIB, proposed, wanted
-from anchorface.infra.doctor import proposal
+from anchorface.infra.doctor import examine, proposal
 from anchorface.records.errors import ConfigurationError
 
 
@@ -59,3 +59,13 @@ def test_the_verb_takes_purpose_and_licence_and_names_the_known_purposes() -> No
     result = CliRunner().invoke(app, ["doctor", "--for", "evaluate", "--commercial"], env={"COLUMNS": "200"})
     assert "with commercial licences" in result.output
     assert "anchorface fetch niqe_pris_params vgg16_imagenet alexnet_imagenet inception_fid" in result.output
+
+
+def test_a_second_opencv_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "opencv-python" not in {row.subject for row in examine()}
+    about = tmp_path / "opencv_python-5.0.0.93.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: opencv-python\nVersion: 5.0.0.93\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (row,) = (row for row in examine() if row.subject == "opencv-python")
+    assert row.state == "note" and "libGL" in row.detail

@@ -4,6 +4,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -56,6 +57,24 @@ def test_the_page_names_every_package_and_what_is_under_the_gpl() -> None:
                 "| opencv-python-headless | libavcodec | LGPL-2.1-or-later (FFmpeg) |"):
         assert row in page and row in now
     assert "GPL as a whole, built with libx264, libx265" in page
+    assert "| psycopg | all of it | LGPL-3.0-only |" in page
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extra in project["optional-dependencies"].values():
+        for requirement in extra:
+            name, _, version = requirement.partition("==")
+            assert f"| {name.partition('[')[0]} | {version}" in page, "of extras too"
+    assert "| pyiqa | 0.1.16 | PolyForm-Noncommercial-1.0.0 |" in page
+
+
+def test_a_package_beside_the_locks_is_looked_at_where_it_lies(tmp_path: Path) -> None:
+    about = tmp_path / "small_thing-1.0.dist-info"
+    (about / "licenses").mkdir(parents=True)
+    (about / "licenses" / "COPYING").write_text("\nThe Small Licence\nof one page\n")
+    (about / "RECORD").write_text("small_thing.libs/libx265-1.so,,\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.4\nName: small-thing\nVersion: 1.0\nLicense-File: COPYING\n")
+    page = supply.notice("", "small-thing==1.0\n", str(tmp_path))
+    assert "| small-thing | 1.0 | The Small Licence | libx265 |" in page.partition(supply.BESIDE)[2]
+    assert "| small-thing | libx265 | GPL-2.0-or-later |" in page.partition(supply.BESIDE)[0]
 
 
 def test_libraries_are_known_without_their_hashes_and_a_lock_of_others_is_told() -> None:
