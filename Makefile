@@ -10,7 +10,7 @@ OUT ?= runs/demo
 PHOTOS ?=
 SAMPLES ?=
 # Rooms whose tests start neither Ray nor DeepSpeed nor MLflow.
-ENGINE_FREE := records synthetic faces degradation identity_index models restoration evaluation
+QUICK_ROOMS := records synthetic faces degradation identity_index models restoration evaluation
 IDENTITIES ?=
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 export NO_ALBUMENTATIONS_UPDATE := 1
@@ -62,7 +62,7 @@ wheel-test: $(READY)
 	VIRTUAL_ENV="$$place/environment" $(BIN)/uv pip check && \
 	cp -r tests pyproject.toml "$$place" && cd "$$place" && export HOME="$$place" PATH="$$place/environment/bin:$$PATH" && \
 	anchorface doctor > /dev/null && \
-	python -m pytest -q -m 'not line and not cluster' --durations=5 --numprocesses 2 --dist loadfile $(ENGINE_FREE:%=tests/%)
+	python -m pytest -q -m 'not line and not cluster' --durations=5 --numprocesses 2 --dist loadfile $(QUICK_ROOMS:%=tests/%)
 
 # What Ray needs for its dashboard, jobs and metrics, beside the rest: each Ray of one's own then takes 44 MB more, and
 # ports that others may have. So it is for a cluster's nodes, and for those who test clusters.
