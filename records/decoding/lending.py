@@ -28,8 +28,9 @@ class Lender:
         self._free: dict[int, mmap.mmap] = {}  # the longest unused first
         self._lent: dict[int, mmap.mmap] = {}
         self._gone: list[int] = []
+        self._unsent: dict[int, int] = {}  # the files of pieces that the other process has not seen
         self._made = 0
-        self._current: tuple[int, mmap.mmap, int] | None = None  # number, memory, descriptor or -1
+        self._current: tuple[int, mmap.mmap] | None = None
         self._array: NDArray[np.uint8] | None = None
 
     def empty(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -43,7 +44,7 @@ class Lender:
         fits = min((number for number in self._free if len(self._free[number]) >= size),
                    key=lambda number: len(self._free[number]), default=None)
         if fits is not None:
-            self._current = fits, self._free.pop(fits), -1
+            self._current = fits, self._free.pop(fits)
         else:
             self._current = self._new(-(-size // STEP) * STEP)
         self._array = np.ndarray(shape, np.uint8, buffer=self._current[1])
@@ -58,10 +59,11 @@ class Lender:
         if pixels is not self._array:
             np.copyto(self.empty(pixels.shape), pixels)
         assert self._current is not None
-        number, memory, descriptor = self._current
+        number, memory = self._current
         kept = self._total() + len(memory) <= MOST
         if kept:
             self._lent[number] = memory
+        descriptor = self._unsent.pop(number, -1)
         said = {"number": number, "shape": pixels.shape, "kept": kept, "gone": self._gone}
         self._gone, self._current, self._array = [], None, None
         return said, descriptor
@@ -70,29 +72,38 @@ class Lender:
         """Pieces that are no longer used, and one that was not lent."""
         self._array = None
         if self._current is not None:
-            number, memory, descriptor = self._current
+            number, memory = self._current
             self._current = None
-            if descriptor < 0:
+            if self._total() + len(memory) <= MOST:
                 self._free[number] = memory
             else:
-                os.close(descriptor)  # nobody else has seen it
+                self._let_go(number)
         for number in numbers:
             self._free[number] = self._lent.pop(number)
 
-    def _new(self, size: int) -> tuple[int, mmap.mmap, int]:
+    def _new(self, size: int) -> tuple[int, mmap.mmap]:
         while self._free and self._total() + size > MOST:
             oldest = next(iter(self._free))
             del self._free[oldest]
-            self._gone.append(oldest)
+            self._let_go(oldest)
         self._made += 1
         descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.truncate(descriptor, size)
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-            return self._made, mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE), descriptor
+            memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         except OSError as error:
             os.close(descriptor)
             raise MemoryError(f"{size} bytes for a picture: {error}") from error
+        self._unsent[self._made] = descriptor
+        return self._made, memory
+
+    def _let_go(self, number: int) -> None:
+        """A piece that is filled no more: its file is closed, or the other process is told to drop it."""
+        if number in self._unsent:
+            os.close(self._unsent.pop(number))
+        else:
+            self._gone.append(number)
 
     def _total(self) -> int:
         return sum(map(len, [*self._free.values(), *self._lent.values()]))

@@ -126,6 +126,18 @@ def test_pixels_stay_as_long_as_they_are_used_and_memory_is_filled_again() -> No
         assert (pixels == number).all()
 
 
+def test_memory_whose_pixels_were_not_asked_for_is_filled_again() -> None:
+    decoder().close()
+    large = np.full((1200, 1200, 3), 7, np.uint8)
+    read_info(encoded("JPEG", pixels=large))
+    maps = Path(f"/proc/{decoder().pid}/maps")
+    before = [line for line in maps.read_text().splitlines() if "memfd:pixels" in line]
+    for _ in range(3):
+        read_info(encoded("JPEG"))
+    assert len(before) == 1 and before[0] in maps.read_text()  # its inode too
+    assert (read_photo(encoded("PNG", pixels=large))[0] == large).all() and pieces() == 1
+
+
 def test_an_ended_process_costs_nothing() -> None:
     content, held = encoded("WEBP"), read_photo(encoded("PNG", pixels=np.full((900, 900, 3), 7, np.uint8)))[0]
     pid = decoder().pid
