@@ -25,6 +25,8 @@ from anchorface.faces import weights
 from anchorface.faces.detect import default_detector
 from anchorface.faces.embed import best_clusterer
 from anchorface.models.precision import cpu_computes_bfloat16
+from anchorface.pipelines.faces.face_filters import FaceFilters
+from anchorface.pipelines.faces.sizes import face_sizes_said, photo_sizes_said
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
 from anchorface.pipelines.ingest import ingest
@@ -119,7 +121,11 @@ def run(
     connect()
     progress = Progress()
     ingest(source, workspace, progress=progress)
+    for line in photo_sizes_said(workspace, FaceFilters()):
+        say(line)
     find_faces(workspace, detector=chosen.detector, crop_size=chosen.crop_size, progress=progress)
+    for line in face_sizes_said(workspace):
+        say(line)
     found = group(
         workspace, labels=photos is None, clusterer=chosen.clusterer, splits=chosen.splits, progress=progress
     )

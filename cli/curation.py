@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from anchorface.cli.app import Workspace, app, console, told
-from anchorface.records.console import Console
+from anchorface.records.addresses import redacted
+from anchorface.records.console import Console, shown
 
 DetectorName = Annotated[
     str | None, typer.Option(help="Face detector by name (see doctor), or `given` for landmarks from a sidecar.")
@@ -78,6 +79,7 @@ def curate(
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
     from anchorface.faces.embed import best_clusterer
     from anchorface.pipelines.faces.face_filters import asked_filters
+    from anchorface.pipelines.faces.sizes import face_sizes_said, photo_sizes_said
     from anchorface.pipelines.find_faces import FaceSettings, find_faces
     from anchorface.pipelines.group import group
     from anchorface.pipelines.ingest import ingest, not_understood
@@ -96,9 +98,11 @@ def curate(
     held = known.splits if labels else None
     with at_work(out, "curate"):
         ingest(source, out, layout=known, frame_seconds=frame_seconds, fetch=fetch, progress=progress)
-        for line in not_understood(out):
+        for line in (*not_understood(out), *photo_sizes_said(out, settings.filters)):
             console.print(line, soft_wrap=True)
         find_faces(out, settings=settings, num_gpus=gpus, progress=progress)
+        for line in face_sizes_said(out):
+            console.print(line, highlight=False, soft_wrap=True)
         sorted_by = clusterer or best_clusterer()
         found = group(out, labels=labels, held=held, clusterer=sorted_by, seed=seed, progress=progress)
         numbers = (f"{number:,} {name.replace('_', ' ')}" for name, number in found.items()
@@ -132,15 +136,18 @@ def shards(
 @app.command()
 @told
 def dropped(out: Workspace) -> None:
-    """What did not go on, and why."""
+    """What did not go on, and why: counted by cause, then a line for each row (stage, file, row, cause, detail)."""
     from anchorface.pipelines.stages.stage import dropped as read
+    from anchorface.records.dropped import causes
 
-    rows = read(out).to_pylist()
-    table = Table("stage", "file", "row", "cause", "detail")
-    for row in rows:
+    rows = read(out)
+    table = Table("stage", "cause", "rows")
+    for stage, cause, count in causes(rows):
+        table.add_row(stage, cause, f"{count:,}")
+    Console().print(table if len(rows) else "nothing was dropped")
+    for row in rows.to_pylist():
         said = (row["stage"], row["uri"], str(row["row"]), row["cause"], row["detail"])
-        table.add_row(*said)
-    Console().print(table if rows else "nothing was dropped")
+        print("  ".join(shown(redacted(word), lines=False) for word in said))
 
 
 def _say_version(workspace: str, version: str) -> None:

@@ -180,6 +180,9 @@ class FaceFinder:
         """The photographs with a face, each with its faces: given ones where the settings allow, else detected ones."""
         opened: list[tuple[Photo, NDArray[np.uint8]]] = []
         for photo in photos:
+            if (refusal := self._settings.filters.thumbnail(photo.width, photo.height)) is not None:
+                dropped.append(_row(photo, -1, *refusal))
+                continue
             try:
                 pixels, info = self._reader.read(photo.uri)
                 if not info.sha256.startswith(photo.photo_id):

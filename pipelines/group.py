@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from anchorface.faces.weights import find
 from anchorface.identity_index import IdentityIndex, read_decisions
 from anchorface.pipelines.erasure.erase import writes
+from anchorface.pipelines.faces.sizes import why_none
 from anchorface.pipelines.identities.persons import Found, find_persons, light_columns
 from anchorface.pipelines.identities.previous import previous, remember
 from anchorface.pipelines.identities.second_look import second_look
@@ -149,7 +150,7 @@ class _Grouper:
         linked = [read_table(join(self._out, path)) for path in payload["tracks"]]
         faces = with_tracks(faces, pa.concat_tables([TRACK_SCHEMA.empty_table(), *linked]))
         if not len(faces):
-            raise DataError(f"{self._out}: no face was found in any photograph; see the dropped table for the reasons")
+            raise DataError(why_none(self._out))
         looked = pa.concat_tables([read_table(join(self._out, path)) for path in payload["embeddings"]]) if (
             payload["embeddings"]) else None
         found = find_persons(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from anchorface.identity_index.audit.look import outside, table
 from anchorface.identity_index.audit.thumbnails import blank, picture
+from anchorface.records.dropped import causes, kinds
 from anchorface.records.errors import PhotoError
 from anchorface.records.nouns import DROPPED_SCHEMA
 
@@ -34,14 +35,10 @@ def left_out(dropped: pa.Table, read: Reader) -> str:
     """
     if not len(dropped):
         return "<p>Nothing was dropped.</p>"
-    # Causes that name another photograph or face ("near-duplicate of ...") are one cause.
-    kinds = pc.replace_substring_regex(dropped["cause"], r"(?s)^((near-)?duplicate of) .*$", r"\1 …")
-    rows = dropped.append_column("kind", kinds)
-    groups = rows.group_by(["stage", "kind"]).aggregate([("uri", "count")]).sort_by(
-        [("uri_count", "descending"), ("stage", "ascending"), ("kind", "ascending")]).to_pylist()
+    rows, groups = dropped.append_column("kind", kinds(dropped)), causes(dropped)
     counted = table(["stage", "cause", "rows"], [
-        [outside(group["stage"]), outside(group["kind"]), f"{group['uri_count']:,}"] for group in groups])
-    shown = "".join(_examples(rows, group["stage"], group["kind"], read) for group in groups[:PICTURED])
+        [outside(stage), outside(kind), f"{count:,}"] for stage, kind, count in groups])
+    shown = "".join(_examples(rows, stage, kind, read) for stage, kind, _ in groups[:PICTURED])
     return f"{counted}{shown}"
 
 

@@ -1,10 +1,11 @@
 """Which faces are of no use, and why: one value with all limits, asked for every face that was found.
 
-In: what was measured of a face. Out: the cause and the measured value beside its limit, or None. A filtered face
-becomes a dropped row; it is never embedded.
+In: what was measured of a face, or a photograph's size. Out: the cause and the measured value beside its limit, or
+None. A filtered face, or photograph, becomes a dropped row; it is never embedded.
 
-On by default is only what is clearly right: faces too small to hold a face, pictures that are black or burnt out, and
-the small blurred bystander behind the person whom the photograph is of. All other limits are off until they are set.
+On by default is only what is clearly right: thumbnails, faces too small to hold a face, pictures that are black or
+burnt out, and the small blurred bystander behind the person whom the photograph is of. All other limits are off until
+they are set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ class Measured:
 class FaceFilters:
     """Limits for faces; None switches one off. All numbers are our choice.
 
+    smallest_photo: longer side of a photograph, in pixels; the smallest crop of a face alone has as many.
     smallest_side: of the FFHQ square, in photo pixels.
     smallest_score: detector's score. Median of 35 portraits .83 (95 % above .73); with a bar over the eyes .76, over
     nose and mouth .67, over one half .59 (95 % below .71): .7 keeps open faces and drops most half covered ones.
@@ -48,6 +50,7 @@ class FaceFilters:
     which is less sharp than this is a bystander.
     """
 
+    smallest_photo: float | None = 112.0
     smallest_side: float | None = 40.0
     smallest_score: float | None = None
     smallest_sharpness: float | None = None
@@ -68,8 +71,15 @@ class FaceFilters:
         if (self.bystander_side is None) != (self.bystander_sharpness is None):
             raise ConfigurationError("filters: bystander_side and bystander_sharpness are one rule: set both or none")
 
+    def thumbnail(self, width: int, height: int) -> Refusal | None:
+        """The question before all others, asked before a photograph is opened. width, height: in pixels."""
+        if self.smallest_photo is None or max(width, height) >= self.smallest_photo:
+            return None
+        return "photo too small", (f"its longer side has {max(width, height)} px; at least {self.smallest_photo:g} are "
+                                   "needed")
+
     def too_small(self, side: float) -> Refusal | None:
-        """The first question, asked before any pixel is drawn."""
+        """The first question of a face, asked before any pixel is drawn."""
         if self.smallest_side is None or side >= self.smallest_side:
             return None
         least = self.smallest_side
