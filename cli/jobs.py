@@ -50,6 +50,7 @@ def submit(
     """Hand a verb to this machine, a Ray cluster, Slurm or Kubernetes: submit OPTIONS VERB ITS-OWN-WORDS."""
     from anchorface.infra.launch import launcher
     from anchorface.infra.launch.resources import Resources
+    from anchorface.infra.launch.submission import made_folder
     from anchorface.infra.launch.work import work
 
     to = launcher(on)
@@ -61,6 +62,7 @@ def submit(
         for name, text in to.render(made).items():
             print(f"# {name}\n{text}", end="" if text.endswith("\n") else "\n")
         return
+    made_folder()
     to.ready(made)
     if made.code.changed:
         console.print(f"not committed, and sent as it stands: {', '.join(made.code.changed)}", soft_wrap=True)

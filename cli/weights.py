@@ -1,6 +1,5 @@
 """Weight files: fetched, prepared, and handed on."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,7 +54,7 @@ def prompt(
     from anchorface.models.prompt import RESTORATION_PROMPT, embed_attributes, embed_prompts, write_prompts
 
     name = "flux2_klein_attributes" if attributes else "flux2_klein_prompt"
-    place = out or str(Path.home() / ".cache" / "anchorface" / f"{name}.safetensors")
+    place = out or str(weights.cache() / f"{name}.safetensors")
     reader = (text_encoder or weights.find("flux2_klein_text_encoder"),
               tokenizer or weights.find("flux2_klein_tokenizer"))
     require_writable(place)

@@ -2,21 +2,25 @@
 
 A name stands for one file, or for a folder in diffusers' layout (config.json beside safetensors). They are looked for,
 in this order, in the folders of $ANCHORFACE_WEIGHTS (separated as $PATH is), in `weights/` of this repository, in
-`../shared/data/models` beside it, in `~/.insightface/models`, `~/.cache/anchorface`, and the model hub's own cache.
+`../shared/data/models` beside it, in `~/.insightface/models`, `~/.cache/anchorface` ($XDG_CACHE_HOME moves it), and the
+model hub's own cache.
 A known hash is checked before the file is used. What only asks for names pays for no network: the model hub's client is
 imported where it is asked.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from anchorface.faces.weight_table import WEIGHTS, Weight
 from anchorface.records.download import part_of
-from anchorface.records.errors import WeightsError
+from anchorface.records.errors import ConfigurationError, WeightsError
 from anchorface.records.hashes import sha256
+from anchorface.records.homes import cache_home
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -48,9 +52,15 @@ def weight(name: str, kind: str = "") -> Weight:
 def folders() -> tuple[Path, ...]:
     """The folders where weights are looked for, in order, whether they exist or not."""
     named = tuple(Path(f).expanduser() for f in os.environ.get("ANCHORFACE_WEIGHTS", "").split(os.pathsep) if f)
-    home = Path.home()
-    return (*named, REPOSITORY / "weights", REPOSITORY.parent / "shared" / "data" / "models",
-            home / ".insightface" / "models", home / ".cache" / "anchorface")
+    return (*named, REPOSITORY / "weights", REPOSITORY.parent / "shared" / "data" / "models", *_at_home())
+
+
+def _at_home() -> Iterator[Path]:
+    """The folders of this user, who need not have a home."""
+    with contextlib.suppress(RuntimeError):
+        yield Path.home() / ".insightface" / "models"
+    with contextlib.suppress(ConfigurationError):
+        yield cache_home()
 
 
 def find(name: str, kind: str = "") -> Path:
@@ -96,8 +106,17 @@ def survey() -> tuple[Survey, ...]:
 
 
 def cache() -> Path:
-    """The folder that `anchorface fetch` writes to: the first of $ANCHORFACE_WEIGHTS, else `~/.cache/anchorface`."""
-    return folders()[0] if os.environ.get("ANCHORFACE_WEIGHTS", "").strip(os.pathsep) else folders()[-1]
+    """The folder that `anchorface fetch` writes to: the first of $ANCHORFACE_WEIGHTS, else `~/.cache/anchorface`.
+
+    Raises:
+        WeightsError: neither is named, and this user has no home.
+    """
+    if os.environ.get("ANCHORFACE_WEIGHTS", "").strip(os.pathsep):
+        return folders()[0]
+    try:
+        return cache_home()
+    except ConfigurationError as error:
+        raise WeightsError(f"weights are kept nowhere: {error}; or name their folder in $ANCHORFACE_WEIGHTS") from error
 
 
 def fetched_file(entry: Weight) -> Path:
@@ -107,7 +126,10 @@ def fetched_file(entry: Weight) -> Path:
 
 def in_part(entry: Weight) -> bool:
     """Whether a fetch of this weight was begun and has not ended."""
-    return part_of(fetched_file(entry)).is_file() or (entry.hub != "" and _in_hub_cache(entry, whole=False) is not None)
+    with contextlib.suppress(WeightsError):  # nowhere to begin one
+        if os.path.isfile(part_of(fetched_file(entry))):
+            return True
+    return entry.hub != "" and _in_hub_cache(entry, whole=False) is not None
 
 
 def expected_sha256(entry: Weight, path: Path) -> str | None:
@@ -144,7 +166,7 @@ def locate(entry: Weight) -> Path | None:
             or _in_hub_cache(entry)
     names = (entry.file, entry.file.rpartition("/")[2], *filter(None, (entry.copy,)))
     candidates = (folder / name for folder in folders() for name in names)
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)  # no where it may not be looked
 
 
 def _in_package(entry: Weight) -> Path | None:
@@ -169,6 +191,8 @@ def _in_hub_cache(entry: Weight, whole: bool = True) -> Path | None:
 
 def _is_whole(folder: Path) -> bool:
     """Whether a folder in diffusers' layout has its description and all files that belong to it."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return False
     if (folder / "tokenizer_config.json").is_file():
         return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model"))
     if not (folder / "config.json").is_file():

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from anchorface.records.state_home import state_home
+from anchorface.records.errors import ConfigurationError
+from anchorface.records.homes import state_home
 from anchorface.records.storage import write_atomic
 
 
@@ -39,7 +40,7 @@ def announce(addresses: Sequence[str]) -> None:
 
 def withdraw() -> None:
     """Ray is gone, and with it its ports."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ConfigurationError):
         _file().unlink(missing_ok=True)
 
 

@@ -21,11 +21,11 @@ import psutil
 from anchorface.infra.launch import supervise
 from anchorface.infra.launch.following import lines
 from anchorface.infra.launch.resources import GRACE, Resources
-from anchorface.infra.launch.submission import Phase, State, Submission, folder, keep, now
+from anchorface.infra.launch.submission import Phase, State, Submission, folder, keep, made_folder, now
 from anchorface.infra.launch.work import Work, single
 from anchorface.records import ConfigurationError
 from anchorface.records.state import read_state
-from anchorface.records.storage import exists, join, make_folder, private
+from anchorface.records.storage import exists, join, private
 
 MARK = "ANCHORFACE_JOB"
 """A variable of all processes of a job: its name."""
@@ -61,7 +61,7 @@ class Local:
 
     def submit(self, work: Work) -> Submission:
         """Start it."""
-        make_folder(folder())
+        made_folder()
         log, lock, status = (join(folder(), f"{work.name}.{end}") for end in ("log", "lock", "status"))
         command = [sys.executable, "-I", supervise.__file__, status, str(work.resources.minutes * 60), str(GRACE),
                    f"{MARK}={work.name}", *_words(work)]

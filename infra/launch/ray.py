@@ -136,7 +136,7 @@ def client(where: str) -> JobSubmissionClient:
         raise LauncherError(f"no Ray cluster answers at {where} ({error}): is it up, and is this the address of its "
                             "dashboard? Where it is behind a firewall, forward the port: ssh -L 8265:127.0.0.1:8265 "
                             "HEAD") from None
-    if any(os.environ.get(name) for name in TOKENS) or Path("~/.ray/auth_token").expanduser().exists():
+    if any(os.environ.get(name) for name in TOKENS) or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -14,10 +14,10 @@ from pathlib import Path
 from anchorface.infra.launch.following import lines
 from anchorface.infra.launch.resources import GRACE, Resources
 from anchorface.infra.launch.slurm_script import ALWAYS, script
-from anchorface.infra.launch.submission import Phase, State, Submission, folder, keep, now
+from anchorface.infra.launch.submission import Phase, State, Submission, folder, keep, made_folder, now
 from anchorface.infra.launch.work import Work
 from anchorface.records import ConfigurationError, LauncherError
-from anchorface.records.storage import join, make_folder
+from anchorface.records.storage import join
 
 PROGRAMS_HINT = "submit from a login node of the cluster, or take another --on"
 SECONDS = 60
@@ -72,7 +72,7 @@ class Slurm:
     def submit(self, work: Work) -> Submission:
         """`sbatch`; the values of passed variables go through its environment."""
         made = self.render(work)
-        make_folder(folder())
+        made_folder()
         number, _, cluster = _submit(work, made, "--parsable").strip().partition(";")
         if not number.isdigit():
             raise LauncherError(f"sbatch answered {number[:80]!r}, which is no number of a job")

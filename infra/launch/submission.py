@@ -16,9 +16,11 @@ from typing import Protocol
 from anchorface.infra.launch.work import Work
 from anchorface.records import AnchorfaceError, ConfigurationError
 from anchorface.records.addresses import all_redacted
+from anchorface.records.homes import state_folder, state_home
 from anchorface.records.state import inside, read_state
-from anchorface.records.state_home import state_home
 from anchorface.records.storage import exists, join, list_files, write_atomic
+
+FOLDER = "jobs"
 
 
 class Phase(Enum):
@@ -90,7 +92,16 @@ class Launcher(Protocol):
 
 def folder() -> str:
     """Where submissions are kept."""
-    return str(state_home("jobs"))
+    return str(state_home(FOLDER))
+
+
+def made_folder() -> str:
+    """The same, made: what cannot be kept should not be begun.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    return str(state_folder(FOLDER))
 
 
 def now() -> str:
@@ -101,7 +112,7 @@ def now() -> str:
 def keep(submission: Submission) -> Submission:
     """Write a submission into its file, without secrets, and return it."""
     told = all_redacted(asdict(submission))
-    write_atomic(join(folder(), f"{submission.name}.json"), json.dumps(told, indent=1).encode())
+    write_atomic(join(made_folder(), f"{submission.name}.json"), json.dumps(told, indent=1).encode())
     return submission
 
 

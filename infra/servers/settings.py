@@ -15,7 +15,7 @@ from pathlib import Path
 
 from anchorface.records import ConfigurationError
 from anchorface.records.addresses import has_secret
-from anchorface.records.state_home import state_home
+from anchorface.records.homes import state_home
 from anchorface.records.storage import private, told
 
 USER = "anchorface"

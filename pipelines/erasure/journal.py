@@ -19,8 +19,8 @@ from anchorface.pipelines.erasure.traces import Trace
 from anchorface.pipelines.versions.plan import ShardSettings
 from anchorface.records.erasures import PENDING
 from anchorface.records.errors import DataError
+from anchorface.records.homes import state_folder, state_home
 from anchorface.records.state import RelativePath, read_state
-from anchorface.records.state_home import state_home
 from anchorface.records.storage import join, read_bytes, write_atomic
 
 KEY = "erasures.key"
@@ -96,5 +96,5 @@ def _mark(out: str, journal: Erasure) -> str:
 def _key() -> bytes:
     place = state_home(KEY)
     if not place.exists():
-        write_atomic(str(place), secrets.token_bytes(32))
+        write_atomic(str(state_folder() / KEY), secrets.token_bytes(32))
     return read_bytes(str(place))
