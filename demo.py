@@ -15,6 +15,7 @@ Every step is its room's verb, so a demo that was stopped goes on where it stopp
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -24,6 +25,7 @@ from anchorface.evaluation.album import restore_worst
 from anchorface.faces import weights
 from anchorface.faces.detect import default_detector
 from anchorface.faces.embed import best_clusterer
+from anchorface.infra import desktop
 from anchorface.models.precision import cpu_computes_bfloat16
 from anchorface.pipelines.faces.face_filters import FaceFilters
 from anchorface.pipelines.faces.sizes import face_sizes_said, photo_sizes_said
@@ -93,13 +95,13 @@ def settings_for(photos: str | None, samples: int | None, identities: int | None
 
 def run(
     out: str, *, photos: str | None = None, samples: int | None = None, identities: int | None = None,
-    console: Console | None = None,
+    show: bool = True, console: Console | None = None,
 ) -> str:
     """Run the demo, or what is left of it.
 
     Args:
         out: folder for everything. photos: your own photographs. samples: training samples.
-        identities: synthetic people.
+        identities: synthetic people. show: open the page, where somebody sits at this machine.
 
     Returns:
         The report page's path.
@@ -152,9 +154,12 @@ def run(
         title="demo on photographs" if photos else "demo on synthetic people", album=album,
     )
     step("done")
-    say(f"  report       {page}\n  pictures     {out}/restored\n  checkpoint   {checkpoint}\n  dataset      {dataset}"
+    place = Path(storage.filesystem(page)[1]).as_uri() if tracked else page
+    opened = " (open in your browser)" if show and tracked and desktop.show(place) else ""
+    say(f"  report       {place}{opened}\n  pictures     {out}/restored\n  checkpoint   {checkpoint}\n"
+        f"  dataset      {dataset}"
         + f"\n  MLflow       .venv/bin/mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db" * tracked,
-        highlight=False)
+        highlight=False, soft_wrap=True)
     return page
 
 

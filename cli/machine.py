@@ -14,11 +14,13 @@ def demo(
     photos: Annotated[str | None, typer.Option(help="Your own photographs; synthetic people if not given.")] = None,
     samples: Annotated[int | None, typer.Option(help="Training samples; fewer is faster and worse.")] = None,
     identities: Annotated[int | None, typer.Option(help="Synthetic people.")] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page at the end, where somebody sits at this "
+                                       "machine.")] = True,
 ) -> None:
     """The whole line: photographs in, a trained and judged restorer and a report page out."""
     from anchorface.demo import run
 
-    run(out, photos=photos, samples=samples, identities=identities)
+    run(out, photos=photos, samples=samples, identities=identities, show=show)
 
 
 @app.command()
