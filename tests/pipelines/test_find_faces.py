@@ -57,6 +57,13 @@ def test_a_filter_names_itself_with_the_value_and_the_limit(wrong: dict, limits:
     assert f"{value:g}".rstrip("0") in detail and any(char.isdigit() for char in detail.split(";")[-1])
 
 
+@pytest.mark.parametrize(("size", "refused"), [((111, 111), True), ((112, 20), False), ((20, 112), False)])
+def test_the_longer_side_makes_a_thumbnail(size: tuple[int, int], refused: bool) -> None:
+    said = FaceFilters().thumbnail(*size)
+    assert (said is not None) == refused and FaceFilters(smallest_photo=None).thumbnail(*size) is None
+    assert said is None or (said[0] == "photo too small" and "111 px; at least 112" in said[1])
+
+
 def test_limits_that_are_off_refuse_nothing() -> None:
     off = FaceFilters(**dict.fromkeys(vars(FaceFilters())))
     worst = Measured(side=1, largest=500, score=0, yaw=90, pitch=90, sharpness=0, brightness=0, clipped=1)
