@@ -15,7 +15,7 @@ from anchorface.faces.weight_table import PACKS, Weight
 from anchorface.records.download import LARGEST, Told, download
 from anchorface.records.errors import ConsentError, DataError, StorageError, WeightsError
 from anchorface.records.hashes import sha256
-from anchorface.records.storage import writing
+from anchorface.records.storage import require_writable, writing
 
 SETS: dict[str, tuple[str, ...]] = {
     "curate": ("scrfd_2.5g_kps", "fsanet_1x1", "fsanet_var"),
@@ -111,8 +111,12 @@ def _fetchable(name: str) -> Weight:
 
 def _from_hub(entry: Weight) -> Path:
     """Into the model hub's cache, by its client, which goes on where it was cut off."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
+    try:
+        require_writable(f"{constants.HF_HUB_CACHE}/{entry.name}")
+    except StorageError as error:
+        raise WeightsError(f"{entry.name}: {error}. Name a folder that can be written in $HF_HOME") from error
     try:
         whole = snapshot_download(entry.hub, revision=entry.revision,
                                   allow_patterns=[f"{entry.part}*{end}" for end in (".safetensors", ".json", ".txt")])

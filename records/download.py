@@ -75,7 +75,7 @@ def download(url: str, target: Path, sha256: str, *, told: Told = lambda have, w
             (then nothing is kept), or that is cut off again and again (then what came is kept).
         StorageError: it cannot be written here. ConfigurationError: another process is getting it.
     """
-    if target.is_file() and hash_of(target) == sha256:
+    if os.path.isfile(target) and hash_of(target) == sha256:
         return target
     part = part_of(target)
     note = part.with_name(f"{part.name}.json")

@@ -29,8 +29,12 @@ def announce(addresses: Sequence[str]) -> None:
     Raises:
         StorageError: the folder is there and cannot be written.
     """
-    if not targets().is_dir():
-        return
+    with contextlib.suppress(ConfigurationError):  # nobody has a home here
+        if os.path.isdir(targets()):
+            _announce(addresses)
+
+
+def _announce(addresses: Sequence[str]) -> None:
     for file in targets().glob("*.json"):
         if file.stem.isdecimal() and not psutil.pid_exists(int(file.stem)):
             file.unlink(missing_ok=True)

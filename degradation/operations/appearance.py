@@ -9,7 +9,6 @@ import copy
 import importlib.metadata
 import inspect
 import json
-import os
 import sys
 import warnings
 from functools import cache, lru_cache
@@ -46,13 +45,12 @@ TYPES = ("bool", "uint8", "int16", "int32", "int64", "float32", "float64")
 
 @cache
 def library() -> Any:
-    """The package albumentations, without its question for updates and without torch, which it would import for a
+    """The package albumentations, without torch, which it would import for a
     transform to tensors.
 
     Raises:
         DataError: it is installed in no or another version.
     """
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     tensors = "albumentations.pytorch"
     left_out = tensors not in sys.modules
     try:

@@ -31,7 +31,7 @@ from anchorface.records.lineage import code_hash
 from anchorface.records.storage import private_files
 
 NAMESPACE = "anchorface"
-ENVIRONMENT = {"NO_ALBUMENTATIONS_UPDATE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 TRIES = 3
 LOOPBACK = "127.0.0.1"
 NODES = "ANCHORFACE_RAY_NODES"
@@ -177,7 +177,11 @@ def _quiet() -> Iterator[None]:
 def _announce() -> None:
     """Tell Prometheus where this Ray shows its numbers, if it has the agent that does so."""
     if get_dashboard_dependency_error() is None:
-        metrics_targets.announce([f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in ray.nodes()])
+        try:
+            metrics_targets.announce([f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
+                                      for node in ray.nodes()])
+        except OSError as error:
+            print(f"Prometheus is not told of this Ray ({error})", file=sys.stderr, flush=True)
 
 
 def _end(folders: list[Path]) -> None:
