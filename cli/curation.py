@@ -77,6 +77,7 @@ def curate(
     ] = False,
 ) -> None:
     """Photographs → faces → identities and index → shards: all stages, or what is left of them."""
+    from anchorface.faces import weights
     from anchorface.faces.embed import best_clusterer
     from anchorface.pipelines.faces.face_filters import asked_filters
     from anchorface.pipelines.faces.sizes import face_sizes_said, photo_sizes_said
@@ -88,6 +89,9 @@ def curate(
     from anchorface.pipelines.stages.progress import Progress
     from anchorface.records.workspace import at_work
 
+    for name, kind in ((detector, "detector"), (embedder, "embedder"), (clusterer, "embedder")):
+        if name not in (None, "default", "given"):
+            weights.find(name, kind)  # or it would be missed after every photograph was read
     settings = FaceSettings(
         detector=detector, embedder=embedder, crop_size=crop_size, filters=asked_filters(limit or ())
     )

@@ -15,7 +15,7 @@ from anchorface.faces.weight_table import PACKS, Weight
 from anchorface.records.download import LARGEST, Told, download
 from anchorface.records.errors import ConsentError, DataError, StorageError, WeightsError
 from anchorface.records.hashes import sha256
-from anchorface.records.storage import require_writable, writing
+from anchorface.records.storage import make_folder, require_writable, writing
 
 SETS: dict[str, tuple[str, ...]] = {
     "curate": ("scrfd_2.5g_kps", "fsanet_1x1", "fsanet_var"),
@@ -114,6 +114,7 @@ def _from_hub(entry: Weight) -> Path:
     from huggingface_hub import constants, snapshot_download
 
     try:
+        make_folder(constants.HF_HUB_CACHE)
         require_writable(f"{constants.HF_HUB_CACHE}/{entry.name}")
     except StorageError as error:
         raise WeightsError(f"{entry.name}: {error}. Name a folder that can be written in $HF_HOME") from error

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from anchorface.cli import app
 from anchorface.pipelines.audit import audit
 from anchorface.pipelines.faces.face_filters import FaceFilters
 from anchorface.pipelines.faces.sizes import face_sizes_said, photo_sizes_said
@@ -78,3 +80,22 @@ def test_small_photographs_and_faces_are_counted(embedder_name: str, tmp_path: P
         enough = sum(side >= 128 for side in sides)
         said = [line.partition(",")[0] for line in face_sizes_said(out)]
         assert said == [f"{enough} of 6 faces have 128 px a side or more"] * telling
+
+
+@pytest.mark.parametrize(("option", "name"), [
+    ("--detector", "antelopev2/scrfd_10g_bnkps"), ("--embedder", "adaface_ir18_webface4m"),
+    ("--clusterer", "adaface_ir18_webface4m"), ("--clusterer", "nobody"),
+])
+def test_a_network_that_is_not_here_is_missed_before_a_photograph_is_read(
+    option: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    part = tmp_path / ".cache" / "anchorface" / "antelopev2.zip.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half of it")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(b"not looked at")
+    done = CliRunner().invoke(app, ["curate", str(tmp_path / "in"), str(tmp_path / "work"), option, name])
+    assert done.exit_code == 2 and not (tmp_path / "work").exists()
+    assert name in done.output and ("only a part of it was fetched" in done.output) == (option == "--detector")
