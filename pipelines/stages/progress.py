@@ -6,6 +6,7 @@ error, so that a verb's own output stays clean.
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
@@ -16,6 +17,8 @@ from rich.progress import Progress as Bars
 from anchorface.records.console import Console
 
 EVERY_SECONDS, EVERY_LOOK = 5.0, 1.0
+LATELY = 30.0
+"""Seconds by whose pace the time that is left is told: what starts slowly is not slow (rich's bars take as many)."""
 
 
 class StageProgress:
@@ -30,6 +33,7 @@ class StageProgress:
         self._task = bars.add_task(name, total=total, counts="") if bars is not None else None
         self._start = self._last = time.monotonic()
         self._already, self._shown = 0, 0.0
+        self._lately = deque([(self._start, 0)])
         self.watch: Callable[[StageProgress], None] | None = None
 
     def skip(self, rows: int, counts: Mapping[str, int]) -> None:
@@ -40,6 +44,9 @@ class StageProgress:
     def advance(self, rows: int = 1, **counts: int) -> None:
         """Count rows as done and add to the named counts."""
         self.done += rows
+        self._lately.append((time.monotonic(), self.done - self._already))
+        while len(self._lately) > 2 and self._lately[1][0] < time.monotonic() - LATELY:
+            self._lately.popleft()
         for key, number in counts.items():
             self.counts[key] = self.counts.get(key, 0) + number
         if time.monotonic() - self._shown >= EVERY_LOOK:
@@ -66,7 +73,8 @@ class StageProgress:
 
     def _line(self) -> None:
         seconds = time.monotonic() - self._start
-        rate = (self.done - self._already) / max(seconds, 1e-3)
+        began, before = self._lately[0]
+        rate = (self.done - self._already - before) / max(time.monotonic() - began, 1e-3)
         parts = [f"{self.name:<12}{self.done:>8,}/{self.total:,} {self.unit}", self._said()]
         if self.done >= self.total:
             parts.append(f"done in {seconds:.1f} s")
