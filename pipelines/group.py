@@ -85,12 +85,12 @@ def group(
         "seed": seed, "held": dict(held or {}), "clusterer": clusterer, "near_duplicates": near_duplicates,
         "anew": anew, "clusterer_sha256": sha256(find(clusterer, "embedder")) if clusterer else "",
     }
+    rows = stage.counts(out, "find_faces").get("faces", 0)
     looked: dict[str, str] = {}
-    if clusterer is not None and _embedders(out, tables) != {clusterer}:
+    if rows and clusterer is not None and _embedders(out, tables) != {clusterer}:
         looked = second_look(out, clusterer, progress=progress, concurrency=concurrency)
     linked = link_tracks(out, progress=progress, concurrency=concurrency)
     decided = [decision.to_row() for decision in read_decisions(out)]
-    rows = stage.counts(out, "find_faces").get("faces", 0)
     part = Part(
         name=stage.part_name(0), rows=rows,
         inputs=stage.fingerprint(tables, looked, decided, *([linked] if linked else [])),
