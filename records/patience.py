@@ -1,16 +1,20 @@
 """What cannot be written just now, and for how long that may last: a full disk, a store that is away for a while.
 
-Whoever writes says here what failed and what works again, keeps what is not written, and tries again.
+Whoever writes says here what failed and what works again, keeps what is not written, and tries again. What may never
+answer gets its time by `within`.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from anchorface.records.errors import StorageError
 
 RETRY_SECONDS = 2.0
 """Seconds between two tries, for whoever has nothing else to do (our choice)."""
+Answer = TypeVar("Answer")
 
 
 def _nobody(text: str) -> None:
@@ -75,6 +79,29 @@ class Patience:
         self._failing.pop(uri, None)
         if not self._failing:
             self._begun = 0.0
+
+
+def within(seconds: float | None, action: Callable[[], Answer]) -> Answer:
+    """What `action` returns or raises; TimeoutError if it takes longer, None for as long as it takes."""
+    if seconds is None:
+        return action()
+    answers: list[Answer] = []
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(action())
+        except Exception as error:  # raised again below, where somebody hears it
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not answers:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return answers[0]
 
 
 def _hour(clock: float) -> str:

@@ -18,20 +18,19 @@ Only `begin` speaks to MLflow, once, before anything is trained; the courier doe
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from anchorface.pipelines.feed.dataset import Dataset
 from anchorface.records import ConfigurationError, TrainingError
 from anchorface.records.addresses import redacted, sqlite_address, sqlite_file
 from anchorface.records.git import checkout
 from anchorface.records.lines import Lines
-from anchorface.records.patience import Patience
+from anchorface.records.patience import Patience, within
 from anchorface.records.storage import join
 from anchorface.training.recipes import Recipe, flat
 
@@ -45,7 +44,6 @@ CLIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 the store's address, password and all, at the end of a run.
 """
 PARENT = "mlflow.parentRunId"
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,29 +262,6 @@ def find_run(client: Any, run_id: str) -> Any:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-
-
-def within(seconds: float | None, action: Callable[[], Answer]) -> Answer:
-    """What `action` returns or raises; TimeoutError if it takes longer, None for as long as it takes."""
-    if seconds is None:
-        return action()
-    answers: list[Answer] = []
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            answers.append(action())
-        except Exception as error:  # raised again below, where somebody hears it
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failures:
-        raise failures[0]
-    if not answers:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return answers[0]
 
 
 def shortened(error: Exception) -> str:

@@ -7,15 +7,8 @@ from typing import Any
 
 from anchorface.records import TrainingError
 from anchorface.records.addresses import redacted, sqlite_file
-from anchorface.training.tracking import (
-    FIRST_ANSWER,
-    LONGEST_VALUE,
-    connect,
-    create_run,
-    find_run,
-    shortened,
-    within,
-)
+from anchorface.records.patience import within
+from anchorface.training.tracking import FIRST_ANSWER, LONGEST_VALUE, connect, create_run, find_run, shortened
 
 
 def begin(uri: str, known: str, *, experiment: str, artifacts: Path, name: str, tags: Mapping[str, Any]) -> str:
