@@ -56,18 +56,35 @@ def connect(num_cpus: int | None = None) -> None:
     """
     if not ray.is_initialized():
         if os.environ.get("RAY_ADDRESS"):
-            try:
-                ray.init(namespace=NAMESPACE, runtime_env={"env_vars": ENVIRONMENT}, logging_level=logging.WARNING,
-                         log_to_driver=False)
-            except (OSError, RuntimeError, ValueError) as error:
-                raise ConfigurationError(f"no Ray cluster can be joined at RAY_ADDRESS={os.environ['RAY_ADDRESS']} "
-                                         f"({_first_line(error)})") from error
-            _require_nodes(int(os.environ.get(NODES, "1")))
+            join()
+            _require_nodes()
             _require_same_code()
         else:
             os.environ.update(ENVIRONMENT)
             _start(num_cpus)
     quiet_data()
+
+
+def join() -> None:
+    """Join the cluster that `RAY_ADDRESS` names, whatever its nodes are like.
+
+    Raises:
+        ConfigurationError: there is none, or it takes nobody.
+    """
+    try:
+        ray.init(namespace=NAMESPACE, runtime_env={"env_vars": ENVIRONMENT}, logging_level=logging.WARNING,
+                 log_to_driver=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigurationError(f"no Ray cluster can be joined at RAY_ADDRESS={os.environ['RAY_ADDRESS']} "
+                                 f"({_first_line(error)})") from error
+
+
+def await_nodes(seconds: float = COMING) -> tuple[int, int]:
+    """Wait until as many nodes are there as a launcher has started. Returns how many are, and how many should be."""
+    deadline, count = time.monotonic() + seconds, int(os.environ.get(NODES, "1"))
+    while (here := sum(node["Alive"] for node in ray.nodes())) < count and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return here, count
 
 
 def is_there() -> bool:
@@ -85,20 +102,17 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:200]
 
 
-def _require_nodes(count: int) -> None:
-    """Wait until so many nodes are there.
+def _require_nodes() -> None:
+    """Wait for the nodes that a launcher has started.
 
     Raises:
         ConfigurationError: they did not come; says how many did.
     """
-    deadline = time.monotonic() + COMING
-    while (here := sum(node["Alive"] for node in ray.nodes())) < count:
-        if time.monotonic() > deadline:
-            ray.shutdown()
-            raise ConfigurationError(f"{here} of {count} nodes joined the Ray cluster at "
-                                     f"{os.environ['RAY_ADDRESS']} in {COMING:.0f} s; the job's log says what the "
-                                     "others print")
-        time.sleep(0.5)
+    here, count = await_nodes()
+    if here < count:
+        ray.shutdown()
+        raise ConfigurationError(f"{here} of {count} nodes joined the Ray cluster at {os.environ['RAY_ADDRESS']} in "
+                                 f"{COMING:.0f} s; the job's log says what the others print")
 
 
 def _require_same_code() -> None:
