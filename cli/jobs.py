@@ -21,7 +21,7 @@ Job = Annotated[str, typer.Argument(help="A job's name: see `anchorface jobs`.")
 @told
 def submit(
     context: typer.Context,
-    verb: Annotated[str, typer.Argument(help="curate, train, sweep, evaluate or restore.")],
+    verb: Annotated[str, typer.Argument(help="curate, train, sweep, evaluate, restore or doctor.")],
     words: Annotated[list[str] | None, typer.Argument(help="Its own arguments and options, as ever.")] = None,
     on: Annotated[str, typer.Option(help="Who carries it out: local, ray, slurm or kubernetes.")] = "local",
     nodes: Annotated[int, typer.Option(help="Machines.")] = 1,

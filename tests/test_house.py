@@ -27,7 +27,7 @@ FOLDERS: dict[str, set[str]] = {
     "training": {"checkpoints", "objectives", "small_networks", "sweeps"},
     "restoration": set(),
     "evaluation": {"films", "metrics", "protocols"},
-    "infra": {"launch", "manifests", "servers"},
+    "infra": {"doctor", "launch", "manifests", "servers"},
     "cli": set(),
 }
 """The rooms, and the folders that each may have."""

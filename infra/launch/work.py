@@ -14,8 +14,8 @@ from anchorface.records.git import checkout
 from anchorface.records.lineage import code_hash
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ("curate", "train", "sweep", "evaluate", "restore")
-"""What may be submitted: verbs that go on where they stopped when they are run again."""
+VERBS = ("curate", "train", "sweep", "evaluate", "restore", "doctor")
+"""What may be submitted: verbs that go on where they stopped when they are run again, or change nothing."""
 ROOMS = (
     "records", "degradation", "faces", "synthetic", "identity_index", "models", "pipelines", "training", "restoration",
     "evaluation", "infra", "cli",

@@ -1,7 +1,7 @@
-"""What this machine has and what is missing: hardware, engines, weights with their licences.
+"""What this machine has and what is missing: hardware, engines, weights with their licences, ports that others reach.
 
-`examine()` looks and returns rows, `proposal()` names the weights that are worth fetching; `show()` prints both.
-Nothing is downloaded and nothing is changed.
+`examine()` looks and returns rows, `proposal()` names the weights that are worth fetching. Nothing is downloaded, and
+nothing is left changed.
 """
 
 import importlib.metadata
@@ -9,16 +9,15 @@ import importlib.util
 import os
 import platform
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
-from rich.table import Table
-from rich.text import Text
 
 from anchorface.faces import weights
 from anchorface.faces.embed import CLUSTERER
 from anchorface.faces.fetch import proposed
-from anchorface.records.console import Console
+from anchorface.infra.doctor import places, ports, tracking
+from anchorface.infra.doctor.findings import LEAST_FREE, Finding
 from anchorface.records.errors import ConfigurationError
 
 ENGINES = (
@@ -28,19 +27,14 @@ ENGINES = (
 PURPOSES = ("curate", "train", "evaluate")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One row of the report. state: `ok`, `missing` (something cannot be done without it) or `note`."""
+def examine(folders: Sequence[str] = (), server: str = "") -> tuple[Finding, ...]:
+    """Look at the machine, the engines, the weight files and the open ports.
 
-    topic: str
-    subject: str
-    state: str
-    detail: str
-
-
-def examine() -> tuple[Finding, ...]:
-    """Look at the machine, the engines and the weight files."""
-    return (*_machine(), *_engines(), *_weights())
+    Args:
+        folders: folders or buckets in which a file is written, read and deleted. server: MLflow's, where a run is.
+    """
+    tried = [places.tried(folder) for folder in folders] + ([tracking.tried(server)] if server else [])
+    return (*_machine(), *_engines(), *_weights(), *ports.open_ports(ports.listening(), "note"), *tried)
 
 
 def _machine() -> list[Finding]:
@@ -50,11 +44,12 @@ def _machine() -> list[Finding]:
         Finding(topic="machine", subject="python", state="ok", detail=platform.python_version()),
         Finding(topic="machine", subject="processors", state="ok", detail=f"{len(os.sched_getaffinity(0))} cores"),
         Finding(
-            topic="machine", subject="memory", state="ok" if memory >= 7 else "note",
-            detail=f"{memory:.0f} GiB" + ("" if memory >= 7 else "; the demo wants about 8 GiB"),
+            topic="machine", subject="memory", state="ok" if memory >= 7 else "note", detail=f"{memory:.0f} GiB",
+            remedy="" if memory >= 7 else "the demo wants about 8 GiB"
         ),
         Finding(
-            topic="machine", subject="disk", state="ok" if free >= 5 else "note", detail=f"{free:.0f} GiB free here"
+            topic="machine", subject="disk", state="ok" if free >= LEAST_FREE else "note",
+            detail=f"{free:.0f} GiB free here"
         ),
     ]
     if torch.cuda.is_available():
@@ -65,8 +60,8 @@ def _machine() -> list[Finding]:
     else:
         rows.append(Finding(topic="machine", subject="GPU", state="note", detail="none; training takes the CPU (gloo)"))
     if importlib.util.find_spec("torchvision"):
-        detail = "installed: it breaks beside a CPU torch; nothing here needs it, uninstall it if imports fail"
-        rows.append(Finding(topic="machine", subject="torchvision", state="note", detail=detail))
+        rows.append(Finding(topic="machine", subject="torchvision", state="note", detail="it breaks beside a CPU torch",
+                            remedy="nothing here needs it: uninstall it if imports fail"))
     return rows
 
 
@@ -74,14 +69,14 @@ def _engines() -> list[Finding]:
     rows = []
     for name in ENGINES:
         try:
-            state, detail = "ok", importlib.metadata.version(name)
+            rows.append(Finding(topic="engine", subject=name, state="ok", detail=importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            state, detail = "missing", "not installed: run `make environment`"
-        rows.append(Finding(topic="engine", subject=name, state=state, detail=detail))
+            rows.append(Finding(topic="engine", subject=name, state="missing", detail="not installed",
+                                remedy="make environment"))
     if any(importlib.metadata.distributions(name="opencv-python")):
-        detail = ("installed too (insightface asks for it): both lie in cv2/, and this one needs libGL; if cv2 cannot "
-                  "be imported, uninstall both and install opencv-python-headless again")
-        rows.append(Finding(topic="engine", subject="opencv-python", state="note", detail=detail))
+        rows.append(Finding(topic="engine", subject="opencv-python", state="note", detail="installed too (insightface "
+                            "asks for it): both lie in cv2/, and this one needs libGL", remedy="if cv2 cannot be "
+                            "imported, uninstall both and install opencv-python-headless again"))
     return rows
 
 
@@ -92,10 +87,11 @@ def _weights() -> list[Finding]:
         carried = weight.url_hint.startswith("carried")
         licence = weight.licence + ("" if weight.commercial else "; not for commercial use")
         if found.state in ("verified", "hash not known"):
-            state, detail = "ok", f"{found.path} ({found.state}; {licence})"
+            state, detail, remedy = "ok", f"{found.path} ({found.state}; {licence})", ""
         else:
-            state, detail = "missing" if carried else "note", f"{found.state} ({licence}); from: {weight.url_hint}"
-        rows.append(Finding(topic="weights", subject=weight.name, state=state, detail=detail))
+            state, detail = "missing" if carried else "note", f"{found.state} ({licence})"
+            remedy = f"from: {weight.url_hint}"
+        rows.append(Finding(topic="weights", subject=weight.name, state=state, detail=detail, remedy=remedy))
     return rows
 
 
@@ -127,24 +123,3 @@ def _gpu_gib() -> float:
     """Memory of the largest GPU."""
     return max((torch.cuda.get_device_properties(number).total_memory / 2**30
                 for number in range(torch.cuda.device_count())), default=0.0)
-
-
-def show(console: Console | None = None, purpose: str = "", commercial: bool = False) -> bool:
-    """Print the findings as a table, and the proposal. Returns whether nothing that the embedded default needs is
-    missing.
-    """
-    console = console or Console()
-    proposed_lines = proposal(purpose, commercial)
-    findings = examine()
-    table = Table(title="anchorface doctor", show_lines=False)
-    for column in ("", "what", "state", "detail"):
-        table.add_column(column, overflow="fold")
-    colours = {"ok": "green", "missing": "red", "note": "yellow"}
-    for row in findings:
-        table.add_row(row.topic, row.subject, Text(row.state, colours[row.state]), row.detail)
-    console.print(table)
-    missing = [row.subject for row in findings if row.state == "missing"]
-    console.print("everything that the demo needs is here" if not missing else f"missing: {', '.join(missing)}")
-    for line in proposed_lines:
-        console.print(line, highlight=False, soft_wrap=True)
-    return not missing

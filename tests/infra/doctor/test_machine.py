@@ -1,5 +1,7 @@
 """What the doctor proposes to fetch, for a machine and a purpose."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from typer.testing import CliRunner
 from anchorface.cli import app
 from anchorface.faces import weights
 from anchorface.faces.fetch import KLEIN_GIB, proposed, wanted
-from anchorface.infra.doctor import examine, proposal
+from anchorface.infra.doctor.machine import examine, proposal
 from anchorface.records.errors import ConfigurationError
 
 
@@ -69,3 +71,10 @@ def test_a_second_opencv_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.syspath_prepend(str(tmp_path))
     (row,) = (row for row in examine() if row.subject == "opencv-python")
     assert row.state == "note" and "libGL" in row.detail
+
+
+def test_a_machine_that_lacks_an_engine_can_be_looked_at() -> None:
+    program = ("import sys, anchorface.infra.doctor.machine\n"
+               "print({'ray', 'mlflow', 'lance', 'pandas', 'anchorface.training'} & sys.modules.keys())")
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.strip() == "set()"
