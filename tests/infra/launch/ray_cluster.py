@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,12 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """variables: of whoever speaks to it. folder: Ray's, named in the command lines of all its processes."""
+    """variables: of whoever speaks to it. folder: Ray's, named in the command lines of all its processes. address: of
+    its head, for who joins."""
 
     variables: dict[str, str]
     folder: Path
+    address: str
 
     def processes(self, node: str) -> list[psutil.Process]:
         """The raylet of a node and all that it started, the raylet first."""
@@ -45,8 +47,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(folder: Path) -> Iterator[Cluster]:
-    """A head without CPUs and two nodes of two. folder: its path must be short, for sockets."""
+def ray_cluster(folder: Path, under: Mapping[str, Sequence[str]] | None = None) -> Iterator[Cluster]:
+    """A head without CPUs and two nodes of two.
+
+    Args:
+        folder: its path must be short, for sockets. under: address of a node -> a program, with its words, that starts
+            Ray's there (env, unshare).
+    """
     port, dashboard, client = free_ports(3)
     token = secrets.token_hex(32)
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "OMP_NUM_THREADS": "1",
@@ -59,12 +66,13 @@ def ray_cluster(folder: Path) -> Iterator[Cluster]:
     commands = [head, *([f"--address={HEAD}:{port}", f"--node-ip-address={node}", "--num-cpus=2"] for node in OTHERS)]
     started: list[subprocess.Popen[bytes]] = []
     cluster = Cluster({"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}", "RAY_AUTH_MODE": "token",
-                       "RAY_AUTH_TOKEN": token}, folder)
+                       "RAY_AUTH_TOKEN": token}, folder, f"{HEAD}:{port}")
     try:
         for number, words in enumerate(commands):
-            words = ["start", *words, *own, f"--temp-dir={folder}/{number}"]  # a disk of its own
+            words = [*(under or {}).get((HEAD, *OTHERS)[number], ()), str(BIN / "ray"), "start", *words, *own,
+                     f"--temp-dir={folder}/{number}"]  # a disk of its own
             with open(folder / f"start-{number}.out", "wb") as said:
-                started.append(subprocess.Popen([BIN / "ray", *words], env=environment, stdout=said, stderr=said,
+                started.append(subprocess.Popen(words, env=environment, stdout=said, stderr=said,
                                                 stdin=subprocess.DEVNULL))
             if number in (0, len(commands) - 1):  # the head is there before the others, which start at once
                 for each, process in enumerate(started):
@@ -77,6 +85,15 @@ def ray_cluster(folder: Path) -> Iterator[Cluster]:
                 kill(process)
         for each in started:
             each.wait()
+
+
+def node(folder: Path, token: str, *words: str) -> "subprocess.Popen[str]":
+    """A node of a Ray of a job's own (infra.launch.ray_node); what it prints stands in the file `said`."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "anchorface.infra.launch.ray_node", "--gpus", "0", *words], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(folder / "said", "a"),
+        env=environment | {"RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token", "TMPDIR": str(folder), "MARK": token})
 
 
 def kill(process: psutil.Process) -> None:

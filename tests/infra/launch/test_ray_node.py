@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.infra.launch.ray_cluster import node
 from tests.infra.launch.slurm_cluster import until
 from tests.processes import marked
 
@@ -20,14 +21,6 @@ from anchorface.pipelines.stages.cluster import connect
 connect()
 print(sorted(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
 """
-
-
-def node(folder: Path, token: str, *words: str) -> "subprocess.Popen[str]":
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "anchorface.infra.launch.ray_node", "--gpus", "0", *words], text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(folder / "said", "a"),
-        env=environment | {"RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token", "TMPDIR": str(folder), "MARK": token})
 
 
 def test_two_nodes_are_one_private_ray_that_ends_with_its_input() -> None:

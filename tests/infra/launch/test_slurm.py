@@ -199,6 +199,20 @@ def test_a_sweep_as_an_array_trains_its_tasks_each_by_itself(
     assert text.count("the run ended in good order") == 1 and "nowhere" in text
 
 
+def test_the_doctor_looks_at_two_nodes_from_inside_an_allocation(slurm: Path, tmp_path: Path) -> None:
+    words = ["--wait", "--on", "slurm", "--nodes", "2", "--cpus", "2"]
+    words += [word for name in VARIABLES for word in ("--env", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "anchorface", "submit", *words, "doctor", "--cluster", "--folder", str(tmp_path)],
+        cwd=tmp_path, text=True, timeout=600, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    text = " ".join(done.stdout.replace("│", " ").split())
+    assert done.returncode == 0, done.stdout
+    for words in ("2 of 2 nodes joined", "wants a token", "reaches the others", "64 MiB over 2 nodes is right",
+                  "the cluster is as work needs it"):
+        assert words in text, done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["state"], "the submissions of this test"
+
+
 @pytest.mark.parametrize(("needs", "said"), [
     ({"queue": "nowhere"}, "--queue nowhere: Slurm has no such partition; it has high, low"),
     ({"gpus": 3}, "--gpus 3: no node of low has more than 2"),
