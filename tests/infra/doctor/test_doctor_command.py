@@ -22,6 +22,14 @@ def test_without_a_cluster_the_ways_to_one_are_named(monkeypatch: pytest.MonkeyP
     assert status == 2 and "address of MLflow's server" in text
 
 
+def test_a_launcher_takes_it_as_it_takes_any_work() -> None:
+    words = ("submit", "--on", "slurm", "--nodes", "2", "--dry-run", "doctor", "--cluster", "--folder", "work")
+    status, text = run(*words)
+    assert status == 0 and "set -- doctor --cluster --folder work" in text and "ANCHORFACE_RAY_NODES=2" in text, text
+    status, text = run("submit", "--on", "slurm", "--dry-run", "doctor", "--folders", "work")
+    assert status == 2 and "--folders" in text
+
+
 def test_a_place_that_fails_is_a_finding_of_this_machine_with_its_remedy(tmp_path: Path) -> None:
     status, text = run("doctor", "--folder", str(tmp_path / "nowhere"), "--folder", str(tmp_path))
     assert status == 1 and "there is no such folder" in text and "-> give whoever runs this" in text, text
