@@ -4,6 +4,7 @@ In: a cluster that is joined (pipelines.stages.cluster). Out: answers by node; w
 and is not asked again.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,8 +114,10 @@ def reason(error: Exception) -> str:
     """Why a node gives no answer, in a line; nothing for one that did not come in time."""
     if isinstance(error, GetTimeoutError | TimeoutError):
         return ""
-    if isinstance(error, RayTaskError):  # a traceback of the node's; its last line says what it was
-        return redacted(str(error).strip().splitlines()[-1][:300])
+    # A traceback of the node's, of a question or of the actor's start: its last line says what it was.
+    last = str(error).strip().splitlines()[-1:]
+    if isinstance(error, RayTaskError) or (last and re.match(r"\w+Error: ", last[0])):
+        return redacted(last[0][:300])
     return first_line(error)
 
 
