@@ -13,6 +13,10 @@ SAMPLES ?=
 QUICK_ROOMS := records synthetic faces degradation identity_index models restoration evaluation
 IDENTITIES ?=
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+# Whose certificate authority pip is told of, uv is told of too.
+ifneq ($(PIP_CERT),)
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
 export NO_ALBUMENTATIONS_UPDATE := 1
 # Ray, DeepSpeed and the tests start dozens of processes: without compiled modules each needs ten seconds more to import.
 unexport PYTHONDONTWRITEBYTECODE
