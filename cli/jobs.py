@@ -62,8 +62,8 @@ def submit(
         for name, text in to.render(made).items():
             print(f"# {name}\n{text}", end="" if text.endswith("\n") else "\n")
         return
-    made_folder()
     to.ready(made)
+    made_folder()
     if made.code.changed:
         console.print(f"not committed, and sent as it stands: {', '.join(made.code.changed)}", soft_wrap=True)
     submission = to.submit(made)
