@@ -71,6 +71,8 @@ def test_a_package_beside_the_locks_is_looked_at_where_it_lies(tmp_path: Path) -
     (about / "licenses").mkdir(parents=True)
     (about / "licenses" / "COPYING").write_text("\nThe Small Licence\nof one page\n")
     (about / "RECORD").write_text("small_thing.libs/libx265-1.so,,\n")
+    (tmp_path / "small_thing.libs").mkdir()
+    (tmp_path / "small_thing.libs" / "libx265-1.so").write_bytes(b"")
     (about / "METADATA").write_text("Metadata-Version: 2.4\nName: small-thing\nVersion: 1.0\nLicense-File: COPYING\n")
     page = supply.notice("", "small-thing==1.0\n", str(tmp_path))
     assert "| small-thing | 1.0 | The Small Licence | libx265 |" in page.partition(supply.BESIDE)[2]

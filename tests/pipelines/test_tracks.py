@@ -189,7 +189,7 @@ def test_films_that_are_none_or_end_early_are_rows_and_stop_nothing(shared_data,
     source.mkdir()
     portrait = cv2.imread(str(films / "0-2.png"))[..., ::-1]
     shutil.copy(films / "1-0.mp4", source / "fine.mp4")
-    empty = np.full((4, 96, 96, 3), 120, np.uint8)
+    empty = np.full((4, 128, 128, 3), 120, np.uint8)
     (source / "nobody.mp4").write_bytes(film_bytes(empty, RATE))
     once = np.repeat(passing(portrait, frames=1), 5, axis=0)
     once[[0, 1, 3, 4]] = 90
