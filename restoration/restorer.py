@@ -261,9 +261,10 @@ class Restorer:
 
     def reference_guidance(self, settings: SamplerSettings) -> float:
         """What believed references are pushed by."""
-        if settings.reference_guidance is None:
-            return REFERENCE_GUIDANCE if self.trust is not None and settings.trust is None else 1.0
-        return settings.reference_guidance
+        if settings.reference_guidance is not None:
+            return settings.reference_guidance
+        own = settings.scales(self.settings.system) is not None  # another form of the same
+        return REFERENCE_GUIDANCE if self.trust is not None and settings.trust is None and not own else 1.0
 
     def velocity(self, asked: "Asked", settings: SamplerSettings) -> VelocityFunction:
         """The velocity that faces are drawn with, guided as the settings say."""

@@ -16,6 +16,7 @@ from anchorface.models.anchor import AnchorSettings
 from anchorface.models.checkpoint import read_description, write_description
 from anchorface.records import CheckpointError, ConfigurationError, DataError, rng
 from anchorface.restoration import Reference, Restorer, SamplerSettings, mean_landmarks
+from anchorface.restoration.clips import Crop, restored_crops
 from anchorface.restoration.restorer import like
 from anchorface.restoration.sampler_settings import REFERENCE_GUIDANCE
 from tests.restoration.micro import micro_checkpoint
@@ -169,6 +170,18 @@ def test_references_are_believed_as_far_as_they_look_like_the_face(
         trusting(middle=0.0, slope=-1.0)
     with pytest.raises(ConfigurationError, match="trust"):
         SamplerSettings(trust=1.5)
+
+
+def test_a_film_with_multi_reference_guidance_is_not_pushed_twice(tmp_path: Path) -> None:
+    checkpoint, finder = micro_checkpoint(tmp_path)
+    write_description(checkpoint, replace(read_description(checkpoint), extra={"trust": {
+        "middle": 0.2, "slope": 20.0, "pictures": 9, "auc": 0.9}}))
+    other = Restorer(checkpoint, weight_finder=finder)
+    own = replace(QUICK, input_guidance=1.2, context_guidance=1.2)
+    crops = (Crop(frame, image, mean_landmarks(SIZE)) for frame, image in enumerate(faces(2, "degraded")))
+    drawn = restored_crops(other, crops, [reference(0)], seed=1, length=1.0, likeness=0.3, settings=own, blending=None)
+    assert len(list(drawn)) == 2
+    assert (other.reference_guidance(own), other.reference_guidance(QUICK)) == (1.0, REFERENCE_GUIDANCE)
 
 
 def test_frames_of_a_clip_are_believed_alike() -> None:
