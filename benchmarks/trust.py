@@ -21,6 +21,7 @@ from anchorface.evaluation import CONDITIONS, evaluate
 from anchorface.models.trust import Trust
 from anchorface.records.storage import read_table
 from anchorface.restoration import Restorer, SamplerSettings
+from anchorface.restoration.sampler_settings import REFERENCE_GUIDANCE
 from anchorface.training import trust
 from anchorface.training.networks import load_networks
 from anchorface.training.recipes import recipe
@@ -29,7 +30,7 @@ from benchmarks.ablation import Values, told
 
 WAYS = {
     "plain": SamplerSettings(precision="bf16", trust=1.0),
-    "pushed": SamplerSettings(precision="bf16", trust=1.0, reference_guidance=1.75),
+    "pushed": SamplerSettings(precision="bf16", trust=1.0, reference_guidance=REFERENCE_GUIDANCE),
     "believed": SamplerSettings(precision="bf16", reference_guidance=1.0),
     "both, the default": SamplerSettings(precision="bf16"),
 }

@@ -66,14 +66,6 @@ def short() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path / "mlflow")
-    made.start()
-    yield made
-    made.kill()
-
-
 def test_all_is_well_on_three_nodes_then_one_is_killed(
     short: Path, tmp_path: Path, server: Server, bucket: str, buckets: ObjectStore
 ) -> None:

@@ -1,8 +1,6 @@
 """A real MLflow server is asked, and nothing of the question is left there; one that is not there is named."""
 
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,14 +8,6 @@ from anchorface.infra.doctor import tracking
 from anchorface.records import ConfigurationError
 from anchorface.training.tracking import connect
 from tests.training.mlflow_server import Server
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path / "mlflow")
-    made.start()
-    yield made
-    made.kill()
 
 
 def test_a_run_is_written_and_deleted_and_a_server_that_is_away_is_a_fault(server: Server) -> None:
