@@ -6,7 +6,8 @@ Trains `iconface_tiny` on 300 photographed and 170 synthetic people once per row
 two processes of one thread at a time, and judges each on people whom no run saw: 102 photographs of 12 people (judge
 mobilefacenet) and 100 synthetic faces of 100 (judge_small), profile refldm-severe, sampled in bfloat16. The first seed
 of `full` answers all questions, of `concat` and `random` those that compare them with it; the other runs are judged
-without references and with three. A run that was stopped goes on where it was; `--print` prints what stands so far.
+without references and with three. A run that was stopped goes on where it was; the rows of those that ended are kept
+in `benchmarks/rows` (benchmarks.kept), from which `--print` prints what stands so far.
 
 Rows (those of IConFace's ablation; each adds to the one before):
 
@@ -39,19 +40,20 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from anchorface.evaluation import CONDITIONS, Condition, bootstrap, evaluate, freeze
+from anchorface.evaluation import CONDITIONS, Condition, Protocol, bootstrap, evaluate, freeze
 from anchorface.identity_index import MismatchPolicy
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
 from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.shards import shards
 from anchorface.records.dataset import DatasetVersion
-from anchorface.records.storage import read_table, write_atomic
+from anchorface.records.storage import write_atomic
 from anchorface.restoration import Restorer, SamplerSettings
 from anchorface.synthetic import write_corpus
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import recipe
+from benchmarks.kept import KEPT, keep, mean_gap, read, runs
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 HELD_OUT = {f"p{number:02d}" for number in (1, 2, 3, 5, 7, 9, 11, 12, 15, 17, 19, 21)}
@@ -83,6 +85,10 @@ GAPS = {
     "cross age": MismatchPolicy(mode="asked", age_bins=(3.0, 10.0), age_asked=FAR),
 }
 ONE = tuple(c for c in CONDITIONS if c.slug == "one")
+Values = dict[int, tuple[str, float]]
+"""Number of a picture -> person, value."""
+Judged = tuple[dict[str, Path], dict[str, dict[int, float | None]]]
+"""What `kept.keep` takes of a run."""
 
 
 def people(out: Path, keep: Callable[[str], bool]) -> None:
@@ -136,7 +142,7 @@ def prepare(folder: Path) -> dict[str, str]:
     return json.loads(done.read_text())
 
 
-def one_run(folder: Path, row: str, seed: int, samples: int) -> None:
+def one_run(folder: Path, row: str, seed: int, samples: int) -> Judged:
     """Train one row with one seed, and judge it."""
     versions, out = json.loads((folder / "datasets.json").read_text()), folder / "runs" / f"{row}-{seed}"
     made = recipe("iconface_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
@@ -144,29 +150,38 @@ def one_run(folder: Path, row: str, seed: int, samples: int) -> None:
     restorer, settings = Restorer(checkpoint), SamplerSettings(precision="bf16", trust=1.0)
     wanted = FIRST.get(row, ()) if seed == 0 else ()
     shown = [c for c in (*CONDITIONS, TWO) if c.slug in (wanted or ("without", "three"))]
+    judged, gaps = {}, {}
     for name, (judge, count) in JUDGES.items():
         dataset = versions[name]
-        evaluate(checkpoint, dataset, str(out / name), judge=judge, count=count, restorer=restorer, conditions=shown,
+        judged[name] = out / name
+        evaluate(checkpoint, dataset, str(judged[name]), judge=judge, count=count, restorer=restorer, conditions=shown,
                  settings=settings)
         if row in ("full", "random") and seed == 0:
             for gap, policy in GAPS.items():
                 protocol = freeze(DatasetVersion.open(dataset), judge=judge, size=restorer.size, count=count,
                                   references=1, policy=policy, name=gap)
-                evaluate(checkpoint, dataset, str(out / f"{name} {gap}"), protocol=protocol, restorer=restorer,
-                         conditions=ONE, settings=settings)
+                place = f"{name} {gap}"
+                judged[place], gaps[place] = out / place, achieved(protocol, dataset, gap)
+                evaluate(checkpoint, dataset, str(judged[place]), protocol=protocol, restorer=restorer, conditions=ONE,
+                         settings=settings)
+    return judged, gaps
 
 
-def values(folder: Path, row: str, place: str, condition: str, measure: str) -> dict[int, tuple[str, float]] | None:
+def achieved(protocol: Protocol, version: str, gap: str) -> dict[int, float | None]:
+    """How far a frozen protocol's first references are from the truth, by number: degrees of yaw, or years."""
+    dataset, name = DatasetVersion.open(version), "yaw" if gap.endswith("pose") else "age"
+    pairs = {row.number: (dataset.row(row.target)[name], dataset.row(row.references[0])[name]) for row in protocol.rows}
+    return {number: None if a is None or b is None else abs(a - b) for number, (a, b) in pairs.items()}
+
+
+def values(kept: Path, row: str, place: str, condition: str, measure: str) -> Values | None:
     """Per picture of a row: the person, and the mean over seeds of a measure; None if no seed was judged."""
     found: dict[int, tuple[str, list[float]]] = {}
-    for file in sorted((folder / "runs").glob(f"{row}-*/{place}/rows.parquet")):
-        for each in read_table(str(file)).to_pylist():
-            if each["condition"] == condition and each[measure] is not None:
+    for file in runs(row, kept):
+        for each in read(file):
+            if (each["place"], each["condition"]) == (place, condition) and each[measure] is not None:
                 found.setdefault(each["number"], (each["identity"], []))[1].append(float(each[measure]))
     return {number: (who, float(np.mean(all_seeds))) for number, (who, all_seeds) in found.items()} or None
-
-
-Values = dict[int, tuple[str, float]]
 
 
 def told(after: Values | None, before: Values | None = None, digits: int = 3) -> str:
@@ -193,27 +208,29 @@ def minus(print_: Callable[[str], None], of: Callable[..., Values | None], rows:
             print_(f"| {row} | {' | '.join(cells)} |")
 
 
-def spread(folder: Path, row: str, place: str) -> str:
+def spread(kept: Path, row: str, place: str) -> str:
     """The gain of three references, seed by seed."""
     gains = []
-    for file in sorted((folder / "runs").glob(f"{row}-*/{place}/table.json")):
-        pairs = json.loads(file.read_text())["comparisons"]
-        gains += [p["difference"]["mean"] for p in pairs if (p["from"], p["to"]) == ("without", "three")]
+    for file in runs(row, kept):
+        shown = {(each["number"], each["condition"]): each["judge_target"] for each in read(file)
+                 if each["place"] == place and each["judge_target"] is not None}
+        gains.append(np.mean([after - shown[number, "without"] for (number, condition), after in shown.items()
+                              if condition == "three" and (number, "without") in shown]))
     return ", ".join(f"{gain:+.3f}" for gain in gains)
 
 
-def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
+def tables(kept: Path = KEPT, print_: Callable[[str], None] = print) -> None:
     """Everything that was judged so far, as Markdown."""
     for place, (judge, _) in JUDGES.items():
         def of(row: str, condition: str, measure: str = "judge_target", where: str = place) -> Values | None:
-            return values(folder, row, where, condition, measure)
+            return values(kept, row, where, condition, measure)
 
         print_(f"\n### {place}, judge {judge}: degraded input {told(of('full', 'degraded'))}\n")
         print_("| row | likeness without references | with three | paired gain (by seed) | PSNR, three | SSIM, three |")
         print_("| --- | --- | --- | --- | --- | --- |")
         for row in ROWS:
             if (three := of(row, "three")) is not None:
-                gain = f"{told(three, of(row, 'without'))} [{spread(folder, row, place)}]"
+                gain = f"{told(three, of(row, 'without'))} [{spread(kept, row, place)}]"
                 print_(f"| {row} | {told(of(row, 'without'))} | {told(three)} | {gain} | "
                        f"{told(of(row, 'three', 'psnr'), digits=2)} | {told(of(row, 'three', 'ssim'))} |")
         minus(print_, of, tuple(ROWS), "concat")
@@ -237,7 +254,9 @@ def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
                 where = f"{place} {gap}"
                 if of(row, "one", where=where) is not None:
                     cells = [told(of(row, "one", m, where)) for m in ("judge_target", "copied", "surplus")]
-                    print_(f"| {row} | {gap} ({achieved(folder, row, place, gap)}) | {' | '.join(cells)} |")
+                    known, unit = mean_gap(row, where, kept), "°" if gap.endswith("pose") else " years"
+                    far = f"{known[0]:.1f}{unit}, {known[1]} known" if known else "unknown"
+                    print_(f"| {row} | {gap} ({far}) | {' | '.join(cells)} |")
             if of(row, "one", where=f"{place} same pose") is not None:
                 for axis in ("pose", "age"):
                     cells = [told(of(row, "one", m, f"{place} cross {axis}"), of(row, "one", m, f"{place} same {axis}"))
@@ -249,41 +268,32 @@ def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
                f"{told(of('random', 'three', 'surplus'), of('full', 'three', 'surplus'))}")
 
 
-def achieved(folder: Path, row: str, place: str, gap: str) -> str:
-    """The mean gap of a frozen protocol's references, and of how many rows it is known."""
-    protocol = json.loads(next((folder / "runs").glob(f"{row}-*/{place} {gap}/protocol.json")).read_text())
-    dataset = DatasetVersion.open(json.loads((folder / "datasets.json").read_text())[place])
-    name = "yaw" if gap.endswith("pose") else "age"
-    pairs = [(dataset.row(r["target"])[name], dataset.row(r["references"][0])[name]) for r in protocol["rows"]]
-    known = [abs(a - b) for a, b in pairs if a is not None and b is not None]
-    unit = "°" if name == "yaw" else " years"
-    return f"{np.mean(known):.1f}{unit}, {len(known)} known" if known else "unknown"
-
-
-def command(script: str, description: str | None, runs: Sequence[str], one_run: Callable[[Path, str, int, int], None],
-            tables: Callable[[Path], None], arguments: Sequence[str] | None = None) -> None:
+def command(script: str, description: str | None, named: Sequence[str],
+            one_run: Callable[[Path, str, int, int], Judged], tables: Callable[[], None], prefix: str = "",
+            arguments: Sequence[str] | None = None) -> None:
     """What this study and another one of its rows' kind (benchmarks.rg_ipfr) do when they are called.
 
     Args:
-        script: the study's file, which is called again for each run. runs: row:seed. one_run: folder, row, seed,
-            samples: trains and judges. tables: prints what stands.
+        script: the study's file, which is called again for each run. named: its runs, row:seed. one_run: folder, row,
+            seed, samples: trains and judges. tables: prints what stands. prefix: of the files in `benchmarks/rows`.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--samples", type=int, default=4608, help="training samples of each run")
-    parser.add_argument("--runs", default=",".join(runs), help="row:seed, in this order")
+    parser.add_argument("--runs", default=",".join(named), help="row:seed, in this order")
     parser.add_argument("--print", action="store_true", help="only print what stands")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
-    if not PHOTOS.exists():
+    if not (options.print or PHOTOS.exists()):
         print("skipped: needs the shared photographs beside the checkout")
         return
     if options.only:
         row, _, seed = options.only.partition(":")
-        one_run(folder, row, int(seed), options.samples)
+        keep(KEPT / f"{prefix}{row}-{seed}.parquet", *one_run(folder, row, int(seed), options.samples))
         return
-    if not options.print:
+    left = [run for run in options.runs.split(",") if not (KEPT / f"{prefix}{run.replace(':', '-')}.parquet").exists()]
+    if left and not options.print:
         folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
         alone = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -295,9 +305,9 @@ def command(script: str, description: str | None, runs: Sequence[str], one_run: 
             print(f"{run}: trained and judged", flush=True)
 
         with ThreadPoolExecutor(2) as pool:
-            for answer in [pool.submit(in_a_process, run) for run in options.runs.split(",")]:
+            for answer in [pool.submit(in_a_process, run) for run in left]:
                 answer.result()
-    tables(folder)
+    tables()
 
 
 if __name__ == "__main__":

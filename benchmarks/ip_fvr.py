@@ -1,7 +1,7 @@
 """What time, feedback, suffix weights, blending and negatives bring to films, and what they cost, at tiny size.
 
     python benchmarks/ip_fvr.py --cost [--rounds 5]
-    python benchmarks/ip_fvr.py [--folder runs/ip_fvr] [--base 2048] [--clips 512] [--rows iconface,...] [--print]
+    python benchmarks/ip_fvr.py [--folder runs/ip_fvr] [--base 2048] [--time 1280] [--clips 384] [--rows ...] [--print]
 
 `--cost` compares in one run, medians of rounds in turns, one thread, processor time: a training step of one clip of 8
 frames with as many single pictures (in one batch, and one after another), and sampling a clip with its frames one by
@@ -9,11 +9,11 @@ one. Fresh adapters, two references.
 
 Else the study. Films of synthetic persons, taken at their own rate through the curator, give the clips that are learned
 from; judged are films of persons whom no run saw: synthetic heads that turn, speak and age, with exact flow, and the
-clean clips of the shared films, all degraded as a whole by a clip profile. `base` is an IConFace of pictures, which
-every row goes on from with as many frames:
+clean clips of the shared films, all degraded as a whole by a clip profile. `base` is an IConFace of pictures, and
+`time` the IP-FVR that goes on from it with `--time` clips and without feedback; every row has seen as many frames:
 
-    iconface    the image system, trained on pictures and used frame by frame
-    temporal    IP-FVR without feedback learning: flow and identity losses on clips
+    iconface    the image system, gone on from `base` with pictures and used frame by frame
+    temporal    IP-FVR gone on from `time` without feedback learning: flow and identity losses on clips
     feedback    + feedback learning, all frames weighed alike
     suffix      + suffix weights
     blending    the same in clips of 12 frames that share 4 and are blended (before: clips of 8 side by side)
@@ -76,11 +76,12 @@ FRAMES, STEPS = 8, 12
 DETECTOR = "scrfd_2.5g_kps"
 FEEDBACK = "losses.feedback."
 LEARNT: dict[str, dict[str, Any]] = {
+    "time": {f"{FEEDBACK}weight": 0.0, "learning_rate": 1e-3},
     "temporal": {f"{FEEDBACK}weight": 0.0},
     "feedback": {f"{FEEDBACK}frame_weights": "uniform"},
     "suffix": {},
 }
-"""Rows that are trained on clips, with what differs in the recipe."""
+"""Runs that are trained on clips, with what differs in the recipe."""
 PLAIN = SamplerSettings(steps=6, precision="bf16", keep=0.0, trust=1.0)
 AWAY = replace(PLAIN, attributes=(("quality", 1.0), ("artefacts", 0.0)), negatives=(QUALITY, ARTEFACTS))
 USED: dict[str, tuple[str, int, SamplerSettings]] = {
@@ -196,15 +197,17 @@ def judged(folder: Path, persons: int) -> dict[str, str]:
     return {"fake": str(fake), "real": str(real)}
 
 
-def trained(folder: Path, run: str, version: str, base: int, clips: int) -> str:
-    """The checkpoint of a run, trained to its end."""
-    started = "" if run == "base" else trained(folder, "base", version, base, clips)
+def trained(folder: Path, run: str, version: str, lengths: dict[str, int]) -> str:
+    """The checkpoint of a run, trained to its end. lengths: `base` in pictures, `time` and `clips` in clips."""
+    before = {"base": "", "iconface": "base", "time": "base"}.get(run, "time")
+    started = trained(folder, before, version, lengths) if before else ""
     if run in LEARNT:
+        clips = lengths["time" if run == "time" else "clips"]
         every = max(clips // 8 // 4 * 4, 4)
         made = recipe("ip_fvr_tiny", positions=clips, cooldown=clips * 2 // 3, **LEARNT[run], **{
             "log_every": every, "validation.every": every, "checkpoint_every": every})
     else:
-        count = base if run == "base" else clips * FRAMES
+        count = lengths["base"] if run == "base" else (lengths["time"] + lengths["clips"]) * FRAMES
         made = recipe("iconface_tiny", positions=count, cooldown=count * 2 // 3, checkpoint_every=count,
                       **{"validation.every": count})
     return train(made, version, folder / "runs" / run, HERE, start=started, track=False)
@@ -226,7 +229,7 @@ def hacking(folder: Path) -> None:
     """Reward by the loss's network against likeness by the judge over the course of feedback learning, one plot."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for run in (run for run in LEARNT if (folder / "runs" / run / "progress.jsonl").exists()):
+    for run in (run for run in LEARNT if run != "time" and (folder / "runs" / run / "progress.jsonl").exists()):
         file = folder / "runs" / run / "progress.jsonl"
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         for key, style, who in (("reward", "-", "reward, network in the loss"),
@@ -256,7 +259,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("runs/ip_fvr"))
     parser.add_argument("--base", type=int, default=2048, help="pictures that the IConFace is trained on first")
-    parser.add_argument("--clips", type=int, default=512, help="clips that every row goes on with")
+    parser.add_argument("--time", type=int, default=1280, help="clips that the IP-FVR learns time from first")
+    parser.add_argument("--clips", type=int, default=384, help="clips that every row goes on with")
     parser.add_argument("--persons", type=int, default=LEARNED, help="whose films are learned from")
     parser.add_argument("--judged", type=int, default=JUDGED, help="synthetic persons whose films are judged")
     parser.add_argument("--rows", default=",".join(USED), help="in this order")
@@ -275,8 +279,9 @@ def main() -> None:
         version = once(folder / "dataset.json", lambda: dataset(folder, options.persons))
         heaps = once(folder / "judged.json", lambda: judged(folder, options.judged))
         outputs: dict[str, dict[str, str]] = {name: {} for name in heaps}
+        lengths = {"base": options.base, "time": options.time, "clips": options.clips}
         for row in options.rows.split(","):
-            checkpoint = trained(folder, USED[row][0], version, options.base, options.clips)
+            checkpoint = trained(folder, USED[row][0], version, lengths)
             for name, place in restored(folder, row, checkpoint, heaps).items():
                 outputs[name][row] = place
             print(f"{row}: trained and restored", flush=True)

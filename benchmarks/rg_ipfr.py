@@ -4,7 +4,7 @@
 
 Trains `rg_ipfr_tiny` on the people of `benchmarks/ablation.py` (whose datasets in the same folder it takes) once per
 row and seed, two processes of one thread at a time, and judges each on people whom no run saw. A run that was stopped
-goes on where it was; `--print` prints what stands so far.
+goes on where it was; the rows of those that ended are kept (benchmarks.kept), and `--print` prints what stands.
 
     hard            composite context, hard-example identity loss
     plain           the same with the identity loss to the target alone (lambda 0)
@@ -23,8 +23,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ablation import JUDGES, Values, command, minus, told, values
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.evaluation import CONDITIONS, Condition, evaluate, freeze
 from anchorface.records.dataset import DatasetVersion
@@ -32,6 +30,8 @@ from anchorface.restoration import Restorer, SamplerSettings
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import recipe
+from benchmarks.ablation import JUDGES, Judged, Values, command, minus, told, values
+from benchmarks.kept import KEPT
 
 SYSTEM, HARD = "model.system.", "losses.hard_example."
 ROWS: dict[str, dict[str, Any]] = {
@@ -45,6 +45,7 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 RUNS = ("hard:0", "plain:0", "identity:0", "concatenation:0", "hard:1", "plain:1", "hard:2", "plain:2", "none:0",
         "both:0", "identity:1", "concatenation:1")
+PREFIX = "rg-"
 MOST = 5
 MORE = tuple(Condition(slug=word, label=f"with {word} references", kind="restored", references=number)
              for number, word in ((2, "two"), (4, "four"), (5, "five")))
@@ -52,9 +53,9 @@ SHOWN = tuple(c for c in CONDITIONS if c.slug in ("degraded", "without", "one", 
 ORDER = ("without", "one", "two", "three", "four", "five", "stranger")
 
 
-def one_run(folder: Path, row: str, seed: int, samples: int) -> None:
+def one_run(folder: Path, row: str, seed: int, samples: int) -> Judged:
     """Train one row with one seed, and judge it."""
-    versions, out = json.loads((folder / "datasets.json").read_text()), folder / "runs" / f"rg-{row}-{seed}"
+    versions, out = json.loads((folder / "datasets.json").read_text()), folder / "runs" / f"{PREFIX}{row}-{seed}"
     made = recipe("rg_ipfr_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
     checkpoint = train(made, versions["train"], out / "run", Execution(workers=0, threads=1), track=False)
     restorer = Restorer(checkpoint)
@@ -64,13 +65,14 @@ def one_run(folder: Path, row: str, seed: int, samples: int) -> None:
                           references=MOST)
         evaluate(checkpoint, versions[name], str(out / name), protocol=protocol, restorer=restorer, conditions=shown,
                  settings=SamplerSettings(precision="bf16", trust=1.0))
+    return {name: out / name for name in JUDGES}, {}
 
 
-def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
+def tables(kept: Path = KEPT, print_: Callable[[str], None] = print) -> None:
     """Everything that was judged so far, as Markdown."""
     for place, (judge, _) in JUDGES.items():
         def of(row: str, condition: str, measure: str = "judge_target", where: str = place) -> Values | None:
-            return values(folder, f"rg-{row}", where, condition, measure)
+            return values(kept, f"{PREFIX}{row}", where, condition, measure)
 
         print_(f"\n### {place}, judge {judge}: degraded input {told(of('hard', 'degraded'))}\n")
         print_("| row | without references | one | three | gain of three | copy rate, three | surplus, three | PSNR, "
@@ -91,4 +93,4 @@ def tables(folder: Path, print_: Callable[[str], None] = print) -> None:
 
 
 if __name__ == "__main__":
-    command(__file__, __doc__, RUNS, one_run, tables)
+    command(__file__, __doc__, RUNS, one_run, tables, PREFIX)

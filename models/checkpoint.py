@@ -228,7 +228,7 @@ def require_part_of(description: Description, model: ModelSettings, folder: str 
         CheckpointError: names every setting of the checkpoint's networks that is another here.
     """
     there, more = description.model, type(description.model.system) is not type(model.system)
-    known = set(_flat(there.to_dict()))
+    known = set(_flat(there.to_dict())) - {"system.opening"}  # which says how adapters begin; these have begun
     if more and isinstance(model.system, type(there.system)):
         known -= {"system.kind"}
     _refuse_other(description, model, sorted(known), folder, "Start from a checkpoint of the same networks, or of a "

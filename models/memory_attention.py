@@ -35,7 +35,7 @@ class LowRank(nn.Module):
 
 
 class MemoryAttention(nn.Module):
-    """gamma Attn(Q h, K M, V M) for one block; gamma starts at zero, everything else does not.
+    """gamma Attn(Q h, K M, V M) for one block, which starts as nothing.
 
     Our choice: h is layer-normed first, queries and keys are RMS-normed per head, no rotary embedding (memory tokens
     have no place).
@@ -43,21 +43,24 @@ class MemoryAttention(nn.Module):
     Args:
         width, memory_width: of the stream and of the memory. heads: of the attention.
         rank: of K and V. query_rank: of Q and of the output projection.
+        opening: what starts at zero, everything else does not: the `gate` gamma (the paper's), or the `output` map,
+            with gamma at one. A gate must first find that a random map of what was read helps, and stays shut for
+            hundreds of steps (docs/results.md); an output map learns from the first step what to do with it.
 
     Source: IConFace, block-wise degraded attention after eq. 7.
     """
 
-    def __init__(self, width: int, memory_width: int, *, heads: int, rank: int, query_rank: int) -> None:
+    def __init__(self, width: int, memory_width: int, *, heads: int, rank: int, query_rank: int, opening: str) -> None:
         super().__init__()
         self.heads, head_width = heads, width // heads
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.to_query = LowRank(width, width, query_rank)
         self.to_key = LowRank(memory_width, width, rank)
         self.to_value = LowRank(memory_width, width, rank)
-        self.to_out = LowRank(width, width, query_rank)
+        self.to_out = LowRank(width, width, query_rank, zero=opening == "output")
         self.norm_query = nn.RMSNorm(head_width, eps=1e-6)
         self.norm_key = nn.RMSNorm(head_width, eps=1e-6)
-        self.gamma = nn.Parameter(torch.zeros(1))
+        self.gamma = nn.Parameter(torch.zeros(1) if opening == "gate" else torch.ones(1))
 
     def keys_values(self, memory: Tensor) -> KeyValue:
         """What the memory [B, M, memory width] offers: keys and values [B, heads, M, head width]."""
@@ -79,7 +82,7 @@ class MemoryAttention(nn.Module):
 
     def gated(self, found: Tensor, heard: Tensor | None = None) -> Tensor:
         """The output map of what was found [B, L, D], gated."""
-        # gamma where there are few channels; nothing after it has a bias, so at 0 nothing is added, exactly.
+        # gamma where there are few channels; nothing has a bias, so with it or the map at 0 nothing is added, exactly.
         low_rank = self.to_out.down(as_weights(found, self.to_out.down.weight))
         gate = self.gamma if heard is None else self.gamma * heard[:, None, None]
         return self.to_out.up((gate * low_rank).to(low_rank.dtype))

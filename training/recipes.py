@@ -287,7 +287,7 @@ def rg_ipfr_tiny() -> Recipe:
     `--set model.system.memory=two` and its like switch IConFace's pathways on beside the context.
     """
     made = iconface_tiny()
-    system = RGIPFRSettings(identity_dimension=256, face_tokens=65, face_width=128, context_rank=16,
+    system = RGIPFRSettings(opening="output", identity_dimension=256, face_tokens=65, face_width=128, context_rank=16,
                             context_query_rank=32, context_heads=6, base_tokens=16, detail_tokens=16, pooler_heads=6,
                             cross_query_rank=32, cross_heads=6)
     return replace(made, name="rg_ipfr_tiny", model=replace(made.model, system=system), **RG_IPFR,
@@ -302,7 +302,7 @@ def rg_ipfr() -> Recipe:
     the rest is our choice, as in `iconface`, AdaFace in ArcFace's place included.
     """
     made = iconface()
-    system = RGIPFRSettings(context_width=768, context_heads=24, memory_width=512, cross_heads=24)
+    system = RGIPFRSettings(opening="output", context_width=768, context_heads=24, memory_width=512, cross_heads=24)
     return replace(made, name="rg_ipfr", model=replace(made.model, system=system), **RG_IPFR,
                    face_encoder="farl_b16_ep16", learning_rate=5e-5, warmup=10_000,
                    feed=replace(made.feed, reference_count_probabilities=(0.0, 1.0)))
@@ -387,7 +387,8 @@ def _values(part: Any) -> dict[str, Any]:
 
 def _with_time(image: SystemSettings, **more: Any) -> IPFVRSettings:
     """IP-FVR's settings that contain IConFace's."""
-    return IPFVRSettings(**{name: value for name, value in _values(image).items() if name != "kind"}, **more)
+    values = {name: value for name, value in _values(image).items() if name != "kind"}
+    return IPFVRSettings(**values | {"opening": "output"} | more)
 
 
 def _require(condition: bool, text: str) -> None:

@@ -44,7 +44,8 @@ class IConFace(Adapter):
         self.memory = DegradedMemory(settings, channels, memory_width) if with_memory else None
         self.double_attention, self.single_attention = (
             nn.ModuleList([MemoryAttention(width, memory_width, heads=settings.cross_heads, rank=settings.cross_rank,
-                                           query_rank=settings.cross_query_rank) for _ in range(blocks * with_memory)])
+                                           query_rank=settings.cross_query_rank, opening=settings.opening)
+                           for _ in range(blocks * with_memory)])
             for blocks in (config.num_layers, config.num_single_layers)
         )
 

@@ -21,7 +21,8 @@ class IConFaceSettings(SystemSettings):
     smoothing_size and smoothing_sigma of the low-pass that the detail route subtracts, in tokens (sigma 0: a plain
     average); memory_width (0: D). cross_rank, cross_heads: low-rank keys and values of the block-wise degraded
     attention; cross_query_rank: rank of its query and output maps; cross_scope: which image tokens ask ("image" or
-    "scene"). LoRA: rank 16, alpha 16 on Flux-FaceIR's targets (models.lora).
+    "scene"). opening: what every such attention starts at zero, its `gate` (the paper's) or its `output`
+    (models.memory_attention). LoRA: rank 16, alpha 16 on Flux-FaceIR's targets (models.lora).
     """
 
     kind: str = "iconface"
@@ -45,12 +46,14 @@ class IConFaceSettings(SystemSettings):
     cross_query_rank: Annotated[int, SIZE] = 64
     cross_heads: Annotated[int, SIZE] = 8
     cross_scope: str = "image"
+    opening: str = "gate"
     lora_rank: Annotated[int, SIZE_OR_NONE] = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
         choice("identity_scope", self.identity_scope, ("image", "scene"))
         choice("cross_scope", self.cross_scope, ("image", "scene"))
+        choice("opening", self.opening, ("gate", "output"))
         choice("residual_space", self.residual_space, ("packed", "hidden"))
         choice("memory", self.memory, ("none", "single", "two"))
         require(self.smoothing_size % 2 == 1, f"smoothing_size is {self.smoothing_size}; it must be odd")

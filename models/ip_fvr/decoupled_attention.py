@@ -28,10 +28,11 @@ class DecoupledAttention(nn.Module):
     """
 
     def __init__(self, width: int, image_width: int | None, attribute_width: int | None, *, heads: int, rank: int,
-                 query_rank: int) -> None:
+                 query_rank: int, opening: str) -> None:
         super().__init__()
         self.image, self.attributes = (
-            None if memory is None else MemoryAttention(width, memory, heads=heads, rank=rank, query_rank=query_rank)
+            None if memory is None else MemoryAttention(width, memory, heads=heads, rank=rank, query_rank=query_rank,
+                                                        opening=opening)
             for memory in (image_width, attribute_width)
         )
 

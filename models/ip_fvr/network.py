@@ -48,11 +48,11 @@ class IPFVR(IConFace):
         doubles, singles = config.num_layers, config.num_single_layers
         self.decoupled = nn.ModuleList(
             DecoupledAttention(width, image, said, heads=settings.context_heads, rank=settings.context_rank,
-                               query_rank=settings.context_query_rank)
+                               query_rank=settings.context_query_rank, opening=settings.opening)
             for _ in range((doubles + singles) * (image is not None or said is not None)))
         self.temporal = nn.ModuleDict({
             str(block): TemporalAttention(width, heads=settings.temporal_heads, rank=settings.temporal_rank,
-                                          theta=settings.temporal_theta)
+                                          theta=settings.temporal_theta, opening=settings.opening)
             for block in settings.temporal_blocks(doubles, singles)})
 
     def parts(self) -> Iterator[nn.Module]:

@@ -10,13 +10,14 @@ from anchorface.models.settings import require
 
 
 class TemporalAttention(MemoryAttention):
-    """gamma Attn over frames for one block; gamma starts at zero.
+    """gamma Attn over frames for one block, which starts as nothing.
 
     A rotary embedding of queries and keys says which frame is which, so distances in time count alone, not a clip's
     place in its film. Form, base and ranks are our choice.
 
     Args:
         width: of the stream. heads: of the attention. rank: of all its maps. theta: base of the rotary embedding.
+        opening: as of MemoryAttention.
 
     Raises:
         ConfigurationError: the width cannot be cut into so many heads of an even width.
@@ -24,10 +25,10 @@ class TemporalAttention(MemoryAttention):
     Source: temporal layers beside frozen spatial ones, AnimateDiff; IP-FVR's own are not published.
     """
 
-    def __init__(self, width: int, *, heads: int, rank: int, theta: float) -> None:
+    def __init__(self, width: int, *, heads: int, rank: int, theta: float, opening: str) -> None:
         require(width % (2 * heads) == 0, f"temporal_heads is {heads}; {width} channels cannot be cut into so many "
                                           "heads of an even width")
-        super().__init__(width, width, heads=heads, rank=rank, query_rank=rank)
+        super().__init__(width, width, heads=heads, rank=rank, query_rank=rank, opening=opening)
         self.theta = theta
 
     def forward(self, hidden: Tensor, frames: int) -> Tensor:  # type: ignore[override]

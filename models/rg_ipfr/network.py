@@ -38,7 +38,8 @@ class RGIPFR(IConFace):
         self.context = CompositeContext(settings, context_width) if there else None
         self.double_context, self.single_context = (
             nn.ModuleList([MemoryAttention(width, context_width, heads=settings.context_heads,
-                                           rank=settings.context_rank, query_rank=settings.context_query_rank)
+                                           rank=settings.context_rank, query_rank=settings.context_query_rank,
+                                           opening=settings.opening)
                            for _ in range(blocks * there)])
             for blocks in (config.num_layers, config.num_single_layers)
         )

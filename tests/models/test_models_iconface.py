@@ -38,7 +38,7 @@ def bare(net, given):
 @pytest.mark.parametrize("references", [0, 1, 3])
 @pytest.mark.parametrize("changes", [
     {}, {"residual_space": "hidden", "identity_scope": "scene", "memory": "single", "cross_scope": "scene"},
-    {"smoothing_sigma": 1.0, "smoothing_size": 5}, {"lora_rank": 0, "memory": "none"},
+    {"smoothing_sigma": 1.0, "smoothing_size": 5}, {"lora_rank": 0, "memory": "none"}, {"opening": "output"},
 ])
 def test_fresh_adapters_equal_the_backbone_exactly(references, changes):
     net, given = backbone_with_random_weights(), inputs(references)
@@ -108,11 +108,13 @@ def test_every_trainable_parameter_learns_after_one_step():
     assert dead == []
 
 
-def test_every_gate_and_zero_start_learns_from_the_first_step():
-    model = fresh()
+@pytest.mark.parametrize(("opening", "shut"), [("gate", ".gamma"), ("output", ".to_out.up.weight")])
+def test_every_gate_and_zero_start_learns_from_the_first_step(opening, shut):
+    model = fresh(replace(PATHWAYS, opening=opening))
     ask(model, inputs()).square().mean().backward()
     starts = [(n, p) for n, p in model.named_trainable_parameters().items() if not p.any() and "memory" not in n]
-    assert len(starts) == 4 + 2 * 4 + 2 * 2 + 4 + 1  # gammas, LoRA ups, the two heads' weights and biases, residual
+    assert len(starts) == 4 + 2 * 4 + 2 * 2 + 4 + 1  # attentions, LoRA ups, the two heads' weights and biases, residual
+    assert sum("_attention." in name and name.endswith(shut) for name, _ in starts) == 4
     assert [n for n, p in starts if not p.grad.any()] == []
 
 

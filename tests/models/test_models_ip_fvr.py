@@ -63,7 +63,7 @@ def turned(x, frame, theta):
 
 @torch.no_grad()
 def test_attention_over_frames_is_what_its_formula_says():
-    attention, generator = random_numbers(TemporalAttention(4, heads=1, rank=3, theta=9.0))
+    attention, generator = random_numbers(TemporalAttention(4, heads=1, rank=3, theta=9.0, opening="gate"))
     hidden = torch.randn(2 * 3, 5, 4, generator=generator)
     expected = torch.zeros_like(hidden)
     for clip in range(2):
@@ -82,7 +82,7 @@ def test_attention_over_frames_is_what_its_formula_says():
 
 @torch.no_grad()
 def test_decoupled_attention_is_the_sum_of_two_each_with_its_own_scale_and_mask():
-    both, generator = random_numbers(DecoupledAttention(2, 3, 5, heads=1, rank=2, query_rank=2))
+    both, generator = random_numbers(DecoupledAttention(2, 3, 5, heads=1, rank=2, query_rank=2, opening="gate"))
     hidden, image = torch.randn(2, 4, 2, generator=generator), torch.randn(2, 3, 3, generator=generator)
     attributes = torch.randn(2, 6, 5, generator=generator)
     known = torch.tensor([[1, 0, 0, 1, 0, 1], [0, 0, 1, 0, 0, 0]], dtype=torch.bool)
@@ -125,7 +125,8 @@ def test_an_attribute_is_its_name_and_so_much_of_its_direction():
 
 
 @pytest.mark.parametrize("references", [0, 2])
-@pytest.mark.parametrize("changes", [{}, BARE, {"temporal": "single", "temporal_every": 2}, {"context_scope": "scene"}])
+@pytest.mark.parametrize("changes", [{}, BARE, {"temporal": "single", "temporal_every": 2}, {"context_scope": "scene"},
+                                     {"opening": "output"}])
 @torch.no_grad()
 def test_at_its_start_the_system_is_its_backbone_exactly(references, changes):
     net = backbone_with_random_weights().requires_grad_(False)
@@ -135,13 +136,14 @@ def test_at_its_start_the_system_is_its_backbone_exactly(references, changes):
                        velocity(net, z, sigma, given.text, given.degraded, given.references))
 
 
+@pytest.mark.parametrize("opening", ["gate", "output"])
 @torch.no_grad()
-def test_fresh_parts_are_iconface_frame_by_frame_bit_for_bit():
-    image = IConFace(backbone_with_random_weights(), PATHWAYS)
+def test_fresh_parts_are_iconface_frame_by_frame_bit_for_bit(opening):
+    image = IConFace(backbone_with_random_weights(), replace(PATHWAYS, opening=opening))
     generator = torch.Generator().manual_seed(7)
     for parameter in image.trainable_parameters():
         parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    film = build(FILMS, backbone_with_random_weights())
+    film = build(replace(FILMS, opening=opening), backbone_with_random_weights())
     assert image.adapter_state().keys() < film.adapter_state().keys()
     film.load_adapter_state(film.adapter_state() | image.adapter_state())
     z, sigma, given = given_of()

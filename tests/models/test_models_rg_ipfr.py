@@ -70,7 +70,7 @@ def test_the_context_is_two_projections_and_two_embeddings():
 
 
 def test_attention_to_the_context_is_what_its_formula_says():
-    attention = MemoryAttention(2, 3, heads=1, rank=2, query_rank=2)
+    attention = MemoryAttention(2, 3, heads=1, rank=2, query_rank=2, opening="gate")
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in attention.parameters():
@@ -98,7 +98,8 @@ def test_attention_to_the_context_is_what_its_formula_says():
 
 @pytest.mark.parametrize("references", [0, 1, 3])
 @pytest.mark.parametrize("settings", [CONTEXT, BOTH, replace(CONTEXT, context="identity", concatenation=True),
-                                      replace(CONTEXT, context="none"), replace(CONTEXT, context_scope="scene")])
+                                      replace(CONTEXT, context="none"), replace(CONTEXT, context_scope="scene"),
+                                      replace(CONTEXT, opening="output")])
 def test_at_its_start_the_system_is_its_backbone_exactly(references, settings):
     net = backbone_with_random_weights().requires_grad_(False)
     model = build(settings, copy.deepcopy(net))
@@ -107,10 +108,11 @@ def test_at_its_start_the_system_is_its_backbone_exactly(references, settings):
     with torch.no_grad():
         expected = velocity(net, z, sigma, given.text, given.degraded, shown)
         assert torch.equal(model(z, sigma, given), expected)
+        shut = "gamma" if settings.opening == "gate" else "to_out.up.weight"
         for name, parameter in model.named_trainable_parameters().items():
-            if not name.endswith("gamma") and ("context" in name or "position" in name):
+            if not name.endswith(shut) and ("context" in name or "position" in name):
                 parameter.add_(1.0)
-        assert torch.equal(model(z, sigma, given), expected)  # the gates alone decide
+        assert torch.equal(model(z, sigma, given), expected)  # what is shut alone decides
 
 
 def test_zero_projections_of_the_output_give_the_backbone_whatever_the_gates_are():

@@ -100,7 +100,8 @@ def test_it_begins_with_an_iconface_and_refuses_what_it_does_not_contain(
 ) -> None:
     short = replace(micro_recipe, positions=8, checkpoint_every=8, log_every=8)
     image = train(short, tiny_dataset, tmp_path / "image", HERE, track=False)
-    still = replace(film_recipe, positions=2, learning_rate=1e-12)
+    opened = replace(film_recipe.model, system=replace(film_recipe.model.system, opening="output"))
+    still = replace(film_recipe, positions=2, learning_rate=1e-12, model=opened)
     film = train(still, tiny_films, tmp_path / "film", HERE, start=image, track=False)
     expected, found = weights(image)["ema"], weights(film)["ema"]
     fresh = load_networks(still, torch.device("cpu")).network.adapter_state()
@@ -113,7 +114,7 @@ def test_it_begins_with_an_iconface_and_refuses_what_it_does_not_contain(
         with pytest.raises(CheckpointError, match=said):
             train(recipe, tiny_films, tmp_path / "refused", HERE, start=start, track=False)
 
-    other = replace(still.model, system=replace(still.model.system, cross_rank=2))
+    other = replace(opened, system=replace(opened.system, cross_rank=2))
     begun(replace(still, model=other), image, "system.cross_rank is 4 there and 2 here")
     begun(short, film, "system.kind is ip_fvr there and iconface here")
 
