@@ -269,17 +269,18 @@ def tables(kept: Path = KEPT, print_: Callable[[str], None] = print) -> None:
 
 
 def command(script: str, description: str | None, named: Sequence[str],
-            one_run: Callable[[Path, str, int, int], Judged], tables: Callable[[], None], prefix: str = "",
-            arguments: Sequence[str] | None = None) -> None:
+            one_run: Callable[[Path, str, int, int], Judged], tables: Callable[[], None], samples: int = 4608,
+            prefix: str = "", arguments: Sequence[str] | None = None) -> None:
     """What this study and another one of its rows' kind (benchmarks.rg_ipfr) do when they are called.
 
     Args:
         script: the study's file, which is called again for each run. named: its runs, row:seed. one_run: folder, row,
-            seed, samples: trains and judges. tables: prints what stands. prefix: of the files in `benchmarks/rows`.
+            seed, samples: trains and judges. tables: prints what stands. samples: of a run, where nothing else is
+            asked. prefix: of the files in `benchmarks/rows`.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--samples", type=int, default=4608, help="training samples of each run")
+    parser.add_argument("--samples", type=int, default=samples, help="training samples of each run")
     parser.add_argument("--runs", default=",".join(named), help="row:seed, in this order")
     parser.add_argument("--print", action="store_true", help="only print what stands")
     parser.add_argument("--only", help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 """What carries RG-IPFR? Its loss, its context, the number of references, and what a wrong one costs, at tiny size.
 
-    python benchmarks/rg_ipfr.py [--folder runs/ablation] [--samples 4608] [--runs hard:0,plain:0,...] [--print]
+    python benchmarks/rg_ipfr.py [--folder runs/ablation] [--samples 18432] [--runs hard:0,plain:0,...] [--print]
 
 Trains `rg_ipfr_tiny` on the people of `benchmarks/ablation.py` (whose datasets in the same folder it takes) once per
 row and seed, two processes of one thread at a time, and judges each on people whom no run saw. A run that was stopped
@@ -93,4 +93,4 @@ def tables(kept: Path = KEPT, print_: Callable[[str], None] = print) -> None:
 
 
 if __name__ == "__main__":
-    command(__file__, __doc__, RUNS, one_run, tables, PREFIX)
+    command(__file__, __doc__, RUNS, one_run, tables, 18_432, PREFIX)

@@ -284,14 +284,17 @@ def iconface() -> Recipe:
 def rg_ipfr_tiny() -> Recipe:
     """RG-IPFR on the tiny twin: the carried face encoder, one reference a sample, the data of `iconface_tiny`.
 
+    A context that begins at nothing is heard late: with the rate, length and weight of identity of `iconface_tiny` and
+    of ReF-LDM (.1) references change nothing (docs/results.md). Rate, length and weight are our choice.
     `--set model.system.memory=two` and its like switch IConFace's pathways on beside the context.
     """
     made = iconface_tiny()
     system = RGIPFRSettings(opening="output", identity_dimension=256, face_tokens=65, face_width=128, context_rank=16,
                             context_query_rank=32, context_heads=6, base_tokens=16, detail_tokens=16, pooler_heads=6,
                             cross_query_rank=32, cross_heads=6)
-    return replace(made, name="rg_ipfr_tiny", model=replace(made.model, system=system), **RG_IPFR,
-                   face_encoder="face_encoder_small",
+    return replace(made, name="rg_ipfr_tiny", model=replace(made.model, system=system),
+                   **RG_IPFR | {"losses": (Flow(weight=1.0), HardExample(weight=2.0))},
+                   face_encoder="face_encoder_small", learning_rate=3e-3, positions=18_432, cooldown=12_288,
                    feed=replace(made.feed, reference_count_probabilities=(0.0, 1.0)))
 
 
