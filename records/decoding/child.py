@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from anchorface.records.decoding.lending import Borrower
 from anchorface.records.decoding.messages import Messages
 from anchorface.records.errors import PhotoError
+from anchorface.records.web import private_allowed
 
 SECONDS = 60
 """For one picture, one cell, one frame, or the next hundred rows of a table (our choice)."""
@@ -62,6 +63,7 @@ class Child:
     def __init__(self, memory: int = MEMORY, max_pixels: int = MAX_PIXELS, seconds: int = SECONDS) -> None:
         self._memory, self._max_pixels, self._seconds = memory, max_pixels, seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._private = False
         self._lock = threading.Lock()
 
     @property
@@ -117,10 +119,13 @@ class Child:
     def _send(self, work: str, said: dict[str, Any], uri: str, content: bytes, max_pixels: int) -> None:
         if self._process is not None and self._process.poll() is not None:
             self.close()  # it ended while it had nothing to do
+        if self._private != private_allowed():
+            self.close()  # it may speak to whom the environment allowed when it began
         if max_pixels > self._max_pixels:
             self.close()  # the next one may hold more
             self._max_pixels = max_pixels
         if self._process is None:
+            self._private = private_allowed()
             self._start()
         said = said | {"do": work, "name": uri, "unused": self._borrower.unused()}
         try:

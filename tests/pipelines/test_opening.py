@@ -16,7 +16,6 @@ from anchorface.pipelines.sources import PhotoReader, opening
 from anchorface.pipelines.sources.films import Film
 from anchorface.pipelines.stages.stage import dropped
 from anchorface.records.addresses import is_percent, join
-from anchorface.records.decoding import child
 from anchorface.records.errors import PhotoError
 from anchorface.records.web import FETCH_PRIVATE
 
@@ -56,8 +55,7 @@ def server() -> Iterator[str]:
         one.shutdown()
 
 
-def test_no_form_of_an_address_reaches_this_machine(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(child, "_own", child.Child())  # another test's child may have begun where this was allowed
+def test_no_form_of_an_address_reaches_this_machine(server, tmp_path):
     urls = [f"{scheme}://{server}/{place}" for scheme in ("http", "HTTP") for place in INSIDE]
     pq.write_table(pa.table({"url": urls}), tmp_path / "t.parquet")
     out = str(tmp_path / "out")
@@ -69,6 +67,20 @@ def test_no_form_of_an_address_reaches_this_machine(server, tmp_path, monkeypatc
             PhotoReader().read(url)
     with pytest.raises(PhotoError, match="public internet"):
         Film(f"http://{server}/f.mp4", 10**6)
+    assert not _Server.asked
+
+
+def test_a_permission_that_is_taken_back_is_gone_at_once(server, monkeypatch):
+    """Also for tables, which a process reads that began while there was one."""
+    table = f"http://{server}/t.parquet#image@0"
+    monkeypatch.setenv(FETCH_PRIVATE, "1")
+    with pytest.raises(PhotoError):
+        PhotoReader().read(table)
+    assert "/t.parquet" in _Server.asked
+    _Server.asked.clear()
+    monkeypatch.delenv(FETCH_PRIVATE)
+    with pytest.raises(PhotoError, match="unreadable"):
+        PhotoReader().read(table)
     assert not _Server.asked
 
 
