@@ -53,7 +53,7 @@ from anchorface.synthetic import write_corpus
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
 from anchorface.training.recipes import recipe
-from benchmarks.kept import KEPT, keep, mean_gap, read, runs
+from benchmarks.kept import KEPT, file_of, keep, mean_gap, read, runs
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 HELD_OUT = {f"p{number:02d}" for number in (1, 2, 3, 5, 7, 9, 11, 12, 15, 17, 19, 21)}
@@ -291,12 +291,14 @@ def command(script: str, description: str | None, named: Sequence[str],
         return
     if options.only:
         row, _, seed = options.only.partition(":")
-        keep(KEPT / f"{prefix}{row}-{seed}.parquet", *one_run(folder, row, int(seed), options.samples))
+        keep(file_of(options.only, prefix), *one_run(folder, row, int(seed), options.samples))
         return
-    left = [run for run in options.runs.split(",") if not (KEPT / f"{prefix}{run.replace(':', '-')}.parquet").exists()]
+    asked = options.runs.split(",")
+    left = [run for run in asked if not file_of(run, prefix).exists()]
     if left and not options.print:
         folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
+        print(f"kept already, and not made again whatever is asked here: {', '.join(sorted({*asked} - {*left})) or 'none'}")
         alone = os.environ | {"OMP_NUM_THREADS": "1"}
 
         def in_a_process(run: str) -> None:

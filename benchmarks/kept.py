@@ -16,6 +16,11 @@ KEPT = Path(__file__).with_name("rows")
 MEASURES = ("judge_target", "judge_first", "judge_stranger", "copied", "surplus", "psnr", "ssim")
 
 
+def file_of(run: str, prefix: str = "") -> Path:
+    """Where a run, row:seed, is kept. prefix: of its study."""
+    return KEPT / f"{prefix}{run.replace(':', '-')}.parquet"
+
+
 def keep(file: Path, judged: Mapping[str, Path], gaps: Mapping[str, Mapping[int, float | None]]) -> None:
     """Write a run's rows.
 
