@@ -298,7 +298,7 @@ def command(script: str, description: str | None, named: Sequence[str],
     if left and not options.print:
         folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
-        print(f"kept already, and not made again whatever is asked here: {', '.join(sorted({*asked} - {*left})) or 'none'}")
+        print(f"kept, and not made again whatever is asked: {', '.join(sorted({*asked} - {*left})) or 'none'}")
         alone = os.environ | {"OMP_NUM_THREADS": "1"}
 
         def in_a_process(run: str) -> None:
