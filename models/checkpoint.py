@@ -37,6 +37,8 @@ ADAPTER_FILE = "adapter.safetensors"
 EMA_FILE = "ema.safetensors"
 LOSS_EMBEDDER = "loss_embedder"
 """The role of a face network that stood in the loss alone: a trained model is used without it."""
+OTHERWISE = {"system.opening", "system.shared_noise"}
+"""Of the settings, what a warm start may have otherwise: how adapters begin, and how noise is drawn."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """A recipe's words for types."""
 
@@ -228,7 +230,7 @@ def require_part_of(description: Description, model: ModelSettings, folder: str 
         CheckpointError: names every setting of the checkpoint's networks that is another here.
     """
     there, more = description.model, type(description.model.system) is not type(model.system)
-    known = set(_flat(there.to_dict())) - {"system.opening"}  # which says how adapters begin; these have begun
+    known = set(_flat(there.to_dict())) - OTHERWISE
     if more and isinstance(model.system, type(there.system)):
         known -= {"system.kind"}
     _refuse_other(description, model, sorted(known), folder, "Start from a checkpoint of the same networks, or of a "

@@ -3,6 +3,7 @@
 A velocity function takes z [B, L, C] and sigma [B] and gives the velocity [B, L, C]; it closes over the conditions.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -13,10 +14,28 @@ from anchorface.models.flow import VelocityFunction, clean_estimate
 from anchorface.records import derive
 
 
-def initial_noise(seeds: Sequence[int], shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal [len(seeds), *shape]: row i depends on seeds[i] alone, drawn on the CPU on every machine."""
-    generators = [torch.Generator().manual_seed(derive(seed, "initial noise")) for seed in seeds]
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
+def normal(seeds: Sequence[int], shape: tuple[int, ...], frames: Sequence[int] = (), shared: float = 0.0) -> Tensor:
+    """Standard normal [len(seeds), *shape], drawn on the CPU on every machine: row i depends on seeds[i] alone.
+
+    Args:
+        frames: where a seed is a clip's, the numbers of its frames, which have each their own row,
+            sqrt(shared) clip's + sqrt(1 - shared) frame's own: then [len(seeds) * len(frames), *shape], clip by clip.
+        shared: the covariance of two frames of a clip, 0 to 1.
+
+    Source: the mixed noise of PYoCo (Ge et al. 2023); that 1 makes a clip's frames one draw: our choice.
+    """
+    drawn = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    if not frames:
+        return drawn
+    own = normal([derive(seed, "frame", frame) for seed in seeds for frame in frames], shape)
+    common = drawn.repeat_interleave(len(frames), dim=0)
+    return math.sqrt(shared) * common + math.sqrt(1.0 - shared) * own
+
+
+def initial_noise(seeds: Sequence[int], shape: tuple[int, ...], device: torch.device | str = "cpu",
+                  frames: Sequence[int] = (), shared: float = 0.0) -> Tensor:
+    """Where a sampler begins: `normal` of these seeds, which no other draw of theirs equals."""
+    return normal([derive(seed, "initial noise") for seed in seeds], shape, frames, shared).to(device)
 
 
 def guided(base: VelocityFunction, branches: Sequence[tuple[float | Tensor, VelocityFunction]]) -> VelocityFunction:

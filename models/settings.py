@@ -89,6 +89,11 @@ class SystemSettings(Settings):
         return 0, 0
 
     @property
+    def shared_noise(self) -> float:
+        """How much of their noise the frames of a clip share, 0 to 1 (models.sampler.normal)."""
+        return 0.0
+
+    @property
     def hears_attributes(self) -> bool:
         """Whether it reads attributes (records.attributes)."""
         return False

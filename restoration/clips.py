@@ -1,8 +1,8 @@
 """One face through a film, restored crop by crop: in clips by a system that sees time, frame by frame by the others.
 
 Frame by frame, every frame of a track is drawn from one noise, so that what the network makes up stays where the frames
-stay: it flickers less than with a noise a frame, and more than in clips (our choice). In clips, each frame has a noise
-of its own, as in training, and the same one in both clips that show it.
+stay: it flickers less than with a noise a frame, and more than in clips (our choice). In clips, frames share as
+much of their noise as in training (`shared_noise` of the system), and a frame has the same in both clips that show it.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ from anchorface.models.ip_fvr.blending import BlendingSettings, clips, sample_cl
 from anchorface.models.ip_fvr.settings import IPFVRSettings
 from anchorface.models.pixels import levels_to_tensor
 from anchorface.models.settings import SystemSettings
-from anchorface.records import ConfigurationError, derive
+from anchorface.records import ConfigurationError
 from anchorface.restoration.restorer import Reference, Restorer
 from anchorface.restoration.sampler_settings import SamplerSettings
 
@@ -101,8 +101,8 @@ def restored_crops(restorer: Restorer, crops: Iterator[Crop], references: Sequen
             last = clip[-1].frame
             images, landmarks = np.stack([one.image for one in clip]), np.stack([one.landmarks for one in clip])
             asked = restorer.asked(images, [references] * len(clip), landmarks, settings, frames=len(clip))
-            seeds = [derive(seed, "frame", one.frame) for one in clip]
-            yield restorer.velocity(asked, settings), restorer.noise(seeds, asked.given.degraded)
+            noise = restorer.noise([seed], asked.given.degraded, [one.frame for one in clip])
+            yield restorer.velocity(asked, settings), noise
 
     for tokens in sample_clips(drawn(), restorer.levels(settings), blending):
         images = np.stack([waiting.popleft().image for _ in tokens])

@@ -299,9 +299,9 @@ class Restorer:
         """The noise levels of the steps, [steps + 1]."""
         return shift_schedule(settings.steps, self.settings.tokens_per_side**2, settings.mu)
 
-    def noise(self, seeds: Sequence[int], like: Tensor) -> Tensor:
-        """Noise of the shape of tokens [B, L, C], a seed a row."""
-        return initial_noise(seeds, tuple(like.shape[1:]), self.device)
+    def noise(self, seeds: Sequence[int], like: Tensor, frames: Sequence[int] = ()) -> Tensor:
+        """Noise of the shape of tokens [B, L, C], a seed a row; or a clip's, whose frames have these numbers."""
+        return initial_noise(seeds, tuple(like.shape[1:]), self.device, frames, self.settings.system.shared_noise)
 
     @torch.no_grad()
     def decode(self, tokens: Tensor, degraded: Tensor, shares: np.ndarray | None) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 In: the feed's dictionary of arrays (pipelines.feed). Out: float tensors [b], so that a loss keeps its position.
 Noise and noise level of a sample come from (seed, purpose, position): they do not know which worker asks. Where samples
-are clips of T frames, networks and objectives see B = b * T pictures (training.clips): noise of each frame's own, one
-noise level a clip, and losses that are means over its frames.
+are clips of T frames, networks and objectives see B = b * T pictures (training.clips): noise of which frames share as
+much as the system's settings say, one noise level a clip, and losses that are means over its frames.
 """
 
 from dataclasses import replace
@@ -17,6 +17,7 @@ from anchorface.models.conditions import Conditions
 from anchorface.models.encode import conditions, each_frame, identity_embedding
 from anchorface.models.flow import logit_normal_sigma, mix, mode_sigma, uniform_sigma
 from anchorface.models.pixels import levels_to_tensor
+from anchorface.models.sampler import normal
 from anchorface.pipelines.feed.sample import Batch
 from anchorface.records import derive, rng
 from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, CLEAN, attribute_row
@@ -61,10 +62,9 @@ def encode(recipe: Recipe, networks: Networks, batch: Batch, device: torch.devic
 def noise_of(recipe: Recipe, positions: NDArray[np.int64], shape: tuple[int, ...], purpose: str = "noise",
              frames: int = 1) -> Tensor:
     """Standard normal [b * frames, *shape], drawn on the CPU, a row per position and frame. A picture's is that of its
-    position; a clip's frames have each their own."""
-    own = (derive(recipe.seed, purpose, int(position)) for position in positions)
-    seeds = own if frames == 1 else (derive(seed, "frame", frame) for seed in own for frame in range(frames))
-    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    position; of a clip's, frames share what the system's settings say."""
+    seeds = [derive(recipe.seed, purpose, int(position)) for position in positions]
+    return normal(seeds, shape, range(frames) if frames > 1 else (), recipe.model.system.shared_noise)
 
 
 def sigma_of(recipe: Recipe, positions: NDArray[np.int64]) -> Tensor:

@@ -20,7 +20,7 @@ from anchorface.models.flow import shift_schedule
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.sampler import initial_noise, sample
 from anchorface.pipelines.feed.sample import Batch
-from anchorface.records import StorageError, derive
+from anchorface.records import StorageError
 from anchorface.records.patience import Patience
 from anchorface.records.storage import write_atomic
 from anchorface.training.clips import by_frame, frames_of
@@ -79,13 +79,13 @@ def restored(recipe: Recipe, networks: Networks, network: Any, batch: Batch, dev
     """A batch's pictures by the sampler, [B, 3, S, S] in -1..1, clips frame by frame.
 
     Args:
-        steps: of the sampler. seeds: of each sample's first noise, [b]; a clip's frames have each their own of it.
+        steps: of the sampler. seeds: of each sample's first noise, [b], of which a clip's frames share as much as the
+            system's settings say.
     """
     target, given = encode(recipe, networks, batch, device)
     side, frames = recipe.model.tokens_per_side, frames_of(batch)
-    if frames > 1:
-        seeds = [derive(seed, "frame", frame) for seed in seeds for frame in range(frames)]
-    noise = initial_noise(seeds, tuple(target.shape[1:]), device)
+    noise = initial_noise(seeds, tuple(target.shape[1:]), device, range(frames) if frames > 1 else (),
+                          recipe.model.system.shared_noise)
     clean = sample(lambda z, sigma: network(z, sigma, given), noise, shift_schedule(steps, side * side))
     return networks.encoders.autoencoder.picture(clean, side, side).clamp(-1, 1)
 

@@ -8,13 +8,15 @@ few numbers, the same bits on every rank and at every number of ranks of equally
     validation/likeness            cosine of the restored picture to the target, by the judge
     validation/copy_rate           share of restored pictures nearer to the first reference than the target itself is
     validation/surplus             by how much, as a cosine (faces.likeness)
+    validation/reward              cosine of the restored picture to its references, by the network in the loss
+    validation/reward_by_judge     the same by the judge: where the first alone grows, the network in the loss is fooled
     validation/drift               of clips: how fast likeness grows (above 0) or is lost along a clip, per frame
     validation/held_out            1, or 0 where split `val` is empty and the training split stands in
     validation/seconds             what it took
 
 Samples, their degradations, references and noise are functions of (seed, position), so two validations differ by the
-weights alone. A clip's likeness, copy_rate and surplus are means over its frames; the latter two are of the samples
-that have references, and missing where none has.
+weights alone. A clip's values are means over its frames; all but likeness and drift are of the samples that have
+references, and missing where none has.
 """
 
 import time
@@ -29,8 +31,9 @@ from torch import Tensor
 from anchorface.faces.embed import Embedder, embedder
 from anchorface.faces.likeness import judge_crop, likeness
 from anchorface.faces.weights import find
+from anchorface.models.encode import identity_embedding
 from anchorface.models.flow import mix, target_velocity
-from anchorface.models.pixels import tensor_to_levels
+from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch, Sample, collate
 from anchorface.records import ConfigurationError
@@ -41,6 +44,7 @@ from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
 from anchorface.training.objective import encode, noise_of
 from anchorface.training.objectives.flow import flow_error
+from anchorface.training.objectives.prediction import autocast, crop_matrices
 from anchorface.training.preview import restored
 from anchorface.training.recipes import Recipe
 from anchorface.training.shares import dealt, gathered
@@ -69,7 +73,7 @@ class Validation:
         counts = [len(self._feed.sample(first).references) for first in range(0, settings.samples, GROUP)]
         self.counts = [counts[position // GROUP] for position in range(settings.samples)]
         self._samples: dict[int, Sample] = {}
-        self._seen: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._seen: dict[int, tuple[NDArray[np.float64], ...]] = {}
         self.judge: Embedder | None = None
         if settings.pictures:
             self.judge = embedder(settings.judge, device=str(device))
@@ -122,33 +126,37 @@ class Validation:
         settings = self.settings
         positions = [number * settings.samples // settings.pictures for number in range(settings.pictures)]
         own = dealt([self.counts[position] for position in positions], rank, world)
-        crops = []
+        crops, looks = [], []
         for position in (positions[item] for item in own):
             images = restored(self.recipe, self.networks, network, self._batch(position), self.device,
                               steps=settings.steps, seeds=[position])
             landmarks = self.sample(position).target_landmarks.reshape(-1, 5, 2)
             crops += [judge_crop(*pair) for pair in zip(tensor_to_levels(images), landmarks, strict=True)]
+            looks.append(self._by_loss(images, landmarks))
         units = judge.embed(np.stack(crops))[0].astype(np.float64)
         rows = []
-        for item, frames in zip(own, units.reshape(len(own), -1, units.shape[-1]), strict=True):
-            targets, references = self._judged(judge, positions[item])
+        for item, frames, seen in zip(own, units.reshape(len(own), -1, units.shape[-1]), looks, strict=True):
+            targets, references, of_loss = self._judged(judge, positions[item])
             found = [likeness(*pair, references) for pair in zip(frames, targets, strict=True)]
-            told = [[np.nan if value is None else float(value) for value in (one.target, one.copied, one.surplus)]
-                    for one in found]
-            rows.append([*np.mean(told, axis=0), _slope([one[0] for one in told])])
+            told = [[np.nan if value is None else float(value)
+                     for value in (one.target, one.copied, one.surplus, one.mean)] for one in found]
+            reward = (seen @ of_loss.T).mean() if len(of_loss) else np.nan
+            rows.append([*np.mean(told, axis=0), reward, _slope([one[0] for one in told])])
         table = torch.tensor(np.array(rows), dtype=torch.float64, device=self.device)
-        to_target, copied, surplus, drift = gathered(own, table, len(positions), world).numpy().T
+        to_target, copied, surplus, by_judge, reward, drift = gathered(own, table, len(positions), world).numpy().T
         values = {"validation/likeness": float(to_target.mean())}
         if not np.isnan(drift).all():
             values["validation/drift"] = float(drift.mean())
         if not np.isnan(copied).all():
             values |= {"validation/copy_rate": float(np.nanmean(copied)),
-                       "validation/surplus": float(np.nanmean(surplus))}
+                       "validation/surplus": float(np.nanmean(surplus)),
+                       "validation/reward": float(np.nanmean(reward)),
+                       "validation/reward_by_judge": float(np.nanmean(by_judge))}
         return values
 
-    def _judged(self, judge: Embedder, position: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The judge's unit embeddings of a sample's frames [T, D], one for a picture, and references [R, D]; looked at
-        once."""
+    def _judged(self, judge: Embedder, position: int) -> tuple[NDArray[np.float64], ...]:
+        """The judge's unit embeddings of a sample's frames [T, D], one for a picture, and references [R, D], and the
+        references' by the network in the loss; looked at once."""
         if position not in self._seen:
             sample, size = self.sample(position), self.recipe.model.image_size
             targets = zip(sample.target.reshape(-1, size, size, 3), sample.target_landmarks.reshape(-1, 5, 2),
@@ -156,8 +164,16 @@ class Validation:
             pairs = [*targets, *zip(sample.references, sample.reference_landmarks, strict=True)]
             crops = np.stack([judge_crop(image, landmarks) for image, landmarks in pairs])
             units, of_targets = judge.embed(crops)[0].astype(np.float64), len(pairs) - len(sample.references)
-            self._seen[position] = units[:of_targets], units[of_targets:]
+            of_loss = self._by_loss(levels_to_tensor(np.stack(sample.references), self.device),
+                                    np.stack(sample.reference_landmarks)) if sample.references else units[:0]
+            self._seen[position] = units[:of_targets], units[of_targets:], of_loss
         return self._seen[position]
+
+    def _by_loss(self, images: Tensor, landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Unit embeddings [n, D] of pictures [n, 3, S, S] by the network that looks at faces in the loss."""
+        looks = self.networks.loss_embedder or self.networks.encoders.embedder
+        with autocast(self.recipe.precision, self.device):
+            return identity_embedding(looks, images, crop_matrices(landmarks)).double().cpu().numpy()
 
     def sample(self, position: int) -> Sample:
         """A held-out sample, kept: a rank holds those alone that it computes."""

@@ -15,6 +15,7 @@ class IPFVRSettings(IConFaceSettings):
     temporal: behind which blocks frames attend to each other: `all`, `double`, `single` or `none`; temporal_every: of
     these, every how many-th. temporal_rank, temporal_heads: of that attention; temporal_theta: base of its rotary
     embedding over frames; most_frames: of a clip.
+    shared_noise: how much of their noise a clip's frames share, in training and in use (models.sampler.normal).
     image_context: what is read of the references: `identity` (a token each), `composite` (a face-image encoder's tokens
     as well; face_tokens, face_width: of that encoder) or `none`. attribute_context: whether attributes are read.
     prompt_width: of a text encoder's embeddings that attributes start at (models.ip_fvr.attribute_context; 0: random).
@@ -33,6 +34,7 @@ class IPFVRSettings(IConFaceSettings):
     temporal_heads: Annotated[int, SIZE] = 8
     temporal_theta: Annotated[float, Bounds(1, 1e9)] = 100.0
     most_frames: Annotated[int, SIZE] = 24
+    shared_noise: Annotated[float, Bounds(0, 1)] = 0.0
     image_context: str = "identity"
     face_tokens: Annotated[int, SIZE] = 197
     face_width: Annotated[int, SIZE] = 768

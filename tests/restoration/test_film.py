@@ -16,14 +16,15 @@ import torch
 from anchorface.faces.align import ffhq_matrix
 from anchorface.faces.detect import Detection, Detector
 from anchorface.faces.images import encode_jpeg
+from anchorface.models.checkpoint import read_description, write_description
 from anchorface.models.ip_fvr.negatives import Negative
 from anchorface.models.keep import Keep
 from anchorface.records import ConfigurationError, PhotoError, storage
 from anchorface.records.attributes import ATTRIBUTE_NAMES, CLEAN
 from anchorface.records.film_writing import FilmWriter
 from anchorface.records.films import FilmReader
-from anchorface.restoration import Restorer, SamplerSettings, make_reference, restore_folder
-from anchorface.restoration.clips import blending_of
+from anchorface.restoration import Restorer, SamplerSettings, make_reference, mean_landmarks, restore_folder
+from anchorface.restoration.clips import Crop, blending_of, restored_crops
 from anchorface.restoration.film import OpenFilm, RestoredFilm, find_faces, restore_film
 from anchorface.restoration.film_faces import FaceTrack, strangers, with_owners
 from anchorface.restoration.sampler_settings import said
@@ -278,6 +279,23 @@ def test_what_stays_of_a_good_face_is_the_same_in_every_frame(in_clips: Restorer
         by_ramp, *_ = restored(restorer, Scene(count=7), blending=blending)
         restorer.keep = None
         assert np.array_equal(by_ramp, frames)
+
+
+def test_frames_that_share_their_noise_stand_still_where_the_film_does(tmp_path: Path) -> None:
+    checkpoint, finder = micro_checkpoint(tmp_path, system="ip_fvr")
+    description = read_description(checkpoint)
+    scene = Scene(count=1)
+    crops = [Crop(frame, scene.frames[0][12 : 12 + 64, :64], mean_landmarks(64)) for frame in range(5)]
+    moved = {}
+    for share in (0.0, 1.0):
+        system = replace(description.model.system, shared_noise=share)
+        write_description(checkpoint, replace(description, model=replace(description.model, system=system)))
+        restorer = Restorer(checkpoint, weight_finder=finder)
+        frames = np.stack(list(restored_crops(
+            restorer, iter(crops), [], seed=1, length=1.0, likeness=0.0, settings=replace(QUICK, keep=0.0),
+            blending=blending_of(system, 3, 1, None))))
+        moved[share] = np.abs(frames[1:].astype(int) - frames[:-1]).mean()
+    assert moved[1.0] < 0.1 < 2 < moved[0.0]
 
 
 def test_a_film_without_a_track_is_a_clear_error(frame_by_frame: Restorer) -> None:

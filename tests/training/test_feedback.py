@@ -10,6 +10,7 @@ from torch import Tensor
 from anchorface.models.conditions import Conditions
 from anchorface.models.encode import identity_embedding
 from anchorface.models.flow import mix, shift_schedule
+from anchorface.models.ip_fvr.settings import IPFVRSettings
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.pipelines.feed.feed import Feed
 from anchorface.pipelines.feed.sample import Batch
@@ -91,6 +92,17 @@ def test_a_clip_s_loss_is_the_mean_of_its_frames_losses(recipe: Recipe, networks
         assert float(logged["flow"][clip]) == pytest.approx(np.mean(expected), rel=1e-4)
         assert float(logged["sigma"][clip]) == pytest.approx(float(sigma))
     assert not logged["identity"].isnan().any()
+
+
+def test_frames_share_as_much_of_their_noise_as_the_system_says(recipe: Recipe) -> None:
+    made = replace(recipe, model=replace(recipe.model, system=IPFVRSettings(identity_dimension=256, shared_noise=0.36)))
+    picture, own = (noise_of(which, np.array([6]), (64, 128), frames=count)
+                    for which, count in ((made, 1), (recipe, FRAMES)))
+    mixed = noise_of(made, np.array([6]), (64, 128), frames=FRAMES)
+    torch.testing.assert_close(mixed, 0.6 * picture + 0.8 * own)
+    flat = mixed.flatten(1)
+    assert float((flat[0] * flat[1]).mean()) == pytest.approx(0.36, abs=0.05)
+    assert float(flat.var()) == pytest.approx(1.0, abs=0.05)
 
 
 def test_noise_is_each_frame_s_own_and_a_picture_s_stays_what_it_was(recipe: Recipe) -> None:

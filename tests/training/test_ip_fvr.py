@@ -100,7 +100,8 @@ def test_it_begins_with_an_iconface_and_refuses_what_it_does_not_contain(
 ) -> None:
     short = replace(micro_recipe, positions=8, checkpoint_every=8, log_every=8)
     image = train(short, tiny_dataset, tmp_path / "image", HERE, track=False)
-    opened = replace(film_recipe.model, system=replace(film_recipe.model.system, opening="output"))
+    opened = replace(film_recipe.model, system=replace(film_recipe.model.system, opening="output",
+                                                              shared_noise=0.5))
     still = replace(film_recipe, positions=2, learning_rate=1e-12, model=opened)
     film = train(still, tiny_films, tmp_path / "film", HERE, start=image, track=False)
     expected, found = weights(image)["ema"], weights(film)["ema"]

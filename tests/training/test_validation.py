@@ -13,9 +13,11 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 
+from anchorface.faces.embed import embedder
+from anchorface.faces.likeness import judge_crop
 from anchorface.models.anchor import anchor
 from anchorface.models.encode import identity_embedding
-from anchorface.models.pixels import levels_to_tensor
+from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.models.trust import LEAST_AUC
 from anchorface.pipelines.feed.dataset import open_dataset
 from anchorface.records import ConfigurationError, WeightsError
@@ -26,7 +28,7 @@ from anchorface.training.follow import line
 from anchorface.training.keep import damaged
 from anchorface.training.networks import Networks, load_networks
 from anchorface.training.objectives.prediction import crop_matrices
-from anchorface.training.preview import fixed_batch, restore
+from anchorface.training.preview import fixed_batch, restore, restored
 from anchorface.training.recipes import Recipe
 from anchorface.training.shares import dealt, gathered
 from anchorface.training.validation import Validation
@@ -90,11 +92,36 @@ def test_two_ranks_at_every_stage_give_the_bits_of_one_plain_process(
 def test_it_tells_flow_at_each_level_likeness_and_copying(values: dict[str, float]) -> None:
     assert values.keys() == {
         "validation/flow", "validation/flow/sigma_0.2", "validation/flow/sigma_0.8", "validation/likeness",
-        "validation/copy_rate", "validation/surplus", "validation/held_out", "validation/seconds"}
+        "validation/copy_rate", "validation/surplus", "validation/reward", "validation/reward_by_judge",
+        "validation/held_out", "validation/seconds"}
     assert values["validation/flow"] == pytest.approx(
         (values["validation/flow/sigma_0.2"] + values["validation/flow/sigma_0.8"]) / 2)
     assert -1 <= values["validation/likeness"] <= 1 and 0 <= values["validation/copy_rate"] <= 1
     assert values["validation/held_out"] == 1
+
+
+def test_rewards_are_the_mean_cosine_to_the_references_by_each_network(
+    validation: Validation, recipe: Recipe, networks: Networks, values: dict[str, float]
+) -> None:
+    judge, own = embedder(SETTINGS.judge), networks.encoders.embedder
+    by_loss, by_judge = [], []
+    for position in (0, 2, 4):
+        sample = validation.sample(position)
+        if not sample.references:
+            continue
+        drawn = restored(recipe, networks, Autocast(networks.network, enabled=False), validation._batch(position), CPU,
+                         steps=SETTINGS.steps, seeds=[position])
+        pictures = torch.cat([drawn, levels_to_tensor(np.stack(sample.references), CPU)])
+        landmarks = np.stack([sample.target_landmarks, *sample.reference_landmarks])
+        with torch.no_grad():
+            units = identity_embedding(own, pictures, crop_matrices(landmarks))
+        by_loss.append(float((units[1:] @ units[0]).mean()))
+        crops = np.stack([judge_crop(*pair) for pair in zip(tensor_to_levels(pictures), landmarks, strict=True)])
+        units = torch.from_numpy(judge.embed(crops)[0])
+        by_judge.append(float((units[1:] @ units[0]).mean()))
+    assert by_loss
+    assert values["validation/reward"] == pytest.approx(np.mean(by_loss), abs=1e-5)
+    assert values["validation/reward_by_judge"] == pytest.approx(np.mean(by_judge), abs=1e-5)
 
 
 def test_other_weights_give_other_numbers_and_the_same_ones_the_same(
