@@ -93,7 +93,8 @@ AWAY = replace(PLAIN, attributes=(("quality", 1.0), ("artefacts", 0.0)),
                negatives=tuple(replace(negative, scale=0.2) for negative in (QUALITY, ARTEFACTS)))
 """At a scale of 1 each, pictures burn: likeness falls by .19 and the warping error is eight times as large."""
 USED: dict[str, tuple[str, int, SamplerSettings]] = {
-    "iconface": ("iconface", 0, PLAIN), "own": ("own", 0, PLAIN), "temporal": ("temporal", 0, PLAIN), "feedback": ("feedback", 0, PLAIN),
+    "iconface": ("iconface", 0, PLAIN), "own": ("own", 0, PLAIN), "temporal": ("temporal", 0, PLAIN),
+    "feedback": ("feedback", 0, PLAIN),
     "suffix": ("suffix", 0, PLAIN), "blending": ("suffix", 4, PLAIN), "negatives": ("suffix", 4, AWAY),
 }
 """Row -> the run that it uses, frames that its clips share, and how it samples. A clip begins at every eighth frame in
