@@ -1,6 +1,6 @@
 """Do references help, which pathway carries what, and does mismatch lower copying? IConFace's ablation at tiny size.
 
-    python benchmarks/ablation.py [--folder runs/ablation] [--samples 4608] [--runs full:0,concat:0,...] [--print]
+    python benchmarks/ablation.py [--folder runs/ablation] [--samples 9216] [--runs full:0,concat:0,...] [--print]
 
 Trains `iconface_tiny` on 300 photographed and 170 synthetic people once per row and seed, on the carried frozen base,
 two processes of one thread at a time, and judges each on people whom no run saw: 102 photographs of 12 people (judge
@@ -52,8 +52,8 @@ from anchorface.restoration import Restorer, SamplerSettings
 from anchorface.synthetic import write_corpus
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
-from anchorface.training.recipes import recipe
-from benchmarks.kept import KEPT, file_of, keep, mean_gap, read, runs
+from anchorface.training.recipes import Recipe, recipe
+from benchmarks.kept import KEPT, file_of, keep, mean_gap, otherwise, read, runs
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 HELD_OUT = {f"p{number:02d}" for number in (1, 2, 3, 5, 7, 9, 11, 12, 15, 17, 19, 21)}
@@ -142,10 +142,14 @@ def prepare(folder: Path) -> dict[str, str]:
     return json.loads(done.read_text())
 
 
-def one_run(folder: Path, row: str, seed: int, samples: int) -> Judged:
+def made_by(row: str, seed: int, samples: int) -> Recipe:
+    """What a run is trained by."""
+    return recipe("iconface_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
+
+
+def one_run(folder: Path, row: str, seed: int, made: Recipe) -> Judged:
     """Train one row with one seed, and judge it."""
     versions, out = json.loads((folder / "datasets.json").read_text()), folder / "runs" / f"{row}-{seed}"
-    made = recipe("iconface_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
     checkpoint = train(made, versions["train"], out / "run", Execution(workers=0, threads=1), track=False)
     restorer, settings = Restorer(checkpoint), SamplerSettings(precision="bf16", trust=1.0)
     wanted = FIRST.get(row, ()) if seed == 0 else ()
@@ -269,14 +273,15 @@ def tables(kept: Path = KEPT, print_: Callable[[str], None] = print) -> None:
 
 
 def command(script: str, description: str | None, named: Sequence[str],
-            one_run: Callable[[Path, str, int, int], Judged], tables: Callable[[], None], samples: int = 4608,
-            prefix: str = "", arguments: Sequence[str] | None = None) -> None:
+            made_by: Callable[[str, int, int], Recipe], one_run: Callable[[Path, str, int, Recipe], Judged],
+            tables: Callable[[], None], samples: int = 9216, prefix: str = "",
+            arguments: Sequence[str] | None = None) -> None:
     """What this study and another one of its rows' kind (benchmarks.rg_ipfr) do when they are called.
 
     Args:
-        script: the study's file, which is called again for each run. named: its runs, row:seed. one_run: folder, row,
-            seed, samples: trains and judges. tables: prints what stands. samples: of a run, where nothing else is
-            asked. prefix: of the files in `benchmarks/rows`.
+        script: the study's file, which is called again for each run. named: its runs, row:seed. made_by: row, seed,
+            samples. one_run: folder, row, seed, recipe: trains and judges. tables: prints what stands. samples: of a
+            run, where nothing else is asked. prefix: of the files in `benchmarks/rows`.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/ablation"))
@@ -289,16 +294,22 @@ def command(script: str, description: str | None, named: Sequence[str],
     if not (options.print or PHOTOS.exists()):
         print("skipped: needs the shared photographs beside the checkout")
         return
+    asked = {run: made_by(run.partition(":")[0], int(run.partition(":")[2]), options.samples)
+             for run in (options.only or options.runs).split(",")}
     if options.only:
-        row, _, seed = options.only.partition(":")
-        keep(file_of(options.only, prefix), *one_run(folder, row, int(seed), options.samples))
+        made, (row, _, seed) = asked[options.only], options.only.partition(":")
+        keep(file_of(options.only, prefix), made, *one_run(folder, row, int(seed), made))
         return
-    asked = options.runs.split(",")
     left = [run for run in asked if not file_of(run, prefix).exists()]
+    for run in asked.keys() - {*left}:
+        if differing := otherwise(file_of(run, prefix), asked[run]):
+            print(f"{file_of(run, prefix)}: its run was another: {'; '.join(differing)}")
+            if not options.print:
+                sys.exit("Remove it to make the run again, or ask for what it was.")
     if left and not options.print:
         folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
-        print(f"kept, and not made again whatever is asked: {', '.join(sorted({*asked} - {*left})) or 'none'}")
+        print(f"kept, and not made again: {', '.join(sorted({*asked} - {*left})) or 'none'}")
         alone = os.environ | {"OMP_NUM_THREADS": "1"}
 
         def in_a_process(run: str) -> None:
@@ -314,4 +325,4 @@ def command(script: str, description: str | None, named: Sequence[str],
 
 
 if __name__ == "__main__":
-    command(__file__, __doc__, RUNS, one_run, tables)
+    command(__file__, __doc__, RUNS, made_by, one_run, tables)

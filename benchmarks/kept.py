@@ -1,7 +1,9 @@
 """The rows of judged runs, kept beside the studies in `benchmarks/rows`, one file a run: tables of a study are printed
-from them on any machine, and it goes on with the runs that have none. To make a run again, remove its file.
+from them on any machine, and it goes on with the runs that have none. Each file says what decided its run's weights;
+one that was made otherwise than is asked is not mixed in silently. To make a run again, remove its file.
 """
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from anchorface.records.storage import read_table, write_table
+from anchorface.training.recipes import Recipe
 
 KEPT = Path(__file__).with_name("rows")
+SHAPING = b"shaping"
 MEASURES = ("judge_target", "judge_first", "judge_stranger", "copied", "surplus", "psnr", "ssim")
 
 
@@ -21,11 +25,12 @@ def file_of(run: str, prefix: str = "") -> Path:
     return KEPT / f"{prefix}{run.replace(':', '-')}.parquet"
 
 
-def keep(file: Path, judged: Mapping[str, Path], gaps: Mapping[str, Mapping[int, float | None]]) -> None:
+def keep(file: Path, made: Recipe, judged: Mapping[str, Path], gaps: Mapping[str, Mapping[int, float | None]]) -> None:
     """Write a run's rows.
 
     Args:
-        file: where to. judged: place (a heap of people, or one with a gap) -> folder of its evaluation.
+        file: where to. made: what the run was trained by.
+        judged: place (a heap of people, or one with a gap) -> folder of its evaluation.
         gaps: place -> number of a picture -> how far its first reference is from the truth, None where nobody knows.
     """
     parts = []
@@ -38,7 +43,16 @@ def keep(file: Path, judged: Mapping[str, Path], gaps: Mapping[str, Mapping[int,
         columns["gap"] = pa.array([known.get(number) for number in rows["number"].to_pylist()], pa.float32())
         parts.append(pa.table(columns))
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_table(str(file), pa.concat_tables(parts))
+    said = {SHAPING: json.dumps(made.shaping(), sort_keys=True)}
+    write_table(str(file), pa.concat_tables(parts).replace_schema_metadata(said))
+
+
+def otherwise(file: Path, asked: Recipe) -> list[str]:
+    """In what a kept run differs from one that is asked for: `key: value there, value asked`; a setting that the run
+    is older than has its default."""
+    there = asked.defaults() | json.loads((read_table(str(file)).schema.metadata or {})[SHAPING])
+    return [f"{key}: {there.get(key)}, asked {value}" for key, value in asked.shaping().items()
+            if there.get(key) != value]
 
 
 @cache

@@ -29,7 +29,7 @@ from anchorface.records.dataset import DatasetVersion
 from anchorface.restoration import Restorer, SamplerSettings
 from anchorface.training.execution import Execution
 from anchorface.training.launch import train
-from anchorface.training.recipes import recipe
+from anchorface.training.recipes import Recipe, recipe
 from benchmarks.ablation import JUDGES, Judged, Values, command, minus, told, values
 from benchmarks.kept import KEPT
 
@@ -53,10 +53,14 @@ SHOWN = tuple(c for c in CONDITIONS if c.slug in ("degraded", "without", "one", 
 ORDER = ("without", "one", "two", "three", "four", "five", "stranger")
 
 
-def one_run(folder: Path, row: str, seed: int, samples: int) -> Judged:
+def made_by(row: str, seed: int, samples: int) -> Recipe:
+    """What a run is trained by."""
+    return recipe("rg_ipfr_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
+
+
+def one_run(folder: Path, row: str, seed: int, made: Recipe) -> Judged:
     """Train one row with one seed, and judge it."""
     versions, out = json.loads((folder / "datasets.json").read_text()), folder / "runs" / f"{PREFIX}{row}-{seed}"
-    made = recipe("rg_ipfr_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
     checkpoint = train(made, versions["train"], out / "run", Execution(workers=0, threads=1), track=False)
     restorer = Restorer(checkpoint)
     shown = (*SHOWN, *MORE) if (row, seed) == ("hard", 0) else SHOWN
@@ -93,4 +97,4 @@ def tables(kept: Path = KEPT, print_: Callable[[str], None] = print) -> None:
 
 
 if __name__ == "__main__":
-    command(__file__, __doc__, RUNS, one_run, tables, 18_432, PREFIX)
+    command(__file__, __doc__, RUNS, made_by, one_run, tables, 18_432, PREFIX)
