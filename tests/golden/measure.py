@@ -104,10 +104,11 @@ def micro_recipe() -> Recipe:
 
 
 def tiny_recipe() -> Recipe:
-    """Ten steps of the demo's recipe, on the carried base."""
+    """Ten steps of the demo's recipe, with the rate and the weight that it had then, on the carried base."""
     return recipe("iconface_tiny", **{
         "positions": STEPS * 2, "feed.batch": 2, "warmup": 4, "cooldown": 8, "log_every": 2, "grid_every": 0,
-        "checkpoint_every": STEPS * 2, "ema_half_life": 16, "validation.every": 0})
+        "checkpoint_every": STEPS * 2, "ema_half_life": 16, "validation.every": 0, "learning_rate": 1e-3,
+        "losses.identity.weight": 0.3})
 
 
 def run(what: str, folder: Path) -> None:

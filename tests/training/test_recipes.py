@@ -50,7 +50,7 @@ def test_an_unknown_key_names_its_neighbours(key: str, near: str) -> None:
 
 def test_overrides_reach_nested_keys_and_read_a_command_lines_text() -> None:
     made = recipe("iconface_tiny", **{"feed.batch": "8", "positions": 64, "losses.identity.fraction": 1})
-    assert (made.feed.batch, made.positions, made.losses[1]) == (8, 64, Identity(fraction=1.0))
+    assert (made.feed.batch, made.positions, made.losses[1]) == (8, 64, Identity(weight=2.0, fraction=1.0))
     assert recipe("iconface_tiny", **{"feed.reference_count_probabilities": "[0.5, 0.5]"}) != made
 
 
