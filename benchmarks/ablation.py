@@ -16,6 +16,7 @@ Rows (those of IConFace's ablation; each adds to the one before):
     identity    + the identity anchor
     single      + degraded attention from one pooled memory
     full        two-route memory in place of it
+    paper       full, with the paper's weight of the identity loss and a third of the rate
     random      full, trained with references drawn at random instead of by mismatch
     gain        full, whose identity anchor learns four times faster
     alone       full, a quarter of whose batches know their references by the anchor alone
@@ -67,13 +68,14 @@ ROWS: dict[str, dict[str, Any]] = {
     "identity": {f"{ANCHORS}memory": "none"},
     "single": {f"{ANCHORS}memory": "single"},
     "full": {},
+    "paper": {"losses.identity.weight": 0.3, "learning_rate": 1e-3},
     "random": {"feed.policy.mode": "random"},
     "gain": {f"{ANCHORS}identity_gain": 4.0},
     "alone": {"anchor_alone": 0.25},
     "carrying": {f"{ANCHORS}identity_gain": 4.0, "anchor_alone": 0.25},
 }
-RUNS = ("full:0", "concat:0", "random:0", "single:0", "identity:0", "structure:0", "full:1", "concat:1", "full:2",
-        "concat:2", "random:1", "random:2", "carrying:0", "alone:0", "gain:0", "carrying:1", "carrying:2")
+RUNS = ("full:0", "concat:0", "random:0", "full:1", "concat:1", "random:1", "paper:0", "identity:0", "single:0",
+        "structure:0", "full:2", "concat:2", "random:2", "carrying:0", "alone:0", "gain:0", "carrying:1", "carrying:2")
 TWO = Condition(slug="two", label="with two references", kind="restored", references=2)
 EVERY = ("degraded", "without", "one", "two", "three", "stranger")
 FIRST = {"full": EVERY, "random": ("without", "one", "three", "stranger"), "concat": ("without", "three", "stranger")}
