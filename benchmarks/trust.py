@@ -4,7 +4,7 @@
 
 Held-out faces of a dataset version, degraded by refldm-severe, restored without references, with three of their own and
 with three of a stranger: as the network does it by itself (plain), pushed along the references (models.sampler.guided),
-with references believed as far as the checkpoint's trust says (models.trust), and both, which is what `restore` does.
+with references believed as far as the checkpoint's trust says (models.trust), which is what `restore` does, and both.
 `--measure VERSION` measures the trust on a dataset version, as a run on it would at its end, for a checkpoint that
 carries none. Values are means with 95 % intervals, persons drawn with replacement; differences are paired, picture by
 picture.
@@ -21,18 +21,18 @@ from anchorface.evaluation import CONDITIONS, evaluate
 from anchorface.models.trust import Trust
 from anchorface.records.storage import read_table
 from anchorface.restoration import Restorer, SamplerSettings
-from anchorface.restoration.sampler_settings import REFERENCE_GUIDANCE
 from anchorface.training import trust
 from anchorface.training.networks import load_networks
 from anchorface.training.recipes import recipe
 from anchorface.training.validation import Validation
 from benchmarks.ablation import Values, told
 
+PUSH = 1.35
 WAYS = {
     "plain": SamplerSettings(precision="bf16", trust=1.0),
-    "pushed": SamplerSettings(precision="bf16", trust=1.0, reference_guidance=REFERENCE_GUIDANCE),
-    "believed": SamplerSettings(precision="bf16", reference_guidance=1.0),
-    "both, the default": SamplerSettings(precision="bf16"),
+    "pushed": SamplerSettings(precision="bf16", trust=1.0, reference_guidance=PUSH),
+    "believed, the default": SamplerSettings(precision="bf16"),
+    "both": SamplerSettings(precision="bf16", reference_guidance=PUSH),
 }
 SHOWN = tuple(condition for condition in CONDITIONS if condition.slug in ("without", "three", "stranger"))
 

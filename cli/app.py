@@ -34,8 +34,7 @@ Trust = Annotated[
                                     "they are if not given, as the checkpoint measured.")
 ]
 ReferenceGuidance = Annotated[
-    float | None, typer.Option(help="Push along 'with minus without references'; 1 is none, the checkpoint decides if "
-                                    "not given.")
+    float, typer.Option(help="Push along 'with minus without references'; 1 is none.")
 ]
 
 

@@ -50,7 +50,7 @@ def evaluate(
     steps: Annotated[int, typer.Option(help="Euler steps of a sample.")] = 12,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
     trust: Trust = None,
-    reference_guidance: ReferenceGuidance = None,
+    reference_guidance: ReferenceGuidance = 1.0,
     input_guidance: Annotated[
         float | None, typer.Option(help="RG-IPFR's s_i: push along 'with minus without the degraded picture'.")
     ] = None,

@@ -31,7 +31,7 @@ def restore(
         float | None, typer.Option(help="RG-IPFR's s_c, of references shown one at a time; likewise.")
     ] = None,
     trust: Trust = None,
-    reference_guidance: ReferenceGuidance = None,
+    reference_guidance: ReferenceGuidance = 1.0,
     fidelity: Annotated[float, typer.Option(help="0: a sample, sharp; 1: the mean estimate, cautious.")] = 0.0,
     keep: Annotated[
         float | None, typer.Option(help="Share of the degraded face that stays; as the checkpoint measured if not "

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import mannwhitneyu
 
 from anchorface.models.settings import Settings, require
 
+OWN = 0.9
+"""How many of the references that people give show the person, before anybody looked. Our choice."""
 LEAST_AUC = 0.8
 """Cosines that tell less are not heard: all references are believed."""
 LEAST_SPREAD = 0.02
@@ -23,10 +25,10 @@ LEAST_SPREAD = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Trust(Settings):
-    """The chance that references of this cosine are the person's own, where own and strangers' are equally frequent and
-    their cosines two normal distributions of one spread. middle: the cosine of even chances. slope: how fast the log of
-    the odds grows with the cosine. pictures: on how many it was measured. auc: share of the pairs of one own and one
-    stranger's cosine in which the own one is larger.
+    """The chance that references of this cosine are the person's own, where a share OWN of all are and the cosines of
+    own ones and of strangers' are two normal distributions of one spread. middle: the cosine that tells nothing: half
+    way between their means. slope: how fast the log of the odds grows with the cosine. pictures: on how many it was
+    measured. auc: share of the pairs of one own and one stranger's cosine in which the own one is larger.
 
     Source: linear discriminant analysis; that references are believed by it is our choice.
     """
@@ -43,7 +45,7 @@ class Trust(Settings):
 
     def share(self, cosines: ArrayLike) -> NDArray[np.float64]:
         """Of references with these cosines, 0..1."""
-        return np.asarray(expit(self.slope * (np.asarray(cosines, np.float64) - self.middle)))
+        return np.asarray(expit(self.slope * (np.asarray(cosines, np.float64) - self.middle) + logit(OWN)))
 
 
 def fitted(own: NDArray[np.floating], strangers: NDArray[np.floating]) -> Trust | None:

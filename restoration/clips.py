@@ -82,8 +82,7 @@ def restored_crops(restorer: Restorer, crops: Iterator[Crop], references: Sequen
     keep = settings.keep
     if keep is None and restorer.keep is not None:
         keep = float(restorer.keep.share([length])[0])
-    settings = replace(settings, keep=keep, trust=restorer.trusted(likeness, settings),
-                       reference_guidance=restorer.reference_guidance(settings))
+    settings = replace(settings, keep=keep, trust=restorer.trusted(likeness, settings))
     if blending is None:
         for clip in clips(crops, BlendingSettings(length=restorer.batch, stride=restorer.batch)):
             images, landmarks = np.stack([one.image for one in clip]), np.stack([one.landmarks for one in clip])

@@ -36,7 +36,7 @@ from anchorface.models.trust import Trust
 from anchorface.records import CheckpointError, ConfigurationError, DataError, derive
 from anchorface.records.attributes import ATTRIBUTE_NAMES, ATTRIBUTES, CLEAN, attribute_row
 from anchorface.records.storage import list_files, read_bytes
-from anchorface.restoration.sampler_settings import REFERENCE_GUIDANCE, SamplerSettings
+from anchorface.restoration.sampler_settings import SamplerSettings
 
 EMBEDDING_SIZE = 112
 AGE_PLACE = ATTRIBUTE_NAMES.index("age")
@@ -257,14 +257,7 @@ class Restorer:
 
     def _goes_beyond(self, settings: SamplerSettings) -> bool:
         """Whether faces are drawn by more than the network's own velocity, which needs what they are without more."""
-        return settings.scales(self.settings.system) is not None or self.reference_guidance(settings) != 1.0
-
-    def reference_guidance(self, settings: SamplerSettings) -> float:
-        """What believed references are pushed by."""
-        if settings.reference_guidance is not None:
-            return settings.reference_guidance
-        own = settings.scales(self.settings.system) is not None  # another form of the same
-        return REFERENCE_GUIDANCE if self.trust is not None and settings.trust is None and not own else 1.0
+        return settings.scales(self.settings.system) is not None or settings.reference_guidance != 1.0
 
     def velocity(self, asked: "Asked", settings: SamplerSettings) -> VelocityFunction:
         """The velocity that faces are drawn with, guided as the settings say."""
@@ -274,7 +267,7 @@ class Restorer:
             empty = given.with_text(self.encoders.text(len(given.text), empty=True))
             branches.append((settings.guidance - 1.0, self._velocity(replace(asked, given=empty), settings, scales)))
         if scales is None and given.faces:
-            branches += self._beyond(asked, settings, self.reference_guidance(settings))
+            branches += self._beyond(asked, settings, settings.reference_guidance)
         if not settings.negatives:
             return guided(self._velocity(asked, settings, scales), branches)
         away = away_from(partial(self._predict, settings), given, settings.negatives, most=self.batch,

@@ -11,8 +11,6 @@ from anchorface.records import ConfigurationError
 from anchorface.records.attributes import ATTRIBUTE_NAMES, attribute_row
 
 LOW_QUALITY, OF_REFERENCES = "low_quality", "references"
-REFERENCE_GUIDANCE = 1.75
-"""What a believed reference is pushed by; docs/results.md has what it brings and costs."""
 WITHOUT = tuple(name for name in ATTRIBUTE_NAMES if name not in ("age", "quality"))
 
 
@@ -24,7 +22,7 @@ class SamplerSettings:
     trust: how far references are believed to show the person, from 0 (the face is drawn as without them) to 1; None: by
     what the checkpoint carries (models.trust), each face's own; 1 where it carries nothing.
     reference_guidance: pushes along "with minus without references", beyond 1 further than the network does by itself;
-    trust scales it. None: REFERENCE_GUIDANCE where the checkpoint measured a trust, 1 elsewhere (our choice).
+    trust scales it (our choice; docs/results.md has what it brings and costs).
     input_guidance, context_guidance: s_i and s_c of multi-reference guidance, which shows the network each reference
     alone (models.rg_ipfr.guidance); None = the system's own, and where it has none, no such guidance.
     fidelity: 0 = a sample; 1 = the one-step mean estimate from pure noise, averaged over `mean_draws` noises;
@@ -46,7 +44,7 @@ class SamplerSettings:
     steps: int = 12
     guidance: float = 1.0
     trust: float | None = None
-    reference_guidance: float | None = None
+    reference_guidance: float = 1.0
     input_guidance: float | None = None
     context_guidance: float | None = None
     fidelity: float = 0.0
@@ -91,7 +89,7 @@ class SamplerSettings:
             return None
         if self.negatives:
             raise ConfigurationError("negatives beside multi-reference guidance: take one of them")
-        if self.reference_guidance not in (None, 1.0):
+        if self.reference_guidance != 1.0:
             raise ConfigurationError(f"reference_guidance {self.reference_guidance} beside multi-reference guidance: "
                                      f"leave it at 1 and set context_guidance")
         s_i, s_c = (one if one is not None else other for one, other in zip(given, own or (1.0, 1.0), strict=True))

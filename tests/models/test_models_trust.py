@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from anchorface.models.trust import LEAST_SPREAD, Trust, fitted
+from anchorface.models.trust import LEAST_SPREAD, OWN, Trust, fitted
 from anchorface.records import ConfigurationError
 
 
@@ -14,7 +14,8 @@ def test_the_share_is_the_chance_of_two_normal_distributions() -> None:
     assert found.auc == pytest.approx((15 + 0.5) / 16)  # one pair is equal
     variance = (own.var() + strangers.var()) / 2
     cosines = np.array([-0.1, 0.2, 0.35])
-    density = [np.exp(-((cosines - mean) ** 2) / (2 * variance)) for mean in (0.4, 0.0)]
+    density = [share * np.exp(-((cosines - mean) ** 2) / (2 * variance))
+               for share, mean in ((OWN, 0.4), (1 - OWN, 0.0))]
     np.testing.assert_allclose(found.share(cosines), density[0] / sum(density), atol=1e-12)
     assert Trust.from_dict(found.to_dict()) == found
 

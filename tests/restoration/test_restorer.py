@@ -18,7 +18,6 @@ from anchorface.records import CheckpointError, ConfigurationError, DataError, r
 from anchorface.restoration import Reference, Restorer, SamplerSettings, mean_landmarks
 from anchorface.restoration.clips import Crop, restored_crops
 from anchorface.restoration.restorer import like
-from anchorface.restoration.sampler_settings import REFERENCE_GUIDANCE
 from tests.restoration.micro import micro_checkpoint
 
 SIZE = 64
@@ -157,12 +156,13 @@ def test_references_are_believed_as_far_as_they_look_like_the_face(
     assert far(alone, plain) > 2
     everybody, nobody = trusting(middle=-2.0, slope=100.0), trusting(middle=2.0, slope=100.0)
     assert far(of(nobody), alone) <= 1 and far(of(nobody, trust=1.0), plain) == 0
-    assert far(of(everybody, reference_guidance=1.0), plain) <= 1
-    assert far(of(everybody), of(restorer, reference_guidance=REFERENCE_GUIDANCE)) <= 1
+    assert far(of(everybody), plain) <= 1
+    pushed = (of(other, reference_guidance=1.75) for other in (everybody, restorer))
+    assert far(*pushed) <= 1
     assert far(of(nobody, fidelity=1.0), of(restorer, trust=0.0, fidelity=1.0)) <= 1
     best, worst = np.argmax(cosines), np.argmin(cosines)
     between = trusting(middle=float(np.mean(cosines)), slope=1e6)
-    parted = of(between, reference_guidance=1.0)
+    parted = of(between)
     assert far(parted[best], plain[best]) <= 1 and far(parted[worst], alone[worst]) <= 1
     assert between.trusted(1.0, QUICK) == 1 and between.trusted(-1.0, QUICK) == 0
     assert between.trusted(-1.0, replace(QUICK, trust=0.3)) == 0.3 and restorer.trusted(-1.0, QUICK) == 1
@@ -172,16 +172,21 @@ def test_references_are_believed_as_far_as_they_look_like_the_face(
         SamplerSettings(trust=1.5)
 
 
-def test_a_film_with_multi_reference_guidance_is_not_pushed_twice(tmp_path: Path) -> None:
+def test_a_film_takes_multi_reference_guidance_and_is_not_pushed_twice(tmp_path: Path) -> None:
     checkpoint, finder = micro_checkpoint(tmp_path)
     write_description(checkpoint, replace(read_description(checkpoint), extra={"trust": {
         "middle": 0.2, "slope": 20.0, "pictures": 9, "auc": 0.9}}))
     other = Restorer(checkpoint, weight_finder=finder)
     own = replace(QUICK, input_guidance=1.2, context_guidance=1.2)
-    crops = (Crop(frame, image, mean_landmarks(SIZE)) for frame, image in enumerate(faces(2, "degraded")))
-    drawn = restored_crops(other, crops, [reference(0)], seed=1, length=1.0, likeness=0.3, settings=own, blending=None)
-    assert len(list(drawn)) == 2
-    assert (other.reference_guidance(own), other.reference_guidance(QUICK)) == (1.0, REFERENCE_GUIDANCE)
+    crops = [Crop(frame, image, mean_landmarks(SIZE)) for frame, image in enumerate(faces(2, "degraded"))]
+
+    def drawn(settings: SamplerSettings) -> list[np.ndarray]:
+        return list(restored_crops(other, iter(crops), [reference(0)], seed=1, length=1.0, likeness=0.3,
+                                   settings=settings, blending=None))
+
+    assert len(drawn(own)) == 2
+    with pytest.raises(ConfigurationError, match="reference_guidance"):
+        drawn(replace(own, reference_guidance=1.5))
 
 
 def test_frames_of_a_clip_are_believed_alike() -> None:
