@@ -3,8 +3,8 @@
     python benchmarks/trust.py CHECKPOINT DATASET [--judge judge_small] [--count 96] [--measure VERSION] [--out FOLDER]
 
 Held-out faces of a dataset version, degraded by refldm-severe, restored without references, with three of their own and
-with three of a stranger: as the network does it by itself (plain), pushed along the references (models.sampler.guided),
-with references believed as far as the checkpoint's trust says (models.trust), which is what `restore` does, and both.
+with three of a stranger: as the network does it by itself (plain), with references believed as far as the checkpoint's
+trust says (models.trust), which is what `restore` does, and pushed along them as well (models.sampler.guided).
 `--measure VERSION` measures the trust on a dataset version, as a run on it would at its end, for a checkpoint that
 carries none. Values are means with 95 % intervals, persons drawn with replacement; differences are paired, picture by
 picture.
@@ -30,9 +30,8 @@ from benchmarks.ablation import Values, told
 PUSH = 1.35
 WAYS = {
     "plain": SamplerSettings(precision="bf16", trust=1.0),
-    "pushed": SamplerSettings(precision="bf16", trust=1.0, reference_guidance=PUSH),
     "believed, the default": SamplerSettings(precision="bf16"),
-    "both": SamplerSettings(precision="bf16", reference_guidance=PUSH),
+    "believed and pushed": SamplerSettings(precision="bf16", reference_guidance=PUSH),
 }
 SHOWN = tuple(condition for condition in CONDITIONS if condition.slug in ("without", "three", "stranger"))
 
