@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from scipy.special import logit
 
 from anchorface.faces.embed import embedder
 from anchorface.faces.likeness import judge_crop
@@ -188,7 +189,8 @@ def test_own_references_are_believed_more_than_any_and_strangers_less(validation
         for other in shown:
             cosine = float(face @ anchor(torch.from_numpy(other.reference_embeddings)[None].double())[0])
             (own if other.pair.identity == sample.pair.identity else strangers).append(cosine)
-    assert found.share(own).mean() > OWN > found.share(strangers).mean(), "what is seen moves what was held before"
+    odds = [float(logit(found.share(cosines)).mean()) for cosines in (own, strangers)]
+    assert odds[0] > logit(OWN) > odds[1], "what is seen moves what was held before"
     nothing = Validation(replace(recipe, validation=replace(SETTINGS, trusted=0)), validation.networks,
                          validation.dataset_uri, CPU)
     assert trust.measured(nothing) is None
