@@ -144,6 +144,12 @@ def prepare(folder: Path) -> dict[str, str]:
     return json.loads(done.read_text())
 
 
+def parted(run: str) -> tuple[str, int]:
+    """A run's row and seed."""
+    row, _, seed = run.partition(":")
+    return row, int(seed)
+
+
 def made_by(row: str, seed: int, samples: int) -> Recipe:
     """What a run is trained by."""
     return recipe("iconface_tiny", positions=samples, cooldown=samples * 2 // 3, **ROWS[row], **{"feed.seed": seed})
@@ -296,22 +302,23 @@ def command(script: str, description: str | None, named: Sequence[str],
     if not (options.print or PHOTOS.exists()):
         print("skipped: needs the shared photographs beside the checkout")
         return
-    asked = {run: made_by(run.partition(":")[0], int(run.partition(":")[2]), options.samples)
-             for run in (options.only or options.runs).split(",")}
     if options.only:
-        made, (row, _, seed) = asked[options.only], options.only.partition(":")
-        keep(file_of(options.only, prefix), made, *one_run(folder, row, int(seed), made))
+        row, seed = parted(options.only)
+        made = made_by(row, seed, options.samples)
+        keep(file_of(options.only, prefix), made, *one_run(folder, row, seed, made))
         return
+    asked = options.runs.split(",")
     left = [run for run in asked if not file_of(run, prefix).exists()]
-    for run in asked.keys() - {*left}:
-        if differing := otherwise(file_of(run, prefix), asked[run]):
+    kept = [run for run in asked if run not in left]
+    for run in kept:
+        if differing := otherwise(file_of(run, prefix), made_by(*parted(run), options.samples)):
             print(f"{file_of(run, prefix)}: its run was another: {'; '.join(differing)}")
             if not options.print:
                 sys.exit("Remove it to make the run again, or ask for what it was.")
     if left and not options.print:
         folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
-        print(f"kept, and not made again: {', '.join(sorted({*asked} - {*left})) or 'none'}")
+        print(f"kept, and not made again: {', '.join(kept) or 'none'}")
         alone = os.environ | {"OMP_NUM_THREADS": "1"}
 
         def in_a_process(run: str) -> None:

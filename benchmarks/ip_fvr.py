@@ -22,7 +22,7 @@ clean clips of the shared films, all degraded as a whole by a clip profile. `bas
 
 A row's run is validated along the way too, on the same clips of held-out persons each time: `hacking.png` shows the
 reward by the network in the loss against the reward and the likeness by the judge over the course of feedback learning.
- What stands is not made again; `--print` prints it.
+What stands is not made again; `--print` prints it.
 """
 
 import argparse
@@ -96,8 +96,8 @@ AWAY = replace(PLAIN, attributes=(("quality", 1.0), ("artefacts", 0.0)),
 """At a scale of 1 each, pictures burn: likeness falls by .19 and the warping error is eight times as large."""
 USED: dict[str, tuple[str, int, SamplerSettings]] = {
     "iconface": ("iconface", 0, PLAIN), "own": ("own", 0, PLAIN), "temporal": ("temporal", 0, PLAIN),
-    "feedback": ("feedback", 0, PLAIN),
-    "suffix": ("suffix", 0, PLAIN), "blending": ("suffix", 4, PLAIN), "negatives": ("suffix", 4, AWAY),
+    "feedback": ("feedback", 0, PLAIN), "suffix": ("suffix", 0, PLAIN), "blending": ("suffix", 4, PLAIN),
+    "negatives": ("suffix", 4, AWAY),
 }
 """Row -> the run that it uses, frames that its clips share, and how it samples. A clip begins at every eighth frame in
 all of them, so that borders of clips are judged at the same places."""

@@ -50,7 +50,7 @@ def keep(file: Path, made: Recipe, judged: Mapping[str, Path], gaps: Mapping[str
 def otherwise(file: Path, asked: Recipe) -> list[str]:
     """In what a kept run differs from one that is asked for: `key: value there, value asked`; a setting that the run
     is older than has its default."""
-    there = asked.defaults() | json.loads((read_table(str(file)).schema.metadata or {})[SHAPING])
+    there = asked.defaults() | json.loads(read_table(str(file)).schema.metadata[SHAPING])
     return [f"{key}: {there.get(key)}, asked {value}" for key, value in asked.shaping().items()
             if there.get(key) != value]
 

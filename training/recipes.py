@@ -319,7 +319,7 @@ RG_IPFR: dict[str, Any] = {"losses": (Flow(weight=1.0), HardExample()), "input_d
 def ip_fvr_tiny() -> Recipe:
     """IP-FVR on the tiny twin: clips of eight frames, with the pathways of `iconface_tiny`, whose checkpoint it is
     meant to begin with (`--start`): what time and contexts add starts at nothing. The identity loss has the paper's
-    weight: films are not as bad as what `iconface_tiny` learns from, and there more of it costs likeness.
+    weight: films are not as bad as what `iconface_tiny` learns from, and there more of it seems to cost likeness.
     """
     made = iconface_tiny()
     system = _with_time(made.model.system, temporal_rank=16, temporal_heads=6, context_rank=16, context_query_rank=32,

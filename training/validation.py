@@ -31,7 +31,6 @@ from torch import Tensor
 from anchorface.faces.embed import Embedder, embedder
 from anchorface.faces.likeness import judge_crop, likeness
 from anchorface.faces.weights import find
-from anchorface.models.encode import identity_embedding
 from anchorface.models.flow import mix, target_velocity
 from anchorface.models.pixels import levels_to_tensor, tensor_to_levels
 from anchorface.pipelines.feed.feed import Feed
@@ -44,7 +43,7 @@ from anchorface.training.held_out import held_out_feed
 from anchorface.training.networks import Networks
 from anchorface.training.objective import encode, noise_of
 from anchorface.training.objectives.flow import flow_error
-from anchorface.training.objectives.prediction import autocast, crop_matrices
+from anchorface.training.objectives.prediction import seen_by_loss
 from anchorface.training.preview import restored
 from anchorface.training.recipes import Recipe
 from anchorface.training.shares import dealt, gathered
@@ -171,9 +170,9 @@ class Validation:
 
     def _by_loss(self, images: Tensor, landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
         """Unit embeddings [n, D] of pictures [n, 3, S, S] by the network that looks at faces in the loss."""
-        looks = self.networks.loss_embedder or self.networks.encoders.embedder
-        with autocast(self.recipe.precision, self.device):
-            return identity_embedding(looks, images, crop_matrices(landmarks)).double().cpu().numpy()
+        units = seen_by_loss(self.networks.encoders, self.networks.loss_embedder, self.recipe.precision, images,
+                             landmarks)
+        return units.double().cpu().numpy()
 
     def sample(self, position: int) -> Sample:
         """A held-out sample, kept: a rank holds those alone that it computes."""

@@ -61,8 +61,7 @@ class Prediction:
     def embeddings(self, images: Tensor, landmarks: NDArray[np.float32]) -> Tensor:
         """The loss's unit embeddings [n, D] of pictures [n, 3, S, S], cut by landmarks [n, 5, 2]; gradients flow back.
         """
-        with autocast(self.precision, images.device):
-            return identity_embedding(self.loss_embedder or self.encoders.embedder, images, crop_matrices(landmarks))
+        return seen_by_loss(self.encoders, self.loss_embedder, self.precision, images, landmarks)
 
 
 class Objective(Protocol):
@@ -85,6 +84,13 @@ class Objective(Protocol):
                 every picture (training.clips).
         """
         ...
+
+
+def seen_by_loss(encoders: Encoders, loss_embedder: nn.Module | None, precision: str, images: Tensor,
+                 landmarks: NDArray[np.float32]) -> Tensor:
+    """As `Prediction.embeddings`, of its fields."""
+    with autocast(precision, images.device):
+        return identity_embedding(loss_embedder or encoders.embedder, images, crop_matrices(landmarks))
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
