@@ -132,7 +132,7 @@ def run(
         workspace, labels=photos is None, clusterer=chosen.clusterer, splits=chosen.splits, progress=progress
     )
     say(said(found))
-    for line in _enough(found):
+    for line in enough(found, chosen.clusterer):
         say(line)
     dataset = shards(workspace, progress=progress)
 
@@ -172,24 +172,35 @@ def said(found: Mapping[str, Any]) -> str:
     return text
 
 
-def _enough(found: Mapping[str, Any]) -> list[str]:
+def enough(found: Mapping[str, Any], clusterer: str | None) -> list[str]:
     """What more photographs would bring, where there are few.
+
+    Args:
+        found: by `group`. clusterer: that it was asked to take.
 
     Raises:
         DataError: nobody is left to learn from, or to be judged.
     """
     people, judged = found["identities"], found["test_identities"]
-    if not judged or not found["train_identities"]:
+    several = people - found["single_faces"]
+    if not judged or not found["train_identities"] or several < 2:
         raise DataError(
-            f"faces: {found['faces']}, people: {people}. One person is learned from "
-            "and another one judged, so two people with two photographs each are the least, three each where "
-            "references are to help. Without more, restore with another run's checkpoint: anchorface restore "
-            "CHECKPOINT PHOTOS OUT --references BEST")
+            f"faces: {found['faces']}, people: {people}, of whom {several} with several photographs. One person is "
+            "learned from and another one judged, so two people with two photographs each are the least, three each "
+            "where references are to help. Without more, restore with another run's checkpoint: anchorface restore "
+            "CHECKPOINT PHOTOS OUT --references BEST." + _sharper(clusterer, people > 1))
     if judged >= ENOUGH:
         return []
     return [f"{judged} {'person is' if judged == 1 else 'people are'} judged: enough to look at, too few to measure, "
             f"as likenesses are known to about {SPREAD / judged ** 0.5:.2f} up or down; {ENOUGH} people would bring "
-            f"{SPREAD / ENOUGH ** 0.5:.2f}"]
+            f"{SPREAD / ENOUGH ** 0.5:.2f}." + _sharper(clusterer, found["single_faces"] * 2 > people)]
+
+
+def _sharper(clusterer: str | None, suspicious: bool) -> str:
+    """What to do where the carried network may have taken one person's photographs for several people's."""
+    return (" If there are fewer people than that, the carried network took one person's photographs for several "
+            "people's; install the extra `dlib`, whose network tells people apart better (docs/curator.md)."
+            if clusterer is None and suspicious else "")
 
 
 def _photograph(out: str, chosen: DemoSettings, step: Callable[[str], None]) -> str:

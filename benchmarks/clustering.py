@@ -3,8 +3,10 @@
     python benchmarks/clustering.py [WORKSPACE ...] [--rows 100000] [--people 12]
 
 Without a workspace, the shared photographs (`people`, `congress`, `london`) are curated into a temporary folder. Labels
-are used to judge only. No Ray. `--rows` draws that many embeddings (512 numbers, ten faces a person, cosines of about
-.6 within a person) with their neighbour graph prepared, so that only calibration and clustering are timed.
+are used to judge only. No Ray. Albums of few people are drawn from `people`, twenty of each kind, and sorted with the
+network's levels (identity_index.Levels) and without. `--rows` draws that many embeddings (512 numbers, ten faces a
+person, cosines of about .6 within a person) with their neighbour graph prepared, so that only calibration and
+clustering are timed.
 """
 
 import argparse
@@ -18,16 +20,25 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.embed import best_clusterer, embedder
-from anchorface.identity_index import b_cubed_scores, calibrate, cluster, constraints, known, pairwise_scores
+from anchorface.identity_index import (
+    Levels,
+    b_cubed_scores,
+    calibrate,
+    cluster,
+    constraints,
+    known,
+    pairwise_scores,
+)
 from anchorface.identity_index.clustering.cluster import Graph, graph
 from anchorface.identity_index.clustering.doubt import doubts
 from anchorface.identity_index.unit import unit
 from anchorface.pipelines.find_faces import find_faces
-from anchorface.pipelines.identities.persons import light_columns
+from anchorface.pipelines.identities.persons import levels_of, light_columns
 from anchorface.pipelines.identities.second_look import second_look
 from anchorface.pipelines.ingest import ingest
 from anchorface.pipelines.stages.stage import outputs
@@ -38,6 +49,7 @@ from anchorface.synthetic import draw_state, identity, render
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 NETWORKS = ("adaface_small", "mobilefacenet_y1_ms1m_112", *filter(None, [best_clusterer()]))
 HARD = 20
+ALBUMS = ((1, 6), (1, 8), (2, 3), (2, 8), (3, 8), (5, 6), (10, 2))
 TOO_LOW = 0.3
 """A second threshold, too low for all of them: what constraints (one person a photograph, dates) then still prevent."""
 Faces = dict[str, tuple[pa.Table, np.ndarray]]
@@ -100,6 +112,34 @@ def judge(faces: pa.Table, vectors: np.ndarray, threshold: float, *, constrained
     )
     total = max(int(sizes[sizes > 1].sum()), 1)
     return f"{said} | {guess / total:.4f} {right / total:.4f}"
+
+
+def levels(faces: pa.Table, vectors: np.ndarray) -> Levels:
+    """Of an embedder, as measured on these faces."""
+    one, two = np.triu_indices(len(vectors), 1)
+    truth = np.array(faces["subject"].to_pylist())
+    cosines, same = (vectors @ vectors.T)[one, two], truth[one] == truth[two]
+    middle, low = np.quantile(cosines[~same], [0.5, norm.cdf(-1.5)])
+    return Levels(float(middle), float(middle - low) / 1.5, float(np.median(cosines[same])))
+
+
+def albums(faces: pa.Table, vectors: np.ndarray, network: str) -> None:
+    """Print how albums of few people are sorted, with the network's levels and without."""
+    truth = np.array(faces["subject"].to_pylist())
+    names, counts = np.unique(truth, return_counts=True)
+    for persons, each in ALBUMS:
+        scores: dict[bool, list[tuple[float, float, int]]] = {True: [], False: []}
+        for number in range(20):
+            draws = rng(11, f"album {persons} {each}", number)
+            chosen = draws.choice(names[counts >= each], persons, replace=False)
+            rows = np.concatenate([draws.choice(np.flatnonzero(truth == name), each, replace=False) for name in chosen])
+            ids = [f"{row:05d}" for row in range(len(rows))]
+            for measured in scores:
+                least = calibrate(vectors[rows], ids, levels=levels_of([network]) if measured else None).threshold
+                found = cluster(vectors[rows], known(ids, ids), least).tolist()
+                scores[measured].append((*pairwise_scores(found, truth[rows].tolist())[:2], len(set(found))))
+        without, own = (" ".join(f"{value:.2f}" for value in np.mean(scores[key], axis=0)) for key in (False, True))
+        print(f"  {persons} people, {each} pictures each: precision, recall, identities {without}; with levels {own}")
 
 
 def hard_pairs(faces: pa.Table, vectors: np.ndarray, threshold: float) -> str:
@@ -215,7 +255,7 @@ def cost(rows: int) -> None:
     ids = [f"{row:08d}" for row in range(len(truth))]
     print(f"  the embeddings alone: {vectors.nbytes / 2**30:.1f} GiB")
     what = timed("constraints", lambda: known(ids, ids))
-    found = timed("calibration", lambda: calibrate(vectors, ids, neighbours=nearest))
+    found = timed("calibration", lambda: calibrate(vectors, ids, neighbours=nearest, levels=Levels(0.0, 0.06, 0.6)))
     low = float(np.quantile(nearest.cosines[:50_000, 9:], 0.995))
     for least in (found.threshold, low):  # type: ignore[attr-defined]
         said = f"cluster at {least:.2f}"
@@ -240,7 +280,7 @@ def main() -> None:
               "purity estimated, true")
         for name, chosen_parts in [*((name, [part]) for name, part in parts.items()), ("all", [*parts.values()])]:
             faces, vectors = together(chosen_parts, network)
-            found = calibrate(vectors, faces["photo_id"].to_pylist(),
+            found = calibrate(vectors, faces["photo_id"].to_pylist(), levels=levels_of([network]),
                               possible=constraints(faces, labels=False).possible)
             thresholds[network] = found.threshold
             print(f"  {name}, {len(faces)} faces, {len(set(faces['subject'].to_pylist()))} persons: "
@@ -249,6 +289,9 @@ def main() -> None:
                 for constrained in (False, True):
                     print(f"    at {least:.2f} {'with' if constrained else 'no  '} constraints  "
                           f"{judge(faces, vectors, least, constrained=constrained)}")
+        if "people" in parts:
+            print(f"  levels on people: {levels(*parts['people'][network])}; of the table: {levels_of([network])}")
+            albums(*parts["people"][network], network)
         print(f"  hard pairs: {hard_pairs(faces, vectors, found.threshold)}")
         print(f"  {planted(faces, vectors, found.threshold)}")
         print(f"  {chosen.people} synthetic adults from 18 to 78 years, every five years")

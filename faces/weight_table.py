@@ -15,6 +15,8 @@ class Weight:
     name: what recipes and commands say. file: its name on disk, with the pack's folder where there is one; a folder
     ends in `/`. hub: the repository on the model hub that `fetch` takes a folder from; revision: the commit there,
     which names every byte of it. url: where `fetch` takes a file from, only beside a hash.
+    levels: of an embedder on ordinary photographs (`people`, 22 people; benchmarks/clustering.py prints them):
+    strangers' median cosine and its spread, and the median of one person's.
     copy, copy_sha256: another file with the very same numbers, which `url` then gives: its name on disk and its hash.
     sha256: None where unknown (carried files: the line in weights/SHA256SUMS). licence: as its authors state it;
     commercial: whether that licence allows commercial use. url_hint: where its authors publish it.
@@ -40,6 +42,7 @@ class Weight:
     url: str = ""
     copy: str = ""
     copy_sha256: str | None = None
+    levels: tuple[float, float, float] | None = None
 
     @property
     def pack(self) -> str:
@@ -62,9 +65,9 @@ class Weight:
         return bool(self.url or self.hub or self.pack)
 
 
-def _carried(name: str, kind: str, network: str, note: str) -> Weight:
+def _carried(name: str, kind: str, network: str, note: str, levels: tuple[float, float, float] | None = None) -> Weight:
     return Weight(name=name, file=f"{name}.safetensors", kind=kind, licence="Apache-2.0", commercial=True,
-                  url_hint="carried in this repository", network=network, note=note)
+                  url_hint="carried in this repository", network=network, note=note, levels=levels)
 
 
 def _adaface(name: str, network: str, note: str, drive: str, path: str = "", revision: str = "",
@@ -88,9 +91,9 @@ def _farl(epochs: int, note: str) -> Weight:
 
 
 def _insightface(name: str, file: str, kind: str, url_hint: str, sha256: str, network: str = "", note: str = "",
-                 url: str = "") -> Weight:
+                 url: str = "", levels: tuple[float, float, float] | None = None) -> Weight:
     return Weight(name=name, file=file, kind=kind, licence="InsightFace: non-commercial research", commercial=False,
-                  url_hint=url_hint, sha256=sha256, network=network, note=note, url=url)
+                  url_hint=url_hint, sha256=sha256, network=network, note=note, url=url, levels=levels)
 
 
 def _pack(name: str, kind: str, sha256: str, network: str = "") -> Weight:
@@ -132,8 +135,10 @@ PACKS = {
 """InsightFace's packs, and the SHA-256 of the archive that their package's model zoo gives under the name."""
 
 WEIGHTS: tuple[Weight, ...] = (
-    _carried("adaface_small", "embedder", "small", "the embedded default's identity network"),
-    _carried("judge_small", "embedder", "judge", "the embedded default's judge, trained apart on other identities"),
+    _carried("adaface_small", "embedder", "small", "the embedded default's identity network",
+             levels=(0.063, 0.157, 0.531)),
+    _carried("judge_small", "embedder", "judge", "the embedded default's judge, trained apart on other identities",
+             levels=(0.406, 0.194, 0.658)),
     _carried("dlib_origin", "origin", "", "what all codes of dlib's network have in common"),
     _carried("face_encoder_small", "face encoder", "small", "the embedded default's face-image encoder"),
     _carried("autoencoder_tiny", "autoencoder", "", "128 px autoencoder of the tiny model"),
@@ -164,9 +169,9 @@ WEIGHTS: tuple[Weight, ...] = (
     _insightface("mobilefacenet_y1_ms1m_112", "mobilefacenet_y1_ms1m_112.onnx", "embedder",
                  "github.com/honghuCode/mobileFacenet-ncnn",
                  "5cc6b3192b9f9a233909aa236ade0b8466d75efe22c63ebda708ef82584dccb1", "rgb 0..255",
-                 "the judge for photographs"),
+                 "the judge for photographs", levels=(0.007, 0.098, 0.756)),
     Weight(name="mobileface_mit_112", file="mobileface_mit_112.onnx", kind="embedder", licence="MIT", commercial=True,
-           url_hint="github.com/statscol/poc-speed-detection", network="rgb 0..255",
+           url_hint="github.com/statscol/poc-speed-detection", network="rgb 0..255", levels=(0.040, 0.108, 0.519),
            sha256="93d017afe1233cfcfde10e9f4eedb079f5a65c7ab98be99b4db20c9677eb5f52"),
     _insightface("genderage_v1", "genderage_v1.onnx", "age", "github.com/deepinsight/insightface",
                  "ebbd66768654a64bcfe742bca446675cae62e2347be51bfa72417355c2246526",
@@ -176,6 +181,7 @@ WEIGHTS: tuple[Weight, ...] = (
            sha256="4c3a7a1812f5496a18a9756d9bd09f7cb4c94609fcbe23bee6fc9de6de709b3e"),
     Weight(name="dlib_resnet_v1", file="models/dlib_face_recognition_resnet_model_v1.dat", kind="embedder",
            licence="CC0-1.0", commercial=True, package="face_recognition_models", network="dlib",
+           levels=(0.325, 0.123, 0.856),
            url_hint="the package face-recognition-models 0.3.0: the extra `dlib`",
            sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
            note="tells people apart best of those for commercial use; `curate` takes it where it is here"),

@@ -36,7 +36,7 @@ from anchorface.records.nouns import IDENTITY_SCHEMA, TRACK_SCHEMA, Identity
 from anchorface.records.state import read_state
 from anchorface.records.storage import delete, exists, filesystem, join, read_table
 
-VERSION = 4
+VERSION = 5
 NEAR_DUPLICATES = ("drop", "keep")
 CROP_ROWS = 256
 CHOICES = ("labels", "threshold", "splits", "seed", "held", "clusterer", "near_duplicates")

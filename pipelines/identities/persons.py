@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from anchorface.identity_index.clustering.calibration import calibrate
+from anchorface.faces.weight_table import WEIGHTS
+from anchorface.identity_index.clustering.calibration import Levels, calibrate
 from anchorface.identity_index.clustering.cluster import Graph, check_finite, cluster, graph, pairwise_scores
 from anchorface.identity_index.clustering.constraints import Constraints, constraints
 from anchorface.identity_index.clustering.decisions import rejected
@@ -66,6 +67,13 @@ def light_columns(out: str, path: str) -> pa.Table:
     return light.append_column("crop_bytes", pa.chunked_array(lengths, pa.int32()))
 
 
+def levels_of(networks: Iterable[str]) -> Levels | None:
+    """The levels of the one network that all embeddings are of, where they were measured."""
+    names = set(networks)
+    measured = next((entry.levels for entry in WEIGHTS if names == {entry.name}), None)
+    return Levels(*measured) if measured else None
+
+
 def find_persons(
     faces: pa.Table, looked: pa.Table | None, decisions: Sequence[Decision], before: Previous,
     settings: Mapping[str, Any], crops: Crops,
@@ -99,7 +107,10 @@ def find_persons(
     )
     threshold, reason = settings["threshold"], "given"
     if threshold is None and (known.label < 0).any():
-        found = calibrate(seen, faces["photo_id"].take(compared).to_pylist(), neighbours=near, possible=known.possible)
+        found = calibrate(
+            seen, faces["photo_id"].take(compared).to_pylist(), neighbours=near, possible=known.possible,
+            levels=levels_of(faces["embedder"].to_pylist() if looked is None else [settings["clusterer"]]),
+        )
         threshold, reason = found.threshold, found.reason
     elif threshold is None:
         threshold, reason = 1.0, "all faces are labelled"

@@ -11,6 +11,7 @@ from anchorface.faces.align import arcface_matrix, warp
 from anchorface.faces.embed import embedder
 from anchorface.faces.images import read_photo
 from anchorface.identity_index import (
+    Levels,
     b_cubed_scores,
     calibrate,
     calibrate_threshold,
@@ -126,6 +127,29 @@ def test_where_the_data_show_no_valley_the_default_is_used_and_said():
     assert "default" in calibration.reason and "strangers reach" in calibration.reason
     assert len(set(cluster(strangers, photos(80), None, calibration.threshold))) >= 79, "half a pair is expected"
     assert calibrate(strangers, photos(80), fallback=0.9).threshold == 0.9
+
+
+@pytest.mark.parametrize(("persons", "each"), [(1, 24), (1, 60), (2, 12), (3, 8), (5, 6), (2, 3)])
+def test_an_album_of_few_people_is_sorted_by_the_levels_of_its_embedder(persons: int, each: int) -> None:
+    """Most of its pairs are one person's, so they do not tell how alike strangers are."""
+    points, truth = people(persons, each)
+    ids = photos(len(points))
+    measured, _ = people(60, 4)
+    cosines = unit(measured) @ unit(measured).T
+    one, two = np.triu_indices(len(measured), 1)
+    same = one // 4 == two // 4
+    strangers = cosines[one, two][~same]
+    levels = Levels(float(np.median(strangers)), float(strangers.std()), float(np.median(cosines[one, two][same])))
+    found = cluster(points, ids, None, calibrate_threshold(points, ids, levels=levels))
+    assert pairwise_scores(found, truth)[:2] == (1.0, 1.0)
+
+
+def test_levels_move_no_threshold_of_a_collection_of_many_people() -> None:
+    for persons, each in ((60, 4), (300, 2)):
+        points, _ = people(persons, each, spread=1.2)
+        ids = photos(len(points))
+        assert calibrate(points, ids, fallback=0.3) == calibrate(
+            points, ids, fallback=0.3, levels=Levels(0.0, 0.125, 0.4))
 
 
 def test_threshold_stays_above_faces_that_stand_in_one_photo():
