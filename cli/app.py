@@ -28,6 +28,25 @@ app = typer.Typer(
 )
 console = Console(stderr=True)
 
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from anchorface.records.lineage import code_hash
+
+        print(f"anchorface {code_hash()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _anchorface(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is, and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 Workspace = Annotated[str, typer.Argument(help="Folder or URI that holds the curated data.")]
 Trust = Annotated[
     float | None, typer.Option(help="How far references are believed to show the person, 0 to 1; by how like the face "

@@ -1,6 +1,7 @@
 """The command: every verb is listed, and what a user gets wrong is told in a sentence, never in a traceback."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ def test_the_verbs_are_these() -> None:
     status, text = run("--help")
     assert status == 0
     assert all(verb in text for verb in VERBS)
+
+
+def test_the_version_names_the_package_and_the_code() -> None:
+    status, text = run("--version")
+    assert status == 0
+    assert re.fullmatch(r"anchorface \d+\.\d+\.\d+ [0-9a-f]{16}\n", text)
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
