@@ -42,6 +42,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.evaluation import CONDITIONS, Condition, Protocol, bootstrap, evaluate, freeze
+from anchorface.evaluation.strata import gap
 from anchorface.identity_index import MismatchPolicy
 from anchorface.pipelines.find_faces import find_faces
 from anchorface.pipelines.group import group
@@ -169,21 +170,20 @@ def one_run(folder: Path, row: str, seed: int, made: Recipe) -> Judged:
         evaluate(checkpoint, dataset, str(judged[name]), judge=judge, count=count, restorer=restorer, conditions=shown,
                  settings=settings)
         if row in ("full", "random") and seed == 0:
-            for gap, policy in GAPS.items():
+            for asked, policy in GAPS.items():
                 protocol = freeze(DatasetVersion.open(dataset), judge=judge, size=restorer.size, count=count,
-                                  references=1, policy=policy, name=gap)
-                place = f"{name} {gap}"
-                judged[place], gaps[place] = out / place, achieved(protocol, dataset, gap)
+                                  references=1, policy=policy, name=asked)
+                place = f"{name} {asked}"
+                judged[place], gaps[place] = out / place, achieved(protocol, dataset, asked)
                 evaluate(checkpoint, dataset, str(judged[place]), protocol=protocol, restorer=restorer, conditions=ONE,
                          settings=settings)
     return judged, gaps
 
 
-def achieved(protocol: Protocol, version: str, gap: str) -> dict[int, float | None]:
+def achieved(protocol: Protocol, version: str, asked: str) -> dict[int, float | None]:
     """How far a frozen protocol's first references are from the truth, by number: degrees of yaw, or years."""
-    dataset, name = DatasetVersion.open(version), "yaw" if gap.endswith("pose") else "age"
-    pairs = {row.number: (dataset.row(row.target)[name], dataset.row(row.references[0])[name]) for row in protocol.rows}
-    return {number: None if a is None or b is None else abs(a - b) for number, (a, b) in pairs.items()}
+    dataset, name = DatasetVersion.open(version), "yaw" if asked.endswith("pose") else "age"
+    return {row.number: gap(dataset.row(row.target), dataset.row(row.references[0]), name) for row in protocol.rows}
 
 
 def values(kept: Path, row: str, place: str, condition: str, measure: str) -> Values | None:

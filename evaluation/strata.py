@@ -63,13 +63,14 @@ def strata_of(source: Source, protocol: Protocol, rows: pa.Table) -> dict[str, d
     for row in protocol.rows:
         target: Mapping[str, Any] = source.row(row.target)
         first: Mapping[str, Any] = source.row(row.references[0]) if row.references else {}
-        values = {"pose_gap": _gap(target, first, "yaw"), "age_gap": _gap(target, first, "age"),
+        values = {"pose_gap": gap(target, first, "yaw"), "age_gap": gap(target, first, "age"),
                   "input_quality": quality.get(row.number), "references": float(len(row.references))}
         for stratum in STRATA:
             found[stratum.key][row.number] = stratum.bin(values[stratum.key])
     return found
 
 
-def _gap(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> float | None:
+def gap(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> float | None:
+    """How far two faces are apart in `yaw` (degrees) or `age` (years); None where one of them is not known."""
     a, b = one.get(key), other.get(key)
     return None if a is None or b is None else abs(float(a) - float(b))
