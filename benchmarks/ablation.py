@@ -262,13 +262,13 @@ def tables(kept: Path = KEPT, print_: Callable[[str], None] = print) -> None:
         print_("\n| row | gap (achieved, mean) | likeness to the truth, one reference | copy rate | surplus |")
         print_("| --- | --- | --- | --- | --- |")
         for row in ("full", "random"):
-            for gap in GAPS:
-                where = f"{place} {gap}"
+            for asked in GAPS:
+                where = f"{place} {asked}"
                 if of(row, "one", where=where) is not None:
                     cells = [told(of(row, "one", m, where)) for m in ("judge_target", "copied", "surplus")]
-                    known, unit = mean_gap(row, where, kept), "°" if gap.endswith("pose") else " years"
+                    known, unit = mean_gap(row, where, kept), "°" if asked.endswith("pose") else " years"
                     far = f"{known[0]:.1f}{unit}, {known[1]} known" if known else "unknown"
-                    print_(f"| {row} | {gap} ({far}) | {' | '.join(cells)} |")
+                    print_(f"| {row} | {asked} ({far}) | {' | '.join(cells)} |")
             if of(row, "one", where=f"{place} same pose") is not None:
                 for axis in ("pose", "age"):
                     cells = [told(of(row, "one", m, f"{place} cross {axis}"), of(row, "one", m, f"{place} same {axis}"))
