@@ -12,6 +12,7 @@ In: nothing (synthetic people are photographed) or a folder of photographs. Out,
 Every step is its room's verb, so a demo that was stopped goes on where it stopped.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,9 @@ PROFILE = "refldm-severe"
 ENOUGH, SPREAD = 20, 0.3
 """People who are judged, from which on nothing is said of their number (our choice); half a 95 % interval of likeness
 for one of them: .023 for the 166 synthetic people of the demo."""
+
+SHARPER = ("If there are fewer people, the carried network took one person's photographs for several people's: "
+           "install the extra `dlib`, whose network tells people apart better (docs/curator.md)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +162,15 @@ def run(
     opened = " (open in your browser)" if show and tracked and desktop.show(place) else ""
     say(f"  report       {place}{opened}\n  pictures     {out}/restored\n  checkpoint   {checkpoint}\n"
         f"  dataset      {dataset}"
-        + f"\n  MLflow       .venv/bin/mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db" * tracked,
+        + f"\n  MLflow       {_beside('mlflow')} ui --backend-store-uri sqlite:///{out}/mlflow.db" * tracked,
         highlight=False, soft_wrap=True)
     return page
+
+
+def _beside(command: str) -> str:
+    """How to call a command of this environment from this folder."""
+    place, here = Path(sys.executable).with_name(command), Path.cwd()
+    return str(place.relative_to(here) if place.is_relative_to(here) else place)
 
 
 def said(found: Mapping[str, Any]) -> str:
@@ -188,19 +198,16 @@ def enough(found: Mapping[str, Any], clusterer: str | None) -> list[str]:
             f"faces: {found['faces']}, people: {people}, of whom {several} with several photographs. One person is "
             "learned from and another one judged, so two people with two photographs each are the least, three each "
             "where references are to help. Without more, restore with another run's checkpoint: anchorface restore "
-            "CHECKPOINT PHOTOS OUT --references BEST." + _sharper(clusterer, people > 1))
-    if judged >= ENOUGH:
-        return []
-    return [f"{judged} {'person is' if judged == 1 else 'people are'} judged: enough to look at, too few to measure, "
+            "CHECKPOINT PHOTOS OUT --references BEST." + (f" {SHARPER}" if clusterer is None and people > 1 else ""))
+    lines = []
+    if judged < ENOUGH:
+        lines.append(
+            f"{judged} {'person is' if judged == 1 else 'people are'} judged: enough to look at, too few to measure, "
             f"as likenesses are known to about {SPREAD / judged ** 0.5:.2f} up or down; {ENOUGH} people would bring "
-            f"{SPREAD / ENOUGH ** 0.5:.2f}." + _sharper(clusterer, found["single_faces"] * 2 > people)]
-
-
-def _sharper(clusterer: str | None, suspicious: bool) -> str:
-    """What to do where the carried network may have taken one person's photographs for several people's."""
-    return (" If there are fewer people than that, the carried network took one person's photographs for several "
-            "people's; install the extra `dlib`, whose network tells people apart better (docs/curator.md)."
-            if clusterer is None and suspicious else "")
+            f"{SPREAD / ENOUGH ** 0.5:.2f}")
+    if clusterer is None and found["single_faces"] * 2 > people:
+        lines.append(SHARPER)
+    return lines
 
 
 def _photograph(out: str, chosen: DemoSettings, step: Callable[[str], None]) -> str:

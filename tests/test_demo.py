@@ -25,8 +25,10 @@ def test_one_persons_photographs_taken_for_many_peoples_bring_the_better_network
     with pytest.raises(DataError) as told:
         enough(found(40, 40, 40, 16), "dlib_resnet_v1")
     assert "dlib" not in str(told.value), "it is taken already"
-    (said,) = enough(found(20, 14, 10, 5), None)
-    assert "too few to measure" in said and "extra `dlib`" in said
+    few, better = enough(found(20, 14, 10, 5), None)
+    assert "too few to measure" in few and "extra `dlib`" in better
+    (better,) = enough(found(190, 109, 80, 43), None)
+    assert "extra `dlib`" in better
     (said,) = enough(found(20, 8, 1, 3), None)
     assert "too few to measure" in said and "dlib" not in said
     assert enough(found(200, 60, 2, 24), None) == []
