@@ -12,6 +12,9 @@ import numpy as np
 
 from anchorface.records import rng
 
+PIECE = 250
+"""Samples that are multiplied at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -63,11 +66,16 @@ def resampled(sums: np.ndarray, counts: np.ndarray, *, draws: int = 4000, seed: 
     Args:
         sums, counts: [persons], each one's sum of values and number of rows.
     """
-    drawn = _drawn(len(sums), draws, seed)
-    return np.asarray((drawn @ sums) / (drawn @ counts))
+    return np.concatenate([(drawn @ sums) / (drawn @ counts) for drawn in _drawn(len(sums), draws, seed)])
 
 
 @lru_cache(maxsize=4)
-def _drawn(persons: int, draws: int, seed: int) -> np.ndarray:
-    """How often each person stands in each sample, [draws, persons]: the same for every measure of as many persons."""
-    return rng(seed, "bootstrap").multinomial(persons, np.full(persons, 1 / persons), size=draws)
+def _drawn(persons: int, draws: int, seed: int) -> tuple[np.ndarray, ...]:
+    """How often each person stands in each sample, pieces of [draws, persons]: the same for every measure of as many
+    persons. Small whole numbers in a byte or two, and a product turns one piece at a time into floats."""
+    generator, shares = rng(seed, "bootstrap"), np.full(persons, 1 / persons)
+    pieces = []
+    for start in range(0, draws, PIECE):
+        piece = generator.multinomial(persons, shares, size=min(PIECE, draws - start))
+        pieces.append(piece.astype(np.min_scalar_type(piece.max(initial=0))))
+    return tuple(pieces)
