@@ -225,5 +225,5 @@ def test_a_plan_that_ends_at_another_size_is_refused():
 
 
 def test_the_cpu_path_starts_without_torch():
-    code = "import sys, degradation; degradation.apply_batch; sys.exit('torch' in sys.modules)"
+    code = "import sys; from anchorface import degradation; degradation.apply_batch; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
