@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anchorface.faces.align import arcface_matrix, warp
@@ -34,6 +33,7 @@ from anchorface.identity_index import (
     known,
     pairwise_scores,
 )
+from anchorface.identity_index.clustering.calibration import middle_and_spread
 from anchorface.identity_index.clustering.cluster import Graph, graph
 from anchorface.identity_index.clustering.doubt import doubts
 from anchorface.identity_index.unit import unit
@@ -119,8 +119,7 @@ def levels(faces: pa.Table, vectors: np.ndarray) -> Levels:
     one, two = np.triu_indices(len(vectors), 1)
     truth = np.array(faces["subject"].to_pylist())
     cosines, same = (vectors @ vectors.T)[one, two], truth[one] == truth[two]
-    middle, low = np.quantile(cosines[~same], [0.5, norm.cdf(-1.5)])
-    return Levels(float(middle), float(middle - low) / 1.5, float(np.median(cosines[same])))
+    return Levels(*middle_and_spread(cosines[~same]), float(np.median(cosines[same])))
 
 
 def albums(faces: pa.Table, vectors: np.ndarray, network: str) -> None:

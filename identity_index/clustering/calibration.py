@@ -34,7 +34,7 @@ FALLBACK = 0.4
 """The threshold where neither data nor embedder's levels tell one."""
 APART = 0.7
 """Share of the way from strangers' level to one person's from which on two faces look like one person's (our choice):
-on photographs of 22 people one stranger in 20 (adaface_small) to 500 (dlib) passes it."""
+on photographs of 22 people one stranger in 20 passes it with adaface_small, one in 500 with dlib."""
 SMALLEST = 20
 FEW_SHARE = 0.1
 """Share of one person's pairs among all, from which on a collection's pairs tell nothing of strangers (our choice)."""
@@ -144,6 +144,14 @@ def calibrate_threshold(
     return calibrate(embeddings, photo_ids, fallback=fallback, levels=levels).threshold
 
 
+def middle_and_spread(cosines: np.ndarray) -> tuple[float, float]:
+    """The median, and the spread of the half below it in standard deviations of a normal distribution."""
+    from scipy.stats import norm  # half a second, which a feed's worker need not wait
+
+    middle, low = np.quantile(cosines, [0.5, norm.cdf(-1.5)])
+    return float(middle), float(middle - low) / 1.5
+
+
 def _mean_cosine(vectors: np.ndarray) -> float:
     """Of all pairs: nearly all pairs of a collection are strangers, so this is their level."""
     total, count = vectors.sum(axis=0, dtype=np.float64), len(vectors)
@@ -179,8 +187,6 @@ def _strangers(
     vectors: np.ndarray, photos: Sequence[str], threshold: float, levels: Levels | None
 ) -> tuple[float, float]:
     """Strangers' median cosine and its spread below the median."""
-    from scipy.stats import norm
-
     one, two = np.triu_indices(len(vectors), 1)
     cosines = (vectors @ vectors.T)[one, two]
     if levels is not None:
@@ -192,8 +198,7 @@ def _strangers(
             cosines = cosines[apart]
         if len(cosines) < SMALLEST or np.median(cosines) > levels.apart:
             return levels.strangers, levels.spread
-    middle, low = np.quantile(cosines, [0.5, norm.cdf(-1.5)])
-    return float(middle), float(middle - low) / 1.5
+    return middle_and_spread(cosines)
 
 
 def _together(vectors: np.ndarray, photos: Sequence[str]) -> np.ndarray:

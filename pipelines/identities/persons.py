@@ -109,7 +109,7 @@ def find_persons(
     if threshold is None and (known.label < 0).any():
         found = calibrate(
             seen, faces["photo_id"].take(compared).to_pylist(), neighbours=near, possible=known.possible,
-            levels=levels_of(faces["embedder"].to_pylist() if looked is None else [settings["clusterer"]]),
+            levels=levels_of(faces["embedder"].unique().to_pylist() if looked is None else [settings["clusterer"]]),
         )
         threshold, reason = found.threshold, found.reason
     elif threshold is None:
