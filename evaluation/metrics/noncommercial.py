@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from anchorface.evaluation.metrics.pixels import CHUNK
+from anchorface.evaluation.metrics.pixels import at_once
 from anchorface.records import WeightsError
 
 LICENCE = "PolyForm-Noncommercial-1.0.0; weights for research"
@@ -34,8 +34,9 @@ def quality(name: str, device: str) -> Callable[[np.ndarray, np.ndarray], np.nda
     def values(images: np.ndarray, _: np.ndarray) -> np.ndarray:
         found = [np.zeros(0)]
         with torch.inference_mode():
-            for start in range(0, len(images), CHUNK):
-                part = torch.from_numpy(np.ascontiguousarray(images[start:start + CHUNK])).to(device)
+            several = at_once(images)
+            for start in range(0, len(images), several):
+                part = torch.from_numpy(np.ascontiguousarray(images[start:start + several])).to(device)
                 found.append(metric(part.permute(0, 3, 1, 2).float() / 255).flatten().double().cpu().numpy())
         return np.concatenate(found)
 

@@ -13,7 +13,9 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from anchorface.records import DataError
 
 PSNR_CEILING = 100.0
-CHUNK = 8
+CHUNK = 8 * 128 * 128
+"""Pixels that are looked at at once: windows take more than a hundred bytes of each, and fit a CPU's cache so (half the
+time of eight pictures of 512 px)."""
 
 
 def psnr(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -51,7 +53,13 @@ def chunks(images: np.ndarray, targets: np.ndarray) -> Iterator[tuple[torch.Tens
     for name, array in (("pictures", images), ("targets", targets)):
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or array.shape != images.shape:
             raise DataError(f"{name} must be uint8 [N, H, W, 3] of one shape, not {array.dtype} {list(array.shape)}")
-    for start in range(0, len(images), CHUNK):
-        one, other = (torch.from_numpy(np.ascontiguousarray(array[start:start + CHUNK])).permute(0, 3, 1, 2) / 255.0
+    several = at_once(images)
+    for start in range(0, len(images), several):
+        one, other = (torch.from_numpy(np.ascontiguousarray(array[start:start + several])).permute(0, 3, 1, 2) / 255.0
                       for array in (images, targets))
         yield one, other
+
+
+def at_once(images: np.ndarray) -> int:
+    """How many of pictures [N, H, W, 3] are looked at at once; at least one."""
+    return max(1, CHUNK // max(1, images.shape[1] * images.shape[2]))
