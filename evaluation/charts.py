@@ -11,6 +11,8 @@ import numpy as np
 
 COLOURS = ("#1f6fb2", "#d8742a", "#3a8f6b", "#8d5fa8", "#b8443f", "#7a8691")
 INK, MUTED, RULE = "#1d2733", "#66727f", "#e3e8ed"
+LEGEND, NEXT = 30.0, 14.0
+"""Height of a legend of one line, and from one line of text to the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,8 @@ def histogram(series: Mapping[str, Sequence[float]], edges: Sequence[float] | np
         counts = np.histogram(inside, borders)[0]
         shares[name] = 100.0 * counts / max(1, counts.sum())
     top = max([1.0, *(float(s.max(initial=0.0)) for s in shares.values())])
-    axes = Axes(width=380, height=220, x=(float(borders[0]), float(borders[-1])), y=(0.0, top * 1.08), top=30)
+    legend, room = _legend(list(shares), width=380)
+    axes = Axes(width=380, height=190 + room, x=(float(borders[0]), float(borders[-1])), y=(0.0, top * 1.08), top=room)
     body = [axes.frame(x_label, "% of faces")]
     for number, (name, share) in enumerate(shares.items()):
         colour = COLOURS[number % len(COLOURS)]
@@ -116,8 +119,7 @@ def histogram(series: Mapping[str, Sequence[float]], edges: Sequence[float] | np
         fill = f'fill="{colour}" fill-opacity=".18"' if number == 0 else 'fill="none"'
         body.append(f'<polyline points="{_points(points)}" {fill} stroke="{colour}" stroke-width="1.8">'
                     f"<title>{escape(name)}</title></polyline>")
-    body.append(_legend(axes, list(shares)))
-    return axes.svg("".join(body), x_label)
+    return axes.svg("".join([*body, legend]), x_label)
 
 
 def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str,
@@ -129,8 +131,9 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_labe
     xs = [x for line in series.values() for x in line[0]]
     ys = [y for line in series.values() for y in line[1] if np.isfinite(y)]
     span = spread(_typical(ys))
-    axes = Axes(width=380, height=220, x=(min(xs), max(xs)), y=span, top=30 if len(series) > 1 else 14,
-                left=28 + 7 * max(len(plain(tick)) for tick in ticks(*span)))
+    left = 28 + 7 * max(len(plain(tick)) for tick in ticks(*span))
+    legend, top = _legend(list(series), width=380, left=left) if len(series) > 1 else ("", 14.0)
+    axes = Axes(width=380, height=190 + max(top, LEGEND), x=(min(xs), max(xs)), y=span, top=top, left=left)
     body = [axes.frame(x_label, y_label)]
     for number, (name, (x, y)) in enumerate(series.items()):
         colour, values = COLOURS[number % len(COLOURS)], np.asarray(y, dtype=np.float64)
@@ -138,8 +141,7 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_labe
             body.append(_polyline(axes, x, values, colour, "opacity:.25"))
             values = _running_mean(values, max(3, len(values) // 25))
         body.append(_polyline(axes, x, values, colour, "stroke-width:2", name))
-    if len(series) > 1:
-        body.append(_legend(axes, list(series)))
+    body.append(legend)
     if cursor is not None:
         start, run = axes.at_x(min(xs)), axes.at_x(cursor) - axes.at_x(min(xs))
         body.append(f'<g class="cursor" style="--run:{run:.1f}px">'
@@ -156,8 +158,10 @@ def scatter(groups: Mapping[str, Sequence[tuple[float, float, str]]], x_label: s
     xs = [x for points in groups.values() for x, _, _ in points]
     ys = [y for points in groups.values() for _, y, _ in points]
     both = spread(xs + ys) if diagonal else None
-    axes = Axes(width=440, height=400 if diagonal else 300, x=both or spread(xs), y=both or spread(ys), top=30, left=50)
-    body = [axes.frame(x_label, y_label)]
+    legend, top = _legend(list(groups), width=440, left=50)
+    axes = Axes(width=440, height=(400 if diagonal else 300) + top - LEGEND, x=both or spread(xs), y=both or spread(ys),
+                top=top, left=50)
+    body, names = [axes.frame(x_label, y_label)], list[tuple[float, float, str]]()
     if diagonal:
         low, high = axes.x
         corners = [(axes.at_x(x), axes.at_y(y)) for x, y in ((low, low), (low, high), (high, high))]
@@ -166,16 +170,12 @@ def scatter(groups: Mapping[str, Sequence[tuple[float, float, str]]], x_label: s
                  _text(axes.at_x(low) + 10, axes.at_y(high) + 18, diagonal[0], colour="#b8443f"),
                  _text(axes.at_x(high) - 10, axes.at_y(low) - 10, diagonal[1], anchor="end", colour=MUTED)]
     for number, (_name, points) in enumerate(groups.items()):
-        colour = COLOURS[number % len(COLOURS)]
         for x, y, note in points:
-            body.append(f"<g><title>{escape(note)}</title>" + _circle(axes.at_x(x), axes.at_y(y), 4.5, colour,
-                                                                      opacity=0.75) + "</g>")
-            if named:
-                right = axes.at_x(x) > 0.6 * axes.width
-                body.append(_text(axes.at_x(x) + (-9 if right else 9), axes.at_y(y) + 4, note,
-                                  anchor="end" if right else "start", colour=MUTED))
-    body.append(_legend(axes, list(groups)))
-    return axes.svg("".join(body), y_label)
+            body.append(f"<g><title>{escape(note)}</title>{_mark(axes.at_x(x), axes.at_y(y), number, 0.75)}</g>")
+            names.append((axes.at_x(x), axes.at_y(y), note))
+    if named:
+        body.append(_names(names, 0.6 * axes.width))
+    return axes.svg("".join([*body, legend]), y_label)
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -221,12 +221,34 @@ def _polyline(axes: Axes, x: Sequence[float], y: np.ndarray, colour: str, style:
     return f'<polyline points="{points}" fill="none" stroke="{colour}" style="{style}">{title}</polyline>'
 
 
-def _legend(axes: Axes, names: Sequence[str]) -> str:
-    parts, x = [], axes.left
+def _legend(names: Sequence[str], *, width: float, left: float = Axes.left) -> tuple[str, float]:
+    """What each colour is, in as many lines as the names need, and the height that they take."""
+    parts, x, y = [], left, 12.0
     for number, name in enumerate(names):
-        parts += [_circle(x + 5, 12, 4.5, COLOURS[number % len(COLOURS)]), _text(x + 15, 16, name, colour=INK)]
-        x += 30 + 6.4 * len(name)
+        long = 30 + 6.4 * len(name)
+        if x > left and x + long > width:
+            x, y = left, y + NEXT
+        parts += [_mark(x + 5, y, number), _text(x + 15, y + 4, name, colour=INK)]
+        x += long
+    return "".join(parts), LEGEND + y - 12
+
+
+def _names(points: Sequence[tuple[float, float, str]], right: float) -> str:
+    """Each point's name beside it, left of it beyond `right`; names that would lie on one another stand in lines."""
+    parts, taken = [], list[tuple[float, float, float]]()
+    for x, y, name in sorted(points, key=lambda point: point[1]):
+        beyond, long = x > right, 6.4 * len(name)
+        start = x - 9 - long if beyond else x + 9
+        below = [line for low, high, line in taken if start < high and low < start + long and line > y - NEXT]
+        y = max(below, default=y - NEXT) + NEXT
+        taken.append((start, start + long, y))
+        parts.append(_text(x - 9 if beyond else x + 9, y + 4, name, anchor="end" if beyond else "start", colour=MUTED))
     return "".join(parts)
+
+
+def _mark(x: float, y: float, number: int, opacity: float = 1.0) -> str:
+    """A group's dot; hollow once the colours begin again."""
+    return _circle(x, y, 4.5, COLOURS[number % len(COLOURS)], hollow=number >= len(COLOURS), opacity=opacity)
 
 
 def _points(points: Sequence[tuple[float, float]]) -> str:

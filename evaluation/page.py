@@ -103,7 +103,8 @@ def _fidelity(table: dict[str, Any], gallery: page_pictures.Gallery) -> str:
 
 
 def _worst(gallery: page_pictures.Gallery, worst: int) -> str:
-    parts = ["<h2>Where it fails</h2>"]
+    name = dict(gallery.columns).get(gallery.shown, "")
+    parts = [f"<h2>Where it fails</h2><p>Cases are chosen by the results of <b>{escape(name)}</b>.</p>"]
     if numbers := page_pictures.least_gained(gallery, worst):
         parts += ["<h3>Least likeness gained over the degraded input</h3>", page_pictures.grid(gallery, numbers)]
     if numbers := page_pictures.most_copied(gallery, worst):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from statistics import fmean
 from typing import Any
 
 import pyarrow.compute as pc
@@ -52,10 +53,18 @@ class Gallery:
             raise DataError(f"{uri}: no picture {number}; run evaluate again")
         return bytes(found[0])
 
-    @property
+    @cached_property
     def shown(self) -> str:
-        """The method whose cases are picked: ours with references, or the first of the other programs."""
-        return next((slug for slug in ("three", *self.outputs) if slug in self.answers), "")
+        """The method whose cases are picked: ours with references, or of other programs the one that answered most, and
+        most like the truth."""
+        if "three" in self.answers:
+            return "three"
+        rank = {slug: (len(known), fmean(known)) for slug in self.outputs if (known := self._likenesses(slug).values())}
+        return max(rank, key=lambda slug: rank[slug], default="")
+
+    def _likenesses(self, slug: str) -> dict[int, float]:
+        return {n: row["judge_target"] for n, row in self.answers.get(slug, {}).items()
+                if row["judge_target"] is not None}
 
     @property
     def columns(self) -> tuple[tuple[str, str], ...]:
@@ -66,14 +75,13 @@ class Gallery:
     @cached_property
     def likenesses(self) -> dict[int, float]:
         """The shown method's likeness to the truth, per picture that has one."""
-        return {n: row["judge_target"] for n, row in self.answers.get(self.shown, {}).items()
-                if row["judge_target"] is not None}
+        return self._likenesses(self.shown)
 
     @cached_property
     def gains(self) -> dict[int, float]:
         """What the shown method adds to the degraded input's likeness, per picture; empty where not both ran."""
-        degraded = self.answers.get("degraded", {})
-        return {n: value - degraded[n]["judge_target"] for n, value in self.likenesses.items() if n in degraded}
+        degraded = self._likenesses("degraded")
+        return {n: value - degraded[n] for n, value in self.likenesses.items() if n in degraded}
 
     @cached_property
     def surplus(self) -> dict[int, float]:
@@ -95,7 +103,7 @@ def grid(gallery: Gallery, numbers: Sequence[int], columns: Sequence[tuple[str, 
     head = '<div class="case names"><div></div>' + "".join(f"<div>{escape(name)}</div>" for name in names) + "</div>"
     rows = {row.number: row for row in gallery.protocol.rows}
     body = "".join(_case(gallery, rows[n], columns, show_references) for n in numbers if n in rows)
-    return f'<div style="--columns:{wide}">{head}{body}</div>'
+    return f'<div class="wide"><div class="cases" style="--columns:{wide}">{head}{body}</div></div>'
 
 
 def album(pictures: Sequence[AlbumPicture]) -> str:

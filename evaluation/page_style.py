@@ -47,6 +47,7 @@ td.best { font-weight:700; }
 .left td, .left th { text-align:left; white-space:normal; }
 .case { display:grid; grid-template-columns:170px repeat(var(--columns),minmax(0,1fr)); gap:10px; padding:12px 0;
   border-bottom:1px solid var(--rule); align-items:start; }
+.cases { min-width:calc(170px + var(--columns) * 106px); }
 .case.names { padding:0 0 4px; font-size:13px; color:var(--muted); font-weight:600; }
 .case .who { font-size:13px; color:var(--muted); line-height:1.45; overflow-wrap:anywhere; }
 .case .who b { color:var(--ink); display:block; font-size:14px; }
@@ -63,7 +64,8 @@ td.best { font-weight:700; }
 .results tr { display:grid; grid-template-columns:subgrid; grid-column:1/-1; }
 .results thead tr { order:-100000; align-items:end; }
 .results th { max-width:9.5em; justify-self:end; } .results th:first-child { justify-self:start; }
-.sort { cursor:pointer; color:var(--muted); padding:0 1px; } .sort input { position:absolute; opacity:0; width:1px; }
+.sort { position:relative; cursor:pointer; color:var(--muted); padding:0 1px; }
+.sort input { position:absolute; opacity:0; width:1px; }
 .sort:has(:checked) { color:var(--accent); } .sort:has(:focus-visible) { outline:2px solid var(--accent); }
 .absent { color:var(--warm); }
 .slides { display:grid; grid-template-columns:repeat(auto-fit,minmax(220px,1fr)); gap:14px; }
@@ -78,6 +80,7 @@ footer { padding:52px 24px 60px; font-size:14px; color:var(--muted); }
 @media (max-width:720px) {
   header, section, footer { padding-left:16px; padding-right:16px; } header { padding-top:30px; }
   section { padding-top:42px; } .two { grid-template-columns:1fr; }
+  .cases { min-width:calc(var(--columns) * 62px); }
   .case { grid-template-columns:repeat(var(--columns),minmax(0,1fr)); gap:6px; } .case .who { grid-column:1/-1; }
   .case.names { font-size:11px; line-height:1.25; } .case.names > :first-child { display:none; }
   .case .under { font-size:11px; }

@@ -114,7 +114,8 @@ def test_exports_hold_every_mean_in_markdown_and_latex(evaluation: Path) -> None
 def test_the_page_shows_every_program_and_why_a_picture_lacks(evaluation: Path, root: Path, tmp_path: Path) -> None:
     text = Path(write_page(str(evaluation), str(root), str(tmp_path / "page.html"))).read_text()
     for wanted in ("perfect", "copycat", "64 x 64 px, not 128 x 128", "as published: lq/case0.png", 'class="slide"',
-                   "alexnet-owt-7be5be79.pth", 'id="sort0h"', "by number of references", "any two methods"):
+                   "alexnet-owt-7be5be79.pth", 'id="sort0h"', "by number of references", "any two methods",
+                   "chosen by the results of <b>perfect</b>"):
         assert wanted in text, wanted
     assert "<script" not in text and "whom the restorer never saw" not in text
     files = write_pictures(str(evaluation), str(root), str(tmp_path / "pictures"), count=2)
