@@ -14,6 +14,7 @@ from anchorface.evaluation.measures import Measure
 from anchorface.evaluation.strata import STRATA
 from anchorface.evaluation.tables import best_of, columns, number
 from anchorface.records import storage
+from anchorface.records.markdown import cell
 
 ESCAPES = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}",
            "^": r"\textasciicircum{}", "°": r"\textdegree{}"}
@@ -30,9 +31,9 @@ def write_plain(out: str, result: Mapping[str, Any], head: Sequence[str], rows: 
     """Write a table of ready words as table.json (`result`), table.csv, table.md and table.tex."""
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n").writerows([head, *rows])
-    lines = _lines(head, [[_plain(cell) for cell in row] for row in rows])
-    text = "\n".join([*lines, "", *(f"- {_plain(remark)}" for remark in remarks), ""])
-    body = "\n".join(" & ".join(escaped(cell) for cell in row) + r" \\" for row in (head, *rows))
+    lines = _lines(head, [[cell(word) for word in row] for row in rows])
+    text = "\n".join([*lines, "", *(f"- {cell(remark)}" for remark in remarks), ""])
+    body = "\n".join(" & ".join(escaped(word) for word in row) + r" \\" for row in (head, *rows))
     said = "".join(f"% {remark}\n" for remark in remarks)
     tabular = (f"{said}\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n"
                f"{body}\n\\end{{tabular}}\n")
@@ -43,15 +44,15 @@ def write_plain(out: str, result: Mapping[str, Any], head: Sequence[str], rows: 
 
 def markdown(result: dict[str, Any]) -> str:
     """The tables as Markdown."""
-    measures, rows = _body(result, lambda text: f"**{text}**", _plain)
+    measures, rows = _body(result, lambda text: f"**{text}**", cell)
     lines = _lines(["method", *(_named(m) for m in measures)], rows)
     lines += ["", *_markdown_strata(result), *_markdown_differences(result), "Columns:", ""]
-    lines += [f"- {_plain(_named(m))}: {_plain(m.meaning)}"
-              + (f"; no numbers: {_plain(m.absent)}" if m.absent else f"; {_plain(m.source)}" if m.source else "")
+    lines += [f"- {cell(_named(m))}: {cell(m.meaning)}"
+              + (f"; no numbers: {cell(m.absent)}" if m.absent else f"; {cell(m.source)}" if m.source else "")
               for m in columns(result)]
     judged = result.get("judged") or (
         f"{result['rows']} pictures of {result['identities']} persons, {result['size']} px, "
-        f"{_plain(result['profile'])}; 95 % bootstrap intervals over persons.")
+        f"{cell(result['profile'])}; 95 % bootstrap intervals over persons.")
     lines += ["", f"Protocol {result.get('protocol', 'own')}, {result['protocol_id']}: {judged}"]
     return "\n".join([*lines, ""])
 
@@ -71,11 +72,6 @@ def latex(result: dict[str, Any]) -> str:
 def escaped(text: str) -> str:
     """Text as LaTeX prints it."""
     return "".join(ESCAPES.get(sign, sign) for sign in text.replace("\n", " "))
-
-
-def _plain(text: str) -> str:
-    """Text inside a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def _named(measure: Measure) -> str:
@@ -109,7 +105,7 @@ def _interval(value: Mapping[str, Any], measure: Measure) -> str:
 
 
 def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(_plain(name) for name in head)} |", "| --- |" + " ---: |" * (len(head) - 1),
+    return [f"| {' | '.join(cell(name) for name in head)} |", "| --- |" + " ---: |" * (len(head) - 1),
             *(f"| {' | '.join(row)} |" for row in rows)]
 
 
@@ -123,7 +119,7 @@ def _markdown_strata(result: dict[str, Any]) -> list[str]:
         rows = []
         for entry in found:
             for slug, values in entry["methods"].items():
-                rows.append([_plain(f"{entry['bin']} ({entry['rows']})"), _plain(slug), *(
+                rows.append([cell(f"{entry['bin']} ({entry['rows']})"), cell(slug), *(
                     number(v["mean"], sides[key]) + _interval(v, sides[key]) if v else "–"
                     for key, v in values.items())])
         names: Mapping[str, Any] = next(iter(found[0]["methods"].values()), {})
@@ -134,7 +130,7 @@ def _markdown_strata(result: dict[str, Any]) -> list[str]:
 
 def _markdown_differences(result: dict[str, Any]) -> list[str]:
     sides = {m.key: m for m in columns(result)}
-    rows = [[_plain(d["from"]), _plain(d["to"]), _plain(sides[d["measure"]].label),
+    rows = [[cell(d["from"]), cell(d["to"]), cell(sides[d["measure"]].label),
              f"{d['mean'] * sides[d['measure']].scale:+.{sides[d['measure']].digits}f}"
              + _interval(d, sides[d["measure"]]), f"{d['p']:.4f}"] for d in result.get("differences", ())]
     what = "films" if "clip" in result else "pictures"

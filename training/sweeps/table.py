@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from anchorface.records.markdown import cell
 from anchorface.training.sweeps.settings import Sweep
 from anchorface.training.sweeps.trials import FAILED, Row
 
@@ -45,8 +46,8 @@ def as_markdown(sweep: Sweep, rows: Sequence[Row]) -> bytes:
     """The table, the best first."""
     least = "least" if sweep.mode == "min" else "greatest"
     lines = [head(sweep), ["---"] * len(head(sweep)), *(cells(sweep, row) for row in rows)]
-    text = "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
-    return (f"{text}\n\nRecipe {_plain(sweep.recipe.name)}, {sweep.search} search, seed {sweep.seed}; the {least} "
+    text = "\n".join("| " + " | ".join(cell(word) for word in line) + " |" for line in lines)
+    return (f"{text}\n\nRecipe {cell(sweep.recipe.name)}, {sweep.search} search, seed {sweep.seed}; the {least} "
             f"`{sweep.recipe.validation.metric}` of the validations of a trial, and the samples seen then (`at`).\n"
             ).encode()
 
@@ -97,10 +98,3 @@ def _over(panel: Axes, key: str, rows: Sequence[Row], sweep: Sweep) -> None:
     for place, row in reversed(list(zip(places, rows, strict=True))):
         panel.plot(place, row.value or 0.0, "o", color=GOOD if row is rows[0] else OTHER, markeredgecolor=MUTED)
     panel.set_xlabel(key, color=INK)
-
-
-def _plain(text: str) -> str:
-    """Words of a cell: no new column, line or HTML."""
-    for letter, written in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
-        text = text.replace(letter, written)
-    return text
