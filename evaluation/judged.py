@@ -7,6 +7,7 @@ after row and let go.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,15 +29,17 @@ class Judged:
     @classmethod
     def of(cls, source: Source, protocol: Protocol, network: Embedder) -> "Judged":
         """Look at every target and reference of a protocol once."""
-        targets, references = [], []
-        for case in cases(source, protocol):
+        targets = np.zeros((len(protocol.rows), network.dimension))
+        ends = np.cumsum([0, *(len(row.references) for row in protocol.rows)]).tolist()
+        known = np.zeros((ends[-1], network.dimension))  # an array a row between pictures would scatter the memory
+        for n, case in enumerate(cases(source, protocol)):
             pictures = (case.target, *case.references())
             units = embed(network, [judge_crop(picture.image, picture.landmarks) for picture in pictures])
-            targets.append(units[:1])
-            references.append(units[1:])
+            targets[n], known[ends[n]:ends[n + 1]] = units[0], units[1:]
+        references = tuple(known[start:stop] for start, stop in pairwise(ends))
         strangers = tuple(np.zeros((0, network.dimension)) if other is None else references[other]
                           for other in protocol.strangers)
-        return cls(targets=np.concatenate(targets), references=tuple(references), strangers=strangers)
+        return cls(targets=targets, references=references, strangers=strangers)
 
     def scale(self, people: Sequence[str]) -> dict[str, float | None]:
         """What the judge's cosines mean here: between targets of different people, and target to reference.
