@@ -9,7 +9,6 @@ strength for colour), and each checkpoint's `anchorface restore` with the refere
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -19,20 +18,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.keep import smaller
+
 ROOT = Path(__file__).resolve().parents[1]
 TRIPLES = ROOT.parent / "shared" / "data" / "photos" / "triples"
 SIZE = 512
 METRICS = ("flip", "niqe", "landmarks")
 
 
-def enlarged(image: np.ndarray) -> np.ndarray:
-    """Half the size, and bicubically as large as before."""
-    half = cv2.resize(image, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA)
-    return cv2.resize(half, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
-
-
 MEANS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "input": lambda image: image, "enlarged": enlarged,
+    "input": lambda image: image, "enlarged": lambda image: smaller(2)(image, 0),
     "denoised": lambda image: cv2.fastNlMeansDenoisingColored(image, None, 3, 3, 7, 21),
 }
 
@@ -86,10 +82,6 @@ def main() -> None:
     verb("evaluate", "none", str(own), str(judged), "--judge", options.judge, "--metrics", ",".join(METRICS),
          "--size", str(SIZE), *given)
     print((judged / "table.md").read_text())
-    for found in json.loads((judged / "table.json").read_text())["differences"]:
-        if found["from"] == "input" and found["measure"] in ("judge_target", "surplus"):
-            print(f"{found['to']} minus {found['from']}, {found['measure']}: {found['mean']:.3f} "
-                  f"({found['low']:.3f} to {found['high']:.3f}), {found['rows']} pictures")
 
 
 if __name__ == "__main__":

@@ -59,12 +59,12 @@ class Gallery:
         most like the truth."""
         if "three" in self.answers:
             return "three"
-        rank = {slug: (len(known), fmean(known)) for slug in self.outputs if (known := self._likenesses(slug).values())}
+        rank = {slug: (len(known), fmean(known)) for slug in self.outputs
+                if (known := self._known(slug, "judge_target").values())}
         return max(rank, key=lambda slug: rank[slug], default="")
 
-    def _likenesses(self, slug: str) -> dict[int, float]:
-        return {n: row["judge_target"] for n, row in self.answers.get(slug, {}).items()
-                if row["judge_target"] is not None}
+    def _known(self, slug: str, measure: str) -> dict[int, float]:
+        return {n: row[measure] for n, row in self.answers.get(slug, {}).items() if row[measure] is not None}
 
     @property
     def columns(self) -> tuple[tuple[str, str], ...]:
@@ -75,18 +75,18 @@ class Gallery:
     @cached_property
     def likenesses(self) -> dict[int, float]:
         """The shown method's likeness to the truth, per picture that has one."""
-        return self._likenesses(self.shown)
+        return self._known(self.shown, "judge_target")
 
     @cached_property
     def gains(self) -> dict[int, float]:
         """What the shown method adds to the degraded input's likeness, per picture; empty where not both ran."""
-        degraded = self._likenesses("degraded")
+        degraded = self._known("degraded", "judge_target")
         return {n: value - degraded[n] for n, value in self.likenesses.items() if n in degraded}
 
     @cached_property
     def surplus(self) -> dict[int, float]:
         """How much nearer to the first reference the shown method is than the truth, per picture."""
-        return {n: row["surplus"] for n, row in self.answers.get(self.shown, {}).items() if row["surplus"] is not None}
+        return self._known(self.shown, "surplus")
 
 
 RESTORED = (("without", "restored without"), ("three", "restored with references"))
